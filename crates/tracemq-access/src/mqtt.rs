@@ -1,0 +1,1 @@
+//! Who may connect by MQTT, and which topics they may use.

@@ -1,0 +1,183 @@
+//! What stands on record.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ClientId, ConnectionId, InstanceId, Reason, TimeMs};
+
+/// What happened to a connection.
+///
+/// An ordinary connection has two events: `connect`, then its end (`disconnect` or `close`). One that is silent after
+/// the TCP accept gets an `open` first. One that never gets a CONNACK with success has no `connect`. None has two ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// TCP was accepted and the client has yet to send its CONNECT.
+    Open,
+    /// CONNACK with success was sent.
+    Connect,
+    /// The end: the client sent a DISCONNECT packet.
+    Disconnect,
+    /// The end: the connection was closed or lost, without a DISCONNECT packet of the client.
+    Close,
+}
+
+impl Action {
+    /// Whether it ends the connection.
+    pub fn is_end(self) -> bool {
+        match self {
+            Self::Open | Self::Connect => false,
+            Self::Disconnect | Self::Close => true,
+        }
+    }
+
+    /// `open`, `connect`, `disconnect` or `close`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Connect => "connect",
+            Self::Disconnect => "disconnect",
+            Self::Close => "close",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.code())
+    }
+}
+
+/// How we know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Provenance {
+    /// Seen on the wire by this server.
+    #[default]
+    Observed,
+    /// Told by another broker.
+    Reported,
+    /// Concluded afterwards, such as the end of a connection that was open when the server died.
+    Inferred,
+}
+
+/// The MQTT version that a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ProtocolVersion {
+    /// MQTT 3.1 (`MQIsdp`, level 3).
+    #[serde(rename = "3.1")]
+    V31,
+    /// MQTT 3.1.1 (level 4).
+    #[serde(rename = "3.1.1")]
+    V311,
+    /// MQTT 5.0 (level 5).
+    #[serde(rename = "5.0")]
+    V5,
+}
+
+impl fmt::Display for ProtocolVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::V31 => "3.1",
+            Self::V311 => "3.1.1",
+            Self::V5 => "5.0",
+        })
+    }
+}
+
+/// What had passed over a connection at its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Bytes of MQTT received.
+    pub bytes_in: u64,
+    /// Bytes of MQTT sent.
+    pub bytes_out: u64,
+    /// Whole MQTT control packets received.
+    pub packets_in: u64,
+    /// MQTT control packets sent.
+    pub packets_out: u64,
+    /// Milliseconds since bytes were last received; none if never.
+    pub last_in_age_ms: Option<u64>,
+    /// Milliseconds since bytes were last sent; none if never.
+    pub last_out_age_ms: Option<u64>,
+}
+
+/// Everything else that was known. What is absent was not known or did not apply.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Details {
+    /// Name of the listener that accepted the connection.
+    pub listener: Option<Arc<str>>,
+    /// MQTT version of the CONNECT.
+    pub protocol: Option<ProtocolVersion>,
+    /// User name of the CONNECT, cut at [`Details::TEXT_MAX_BYTES`].
+    pub username: Option<Arc<str>>,
+    /// Keep alive in force, in seconds; 0 means off.
+    pub keep_alive_s: Option<u16>,
+    /// Clean session (3.x) or clean start (5.0).
+    pub clean_start: Option<bool>,
+    /// On connect: whether the server resumed an earlier session.
+    pub session_present: Option<bool>,
+    /// CONNACK return code or MQTT 5.0 reason code that was sent or received with this event.
+    pub reason_code: Option<u8>,
+    /// In words: which packet, which rule, which topic. At most [`Details::TEXT_MAX_BYTES`].
+    pub detail: Option<Arc<str>>,
+    /// The other connection of a takeover: on the old one's close, the newer connection.
+    pub other_connection: Option<ConnectionId>,
+    /// On an end: how long the connection had been open since the TCP accept, by a clock that does not step.
+    pub duration_ms: Option<u64>,
+    /// On an end: what had passed.
+    pub traffic: Option<Traffic>,
+}
+
+impl Details {
+    /// Longer texts from the wire are cut here, at a character's border.
+    pub const TEXT_MAX_BYTES: usize = 512;
+
+    /// `text`, cut to [`Self::TEXT_MAX_BYTES`] at a character's border.
+    pub fn text(text: &str) -> Arc<str> {
+        let mut end = text.len().min(Self::TEXT_MAX_BYTES);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.get(..end).unwrap_or_default().into()
+    }
+}
+
+/// A fact about one connection at one moment. Appended, never changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it happened.
+    pub time: TimeMs,
+    /// Whose device.
+    pub instance: InstanceId,
+    /// Which network connection.
+    pub connection: ConnectionId,
+    /// What happened.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// How we know.
+    pub provenance: Provenance,
+    /// Which client; none when the connection never named itself.
+    pub client: Option<ClientId>,
+    /// The peer's address; none only where another broker did not tell.
+    pub peer: Option<SocketAddr>,
+    /// Everything else that was known.
+    pub details: Details,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_at_a_character() {
+        let text = "é".repeat(400);
+        assert_eq!(Details::text(&text).len(), 512);
+        assert_eq!(Details::text(&format!("x{text}")).len(), 511);
+        assert_eq!(&*Details::text("short"), "short");
+    }
+}

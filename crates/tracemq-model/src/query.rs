@@ -1,0 +1,164 @@
+//! How history is asked for, and what an answer holds.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ClientId, Event, InstanceId, TimeMs};
+
+/// Whose history.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// Of a client, by its identifier.
+    Client(ClientId),
+    /// Of the connections from an address that never named a client.
+    Address(IpAddr),
+}
+
+impl Subject {
+    /// The subject that `event` is kept under; none only for an event without client and without address.
+    pub fn of(event: &Event) -> Option<Self> {
+        match (&event.client, event.peer) {
+            (Some(client), _) => Some(Self::Client(client.clone())),
+            (None, Some(peer)) => Some(Self::Address(peer.ip().to_canonical())),
+            (None, None) => None,
+        }
+    }
+}
+
+/// From one moment to another, both included. Empty when `from` is after `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeRange {
+    /// The first moment of the range.
+    pub from: TimeMs,
+    /// The last moment of the range.
+    pub to: TimeMs,
+}
+
+impl TimeRange {
+    /// All of time.
+    pub const ALL: Self = Self { from: TimeMs::MIN, to: TimeMs::MAX };
+
+    /// Whether `time` is in it.
+    pub fn contains(self, time: TimeMs) -> bool {
+        self.from <= time && time <= self.to
+    }
+
+    /// Whether the two share a moment.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.from <= other.to && other.from <= self.to
+    }
+}
+
+/// In which order. Events of the same millisecond keep the order of arrival, exactly reversed in `NewestFirst`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// By (time, arrival).
+    #[default]
+    OldestFirst,
+    /// By (time, arrival), reversed.
+    NewestFirst,
+}
+
+/// A page of one subject's events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceQuery {
+    /// In which instance.
+    pub instance: InstanceId,
+    /// Whose.
+    pub subject: Subject,
+    /// When.
+    pub range: TimeRange,
+    /// In which order.
+    pub order: Order,
+    /// How many matches to pass over.
+    pub offset: u64,
+    /// The most events to return; bounded by the caller, at most [`TraceQuery::LIMIT_MAX`].
+    pub limit: usize,
+}
+
+impl TraceQuery {
+    /// More than this a page is refused by every store: a page is held in memory.
+    pub const LIMIT_MAX: usize = 1_000;
+}
+
+/// The answer to a [`TraceQuery`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TracePage {
+    /// How many events match in the whole range.
+    pub total: u64,
+    /// The events of this page, in the order asked for.
+    pub events: Vec<Event>,
+    /// When, within the range, events were or may have been missed; oldest first.
+    pub gaps: Vec<Gap>,
+}
+
+/// Why events are not on record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GapCause {
+    /// They came faster than the store took them, and the recorder's queue was at its bound.
+    QueueFull,
+    /// The store refused or failed to write them.
+    StoreFailed,
+    /// No recorder was running.
+    NotRunning,
+    /// Written, but no longer readable: the file is damaged.
+    Damaged,
+}
+
+impl GapCause {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::QueueFull, Self::StoreFailed, Self::NotRunning, Self::Damaged];
+
+    /// The stable code, `kebab-case`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue-full",
+            Self::StoreFailed => "store-failed",
+            Self::NotRunning => "not-running",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+impl fmt::Display for GapCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.code())
+    }
+}
+
+/// A span of time for which the record is incomplete, for all clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The first moment from which something may be missing.
+    pub from: TimeMs,
+    /// The last.
+    pub to: TimeMs,
+    /// How many events are missing; none when that can't be known.
+    pub lost: Option<u64>,
+    /// Why.
+    pub cause: GapCause,
+}
+
+impl Gap {
+    /// The span as a range.
+    pub fn range(self) -> TimeRange {
+        TimeRange { from: self.from, to: self.to }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_include_both_ends() {
+        let range = TimeRange { from: TimeMs(10), to: TimeMs(20) };
+        assert!(range.contains(TimeMs(10)) && range.contains(TimeMs(20)));
+        assert!(!range.contains(TimeMs(9)) && !range.contains(TimeMs(21)));
+        assert!(range.overlaps(TimeRange { from: TimeMs(20), to: TimeMs(30) }));
+        assert!(!range.overlaps(TimeRange { from: TimeMs(21), to: TimeMs(30) }));
+    }
+}
