@@ -1,2 +1,16 @@
 //! Who may do what.
+//!
+//! Pure by law: no clock, no socket, no file, no randomness. Keys, requests and times come in as arguments.
+//!
+//! Who calls: [`params`] reads what was sent, [`signature`] says who claims to have signed it and proves it with a
+//! key of the [`KeyRing`], [`policy`] says whether that key may do it, [`throttle`] how often.
+
+mod key;
 pub mod mqtt;
+pub mod params;
+pub mod policy;
+pub mod signature;
+pub mod throttle;
+
+pub use key::{AccessKey, AccountId, KeyError, KeyRing, Secret};
+pub use policy::{Decision, Policy};

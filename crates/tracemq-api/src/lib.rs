@@ -1,1 +1,21 @@
-//! api
+//! HTTP: the history as others ask for it.
+//!
+//! - `/`: the RPC surface that ApsaraMQ for MQTT's SDKs call; all of its words live in `apsara/` alone.
+//! - `/api/v1/...`: our own API; see [`rest`].
+//! - `/livez`, `/readyz`, `/metrics`: for those who run the server.
+//!
+//! [`router`] is all of it as a value, [`serve`] puts it on a listener. Nothing here writes to the store, and
+//! no data leaves without a key: [`ROUTES`] says of every path how callers prove who they are.
+
+mod apsara;
+mod lookup;
+mod metrics;
+mod nonces;
+pub mod rest;
+mod routes;
+mod serve;
+mod state;
+
+pub use routes::{Login, ROUTES, Route, router};
+pub use serve::{ServeLimits, serve, serve_within};
+pub use state::{ApiError, ApiSettings, ApiState, Clock, Gauges, Instance};

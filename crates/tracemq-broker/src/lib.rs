@@ -1,1 +1,25 @@
-//! broker
+//! The embedded MQTT broker's core: framing, the rules of the protocol, sessions, routing.
+//!
+//! It owns no socket, no clock, no runtime and no thread: bytes and time come in as arguments of [`Link`]'s calls, bytes
+//! and a [`Step`] go out. So it is tested without I/O, and whoever owns the socket sees each end of a connection
+//! itself. MQTT 3.1, 3.1.1 and 5.0.
+//!
+//! One [`Broker`] holds what outlives connections (sessions, subscriptions, retained messages); each network connection
+//! has one [`Link`]. A publisher's link puts messages into the sessions of the subscribers and wakes their tasks; no
+//! link ever waits for another.
+//!
+//! What it does not do: shared subscriptions (refused with a code of their own), enhanced authentication (refused),
+//! topic aliases on what it sends, and persistence of sessions over a restart.
+
+mod broker;
+mod codec;
+mod limits;
+mod link;
+mod packet;
+mod routing;
+mod rules;
+mod session;
+
+pub use broker::{Broker, BrokerStats};
+pub use limits::{Limits, Tick};
+pub use link::{Closing, ConnectAttempt, Decision, Link, Permissions, Step};

@@ -1,1 +1,13 @@
-//! door
+//! The front door: accepts connections, moves bytes between sockets and the broker, and observes how each connection
+//! lives and ends.
+//!
+//! Nothing here waits for the recorder or the store. An idle connection holds no read or write buffer.
+
+mod admission;
+mod connection;
+mod ending;
+mod listener;
+mod settings;
+
+pub use listener::{Door, DoorHandle};
+pub use settings::{Clock, DoorSettings};

@@ -4,9 +4,17 @@
 //! Calls may block on a disk or a network. The recorder calls from a thread of its own; whoever serves requests calls
 //! from a thread that may block.
 
+mod beginnings;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod error;
+mod memory;
+mod paging;
 
+pub use beginnings::Beginnings;
 pub use error::StoreError;
+pub use memory::MemoryStore;
+pub use paging::{check, gaps_overlapping, window};
 
 use tracemq_model::{Event, Gap, TimeMs, TimeRange, TracePage, TraceQuery};
 
@@ -32,7 +40,7 @@ pub struct StoreStats {
 
 /// Keeps events and answers questions about them.
 ///
-/// What every store promises is written as tests in [`contract`].
+/// What every store promises is written as tests in the module `contract` (feature `contract`).
 pub trait EventStore: Send + Sync + 'static {
     /// Takes a batch. On `Ok` all of it is durable and visible to the next query; on `Err` none of it is visible,
     /// now or after a restart, unless the error says otherwise.

@@ -1,1 +1,32 @@
-fn main() {}
+//! `tracemq`: the binary. Parses what was typed, and hands over to one module a command.
+
+mod cli;
+mod config;
+mod credentials;
+mod demo;
+mod exit;
+mod history;
+mod serve;
+mod time_words;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command, ConfigCommand};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Demo => demo::run(),
+        Command::History(args) => history::run(&args),
+        Command::Config { command: ConfigCommand::Check(args) } => check_config(&args),
+    };
+    exit::report(result)
+}
+
+#[expect(clippy::print_stdout, reason = "the resolved config is what was asked for")]
+fn check_config(args: &cli::ServeArgs) -> anyhow::Result<()> {
+    let config = args.resolve()?;
+    print!("{}", config.to_toml()?);
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Patterns of policies: `*` is any text, also none, also across `:` and `/`; `?` is any one character; anything else
+//! is itself.
+
+/// Whether letter case counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Case {
+    Counts,
+    Ignored,
+}
+
+/// Whether `pattern` matches all of `text`.
+///
+/// Only the last `*` is ever taken back, so that the work is at most the product of the two lengths.
+pub(super) fn matches(pattern: &str, text: &str, case: Case) -> bool {
+    let same = |a: char, b: char| match case {
+        Case::Counts => a == b,
+        Case::Ignored => a.eq_ignore_ascii_case(&b),
+    };
+    let (mut pattern, mut text) = (pattern.chars(), text.chars());
+    // After the last `*`: the rest of the pattern, and the text from which to try it next.
+    let mut retry: Option<(std::str::Chars<'_>, std::str::Chars<'_>)> = None;
+    loop {
+        let text_before = text.clone();
+        match (pattern.next(), text.next()) {
+            (Some('*'), _) => {
+                text = text_before;
+                retry = Some((pattern.clone(), text.clone()));
+            }
+            (None, None) => return true,
+            (Some('?'), Some(_)) => {}
+            (Some(expected), Some(found)) if same(expected, found) => {}
+            _ => {
+                let Some((rest, from)) = &mut retry else { return false };
+                if from.next().is_none() {
+                    return false;
+                }
+                pattern = rest.clone();
+                text = from.clone();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn naive(pattern: &[char], text: &[char]) -> bool {
+        match pattern.split_first() {
+            None => text.is_empty(),
+            Some(('*', rest)) => (0..=text.len()).any(|skip| naive(rest, &text[skip..])),
+            Some(('?', rest)) => !text.is_empty() && naive(rest, &text[1..]),
+            Some((c, rest)) => text.first() == Some(c) && naive(rest, &text[1..]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_definition(pattern in "[ab?*é]{0,8}", text in "[abé*]{0,8}") {
+            let chars = |s: &str| s.chars().collect::<Vec<_>>();
+            prop_assert_eq!(matches(&pattern, &text, Case::Counts), naive(&chars(&pattern), &chars(&text)));
+        }
+    }
+
+    #[test]
+    fn hostile_patterns_take_bounded_time() {
+        let text = format!("{}b", "a".repeat(65_536));
+        let started = Instant::now();
+        assert!(!matches(&format!("{}c", "*a".repeat(200)), &text, Case::Counts));
+        assert!(matches(&format!("{}*b", "*a".repeat(200)), &text, Case::Counts));
+        assert!(!matches(&format!("*{}c", "a".repeat(400)), &text, Case::Counts));
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    }
+}

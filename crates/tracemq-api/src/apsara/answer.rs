@@ -1,0 +1,242 @@
+//! Answers in JSON and XML, with the headers that belong to them.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::metrics::Outcome;
+
+use super::fault::{AccessDenied, Fault};
+use super::incoming::Incoming;
+use super::trace_device::{DeviceInfo, PERMISSIONS, Page};
+use super::{actions, xml};
+
+/// In what answers are written. JSON when nothing is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Json,
+    Xml,
+}
+
+impl Format {
+    /// The parameter `Format`, or by signatures over headers what is accepted first.
+    pub(super) fn of(incoming: &Incoming) -> Result<Self, Fault> {
+        match incoming.all.get("Format") {
+            Some(json) if json.eq_ignore_ascii_case("JSON") => Ok(Self::Json),
+            Some(xml) if xml.eq_ignore_ascii_case("XML") => Ok(Self::Xml),
+            Some("") | None if incoming.is_signed_by_header() => {
+                let accept = incoming.headers.one("accept").map_err(|error| Fault::unreadable(&error))?;
+                let first = accept.unwrap_or_default().split([',', ';']).next().unwrap_or_default().trim();
+                Ok(if matches!(first, "application/xml" | "text/xml") { Self::Xml } else { Self::Json })
+            }
+            Some("") | None => Ok(Self::Json),
+            Some(_) => Err(Fault::format()),
+        }
+    }
+
+    /// To the letter: SDKs compare the second with what they know, and read nothing else as XML.
+    fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Json => "application/json;charset=utf-8",
+            Self::Xml => "text/xml;charset=utf-8",
+        })
+    }
+}
+
+/// What stands around every answer.
+pub(super) struct Envelope {
+    pub(super) format: Format,
+    request_id: String,
+    host: String,
+}
+
+/// As much of a Host header as is echoed.
+const HOST_MAX_CHARS: usize = 255;
+
+impl Envelope {
+    pub(super) fn new(headers: &HeaderMap) -> Self {
+        let host =
+            headers.get(header::HOST).map(HeaderValue::as_bytes).map(String::from_utf8_lossy).unwrap_or_default();
+        let host = host.chars().take(HOST_MAX_CHARS).collect();
+        Self { format: Format::Json, request_id: request_id(), host }
+    }
+
+    pub(super) fn success(&self, page: &Page) -> (Response, Outcome) {
+        let body = match self.format {
+            Format::Json => json(&PageBody {
+                current_page: page.current_page,
+                request_id: &self.request_id,
+                page_size: page.page_size,
+                total: page.total,
+                device_info_list: &page.device_info_list,
+            }),
+            Format::Xml => self.success_xml(page),
+        };
+        let mut response = self.response(StatusCode::OK, body);
+        if page.gaps > 0 {
+            response.headers_mut().insert(HeaderName::from_static("x-tracemq-gaps"), HeaderValue::from(page.gaps));
+        }
+        (response, Outcome::Success)
+    }
+
+    pub(super) fn failure(&self, fault: &Fault) -> (Response, Outcome) {
+        let body = match self.format {
+            Format::Json => json(&self.error(fault)),
+            Format::Xml => self.failure_xml(fault),
+        };
+        let mut response = self.response(fault.status, body);
+        let headers = response.headers_mut();
+        if let Some(ms) = fault.retry_after_ms {
+            headers.insert(HeaderName::from_static("x-acs-retry-after"), HeaderValue::from(ms));
+        }
+        if fault.closes {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let outcome = if fault.retry_after_ms.is_some() { Outcome::Throttled } else { Outcome::of(fault.status) };
+        (response, outcome)
+    }
+
+    fn response(&self, status: StatusCode, body: String) -> Response {
+        let mut response = (status, Body::from(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, self.format.content_type());
+        if let Ok(id) = HeaderValue::from_str(&self.request_id) {
+            headers.insert(HeaderName::from_static("x-acs-request-id"), id);
+        }
+        if let Ok(id) = HeaderValue::from_str(&format!("{:032x}", random())) {
+            headers.insert(HeaderName::from_static("x-acs-trace-id"), id);
+        }
+        response
+    }
+
+    fn success_xml(&self, page: &Page) -> String {
+        let mut writer = xml::Writer::new();
+        writer.element(&format!("{}Response", actions::TRACE_DEVICE), |writer| {
+            writer.text("CurrentPage", &page.current_page.to_string());
+            writer.text("RequestId", &self.request_id);
+            writer.text("PageSize", &page.page_size.to_string());
+            writer.text("Total", &page.total.to_string());
+            for device in &page.device_info_list {
+                writer.element("DeviceInfoList", |writer| {
+                    writer.text("ChannelId", &device.channel_id);
+                    writer.text("Time", &device.time);
+                    writer.text("ActionCode", device.action_code);
+                    writer.text("Action", device.action);
+                    writer.text("ActionInfo", device.action_info);
+                });
+            }
+        });
+        writer.finish()
+    }
+
+    fn failure_xml(&self, fault: &Fault) -> String {
+        let error = self.error(fault);
+        let mut writer = xml::Writer::new();
+        writer.element("Error", |writer| {
+            writer.text("RequestId", error.request_id);
+            writer.text("HostId", error.host_id);
+            writer.text("Code", error.code);
+            writer.text("Message", error.message);
+            writer.text("Recommend", &error.recommend);
+            if let Some(detail) = &error.access_denied_detail {
+                writer.element("AccessDeniedDetail", |writer| {
+                    for (name, text) in detail.members() {
+                        writer.text(name, text);
+                    }
+                });
+            }
+        });
+        writer.finish()
+    }
+
+    fn error<'a>(&'a self, fault: &'a Fault) -> ErrorBody<'a> {
+        ErrorBody {
+            request_id: &self.request_id,
+            message: &fault.message,
+            host_id: &self.host,
+            code: &fault.code,
+            recommend: format!("https://api.aliyun.com/troubleshoot?q={}&product=OnsMqtt", fault.code),
+            access_denied_detail: fault.denied.as_deref().map(AccessDeniedDetail::of),
+        }
+    }
+}
+
+/// The answer, in the order in which it is documented.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct PageBody<'a> {
+    current_page: i32,
+    request_id: &'a str,
+    page_size: i32,
+    total: u64,
+    device_info_list: &'a [DeviceInfo],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ErrorBody<'a> {
+    request_id: &'a str,
+    message: &'a str,
+    host_id: &'a str,
+    code: &'a str,
+    recommend: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_denied_detail: Option<AccessDeniedDetail<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct AccessDeniedDetail<'a> {
+    policy_type: &'a str,
+    auth_principal_owner_id: &'a str,
+    auth_principal_type: &'a str,
+    auth_principal_display_name: &'a str,
+    no_permission_type: &'a str,
+    auth_action: &'a str,
+}
+
+impl<'a> AccessDeniedDetail<'a> {
+    fn of(denied: &'a AccessDenied) -> Self {
+        Self {
+            policy_type: "AccountLevelIdentityBasedPolicy",
+            auth_principal_owner_id: &denied.owner,
+            auth_principal_type: "SubUser",
+            auth_principal_display_name: &denied.key_id,
+            no_permission_type: denied.kind,
+            auth_action: PERMISSIONS.first().copied().unwrap_or_default(),
+        }
+    }
+
+    fn members(&self) -> [(&'static str, &'a str); 6] {
+        [
+            ("PolicyType", self.policy_type),
+            ("AuthPrincipalOwnerId", self.auth_principal_owner_id),
+            ("AuthPrincipalType", self.auth_principal_type),
+            ("AuthPrincipalDisplayName", self.auth_principal_display_name),
+            ("NoPermissionType", self.no_permission_type),
+            ("AuthAction", self.auth_action),
+        ]
+    }
+}
+
+fn json(body: &impl Serialize) -> String {
+    serde_json::to_string(body).expect("texts, numbers and lists of them are JSON")
+}
+
+fn random() -> u128 {
+    let mut bytes = [0; 16];
+    // Ids name answers and guard nothing: without randomness they are all alike, and calls still answered.
+    let _ = getrandom::fill(&mut bytes);
+    u128::from_be_bytes(bytes)
+}
+
+/// A random UUID, upper-case.
+pub(crate) fn request_id() -> String {
+    const VERSION_4: u128 = 4 << 76;
+    const VARIANT: u128 = 2 << 62;
+    let id = random() & !(15 << 76) & !(3 << 62) | VERSION_4 | VARIANT;
+    let hex = format!("{id:032X}");
+    let part = |range| hex.get(range).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
+}

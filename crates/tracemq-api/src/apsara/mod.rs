@@ -1,0 +1,53 @@
+//! The RPC surface of ApsaraMQ for MQTT: `QueryMqttTraceDevice`, called by official SDKs unchanged. All of that
+//! service's words stand in this folder and nowhere else.
+//!
+//! The order in which a request is judged: can it be read, which operation, who claims to call and when, does the key
+//! exist, is the signature right, was the request made before, too often, may the key do it, are the parameters
+//! right, does the instance exist. What was not signed decides nothing.
+//!
+//! `MqttRegionId` alone names the region: a `RegionId` parameter, the Host header and forwarding headers are not read.
+
+mod actions;
+mod answer;
+mod authenticate;
+mod fault;
+mod incoming;
+mod trace_device;
+mod words;
+mod xml;
+
+use axum::extract::Request;
+use axum::response::Response;
+
+use crate::metrics::Surface;
+use crate::routes::Shared;
+
+pub(crate) use answer::request_id;
+pub(crate) use trace_device::{PERMISSIONS, resource_names};
+
+use answer::{Envelope, Format};
+use fault::Fault;
+use incoming::Incoming;
+
+pub(crate) async fn handle(app: &Shared, request: Request) -> Response {
+    let mut envelope = Envelope::new(request.headers());
+    let answered = match Incoming::read(request).await {
+        Ok(incoming) => serve(app, &incoming, &mut envelope).await,
+        Err(fault) => Err(fault),
+    };
+    let (response, outcome) = match answered {
+        Ok(page) => envelope.success(&page),
+        Err(fault) => envelope.failure(&fault),
+    };
+    app.metrics.answered(Surface::Apsara, outcome);
+    response
+}
+
+async fn serve(app: &Shared, incoming: &Incoming, envelope: &mut Envelope) -> Result<trace_device::Page, Fault> {
+    incoming.check_method()?;
+    envelope.format = Format::of(incoming)?;
+    actions::check(incoming)?;
+    let now = app.now();
+    let key = authenticate::authenticate(app, incoming, now)?;
+    trace_device::query(app, key, incoming).await
+}

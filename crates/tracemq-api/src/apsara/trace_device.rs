@@ -1,0 +1,186 @@
+//! The operation itself: a page of one device's history.
+
+use std::str::FromStr;
+
+use serde::Serialize;
+use tracemq_access::{AccessKey, Decision};
+use tracemq_model::{ClientId, Event, InstanceId, Order, Subject, TimeMs, TimeRange, TracePage, TraceQuery};
+
+use crate::lookup::LookupError;
+use crate::routes::Shared;
+use crate::state::Instance;
+
+use super::fault::Fault;
+use super::incoming::Incoming;
+use super::words;
+
+/// The permission that the operation needs, and the operation's own name, which is taken too.
+pub(crate) const PERMISSIONS: &[&str] = &["mq:QueryMqttDeviceTrace", "mq:QueryMqttTraceDevice"];
+
+/// The answer, but for the request's id.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) current_page: i32,
+    pub(super) page_size: i32,
+    pub(super) total: u64,
+    pub(super) device_info_list: Vec<DeviceInfo>,
+    /// How many spans of the range are not on record.
+    pub(super) gaps: usize,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DeviceInfo {
+    pub(super) channel_id: String,
+    pub(super) time: String,
+    pub(super) action_code: &'static str,
+    pub(super) action: &'static str,
+    pub(super) action_info: &'static str,
+}
+
+impl DeviceInfo {
+    fn of(event: &Event, utc_offset_s: i32) -> Option<Self> {
+        let (action, action_code) = words::action(event.action)?;
+        Some(Self {
+            channel_id: event.connection.to_string(),
+            time: words::time(event.time, utc_offset_s),
+            action_code,
+            action,
+            action_info: words::action_info(event.reason),
+        })
+    }
+}
+
+pub(super) async fn query(app: &Shared, key: &AccessKey, incoming: &Incoming) -> Result<Page, Fault> {
+    check_policy(key, incoming)?;
+    let parameters = Parameters::read(incoming)?;
+    let instance = find_instance(app, key, parameters.instance, parameters.region)?;
+    let query = parameters.query(instance.id.clone());
+    let found = app.lookup.ask(move |store| store.page(&query)).await.map_err(|error| failure(&error))?;
+    app.metrics.metered(&instance.id);
+    Ok(parameters.page(&found, app.settings.utc_offset_s))
+}
+
+fn failure(error: &LookupError) -> Fault {
+    match error {
+        LookupError::Busy => Fault::overloaded(),
+        LookupError::Store(source) => {
+            tracing::error!(error = source as &dyn std::error::Error, "a query of the store failed");
+            Fault::internal()
+        }
+        LookupError::BrokenOff => Fault::internal(),
+    }
+}
+
+/// The names by which policies know an instance.
+pub(crate) fn resource_names(region: &str, key: &AccessKey, instance: &str) -> [String; 2] {
+    let account = &key.account;
+    [format!("acs:mq:{region}:{account}:{instance}"), format!("acs:mq:{region}:{account}:instance/{instance}")]
+}
+
+/// Judges the very texts that decide later. One that could not name anything, such as one that would shift the parts
+/// of a resource's name, stands as nothing here and is refused with the parameters.
+fn check_policy(key: &AccessKey, incoming: &Incoming) -> Result<(), Fault> {
+    let plain = |name| incoming.all.get(name).filter(|text| is_plain(text)).unwrap_or_default();
+    let [short, long] = resource_names(plain("MqttRegionId"), key, plain("InstanceId"));
+    match key.policy.decide(PERMISSIONS, &[&short, &long]) {
+        Decision::Allow => Ok(()),
+        refused @ (Decision::ExplicitDeny | Decision::ImplicitDeny) => Err(Fault::denied(key, refused)),
+    }
+}
+
+fn is_plain(text: &str) -> bool {
+    InstanceId::new(text).is_ok() // regions are of the same characters
+}
+
+fn find_instance<'a>(app: &'a Shared, key: &AccessKey, id: &str, region: &str) -> Result<&'a Instance, Fault> {
+    let found = app.instances.iter().find(|instance| instance.id.as_str() == id).ok_or_else(Fault::no_such_instance)?;
+    if found.account != key.account {
+        return Err(Fault::instance_of_another());
+    }
+    if found.region.as_deref().is_some_and(|configured| configured != region) {
+        return Err(Fault::no_such_instance());
+    }
+    Ok(found)
+}
+
+struct Parameters<'a> {
+    region: &'a str,
+    instance: &'a str,
+    client: ClientId,
+    range: TimeRange,
+    current_page: i32,
+    page_size: i32,
+    order: Order,
+}
+
+impl<'a> Parameters<'a> {
+    fn read(incoming: &'a Incoming) -> Result<Self, Fault> {
+        let region = text(incoming, "MqttRegionId")?;
+        if !is_plain(region) {
+            return Err(Fault::invalid("MqttRegionId"));
+        }
+        let instance = text(incoming, "InstanceId")?;
+        let client = ClientId::new(text(incoming, "ClientId")?).map_err(|_| Fault::invalid("ClientId"))?;
+        let from = TimeMs(number(incoming, "BeginTime")?);
+        let to = TimeMs(number(incoming, "EndTime")?);
+        let current_page = number(incoming, "CurrentPage")?;
+        let page_size = number(incoming, "PageSize")?;
+        if from > to {
+            return Err(Fault::invalid("BeginTime"));
+        }
+        if current_page < 1 {
+            return Err(Fault::invalid("CurrentPage"));
+        }
+        if !(1..=100).contains(&page_size) {
+            return Err(Fault::invalid("PageSize"));
+        }
+        let order = order(incoming)?;
+        Ok(Self { region, instance, client, range: TimeRange { from, to }, current_page, page_size, order })
+    }
+
+    fn query(&self, instance: InstanceId) -> TraceQuery {
+        let pages_before = u64::try_from(self.current_page - 1).unwrap_or(0);
+        TraceQuery {
+            instance,
+            subject: Subject::Client(self.client.clone()),
+            range: self.range,
+            order: self.order,
+            offset: pages_before * u64::try_from(self.page_size).unwrap_or(0),
+            limit: usize::try_from(self.page_size).unwrap_or(0),
+        }
+    }
+
+    fn page(&self, found: &TracePage, utc_offset_s: i32) -> Page {
+        Page {
+            current_page: self.current_page,
+            page_size: self.page_size,
+            total: found.total,
+            device_info_list: found.events.iter().filter_map(|event| DeviceInfo::of(event, utc_offset_s)).collect(),
+            gaps: found.gaps.len(),
+        }
+    }
+}
+
+fn text<'a>(incoming: &'a Incoming, name: &'static str) -> Result<&'a str, Fault> {
+    incoming.all.get(name).filter(|value| !value.is_empty()).ok_or_else(|| Fault::missing(name))
+}
+
+/// Decimal digits, with a `-` before them at most: no `+`, no space, no exponent.
+fn number<T: FromStr>(incoming: &Incoming, name: &'static str) -> Result<T, Fault> {
+    let text = text(incoming, name)?;
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(Fault::invalid(name));
+    }
+    text.parse().map_err(|_| Fault::invalid(name))
+}
+
+fn order(incoming: &Incoming) -> Result<Order, Fault> {
+    match incoming.all.get("Reverse").unwrap_or_default() {
+        "" => Ok(Order::OldestFirst),
+        no if no.eq_ignore_ascii_case("false") => Ok(Order::OldestFirst),
+        yes if yes.eq_ignore_ascii_case("true") => Ok(Order::NewestFirst),
+        _ => Err(Fault::invalid("Reverse")),
+    }
+}

@@ -1,0 +1,61 @@
+//! HTTP Basic with an access key: its id as user, its secret as password. Then what the key's policy says.
+
+use axum::http::{HeaderMap, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use tracemq_access::{AccessKey, Decision, Secret};
+use tracemq_model::TimeMs;
+
+use crate::apsara::{PERMISSIONS, resource_names};
+use crate::routes::Shared;
+use crate::state::Instance;
+
+use super::Problem;
+
+/// The key that calls. Which part of a login is wrong is not told; a temporary key can't log in this way, for there
+/// is no place for its token.
+pub(super) fn login<'a>(app: &'a Shared, headers: &HeaderMap, now: TimeMs) -> Result<&'a AccessKey, Problem> {
+    let (id, password) = credentials(headers).ok_or_else(Problem::login)?;
+    let key = app.keys.get(&id);
+    let nobody = Secret::new("no key has this secret, and no caller is let in by it").ok();
+    // Compared also when there is no such key, so that both take the same time.
+    let right = key.map(|key| &key.secret).or(nobody.as_ref()).is_some_and(|secret| secret.is(&password));
+    match key {
+        Some(key) if right && key.enabled && key.security_token.is_none() && !key.has_expired(now) => Ok(key),
+        Some(_) | None => Err(Problem::login()),
+    }
+}
+
+fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
+    let mut sent = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(only), None) = (sent.next(), sent.next()) else { return None };
+    let (scheme, encoded) = only.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(BASE64.decode(encoded.trim()).ok()?).ok()?;
+    let (id, password) = decoded.split_once(':')?;
+    Some((id.to_owned(), password.to_owned()))
+}
+
+/// The instance called `named`, or the only one of the key's account.
+pub(super) fn instance<'a>(app: &'a Shared, key: &AccessKey, named: Option<&str>) -> Result<&'a Instance, Problem> {
+    let mut own = app.instances.iter().filter(|instance| instance.account == key.account);
+    match named {
+        Some(id) => own.find(|instance| instance.id.as_str() == id).ok_or_else(Problem::no_such_instance),
+        None => match (own.next(), own.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => Err(Problem::no_such_instance()),
+            (Some(_), Some(_)) => Err(Problem::field("instance", &"is needed: the account has several")),
+        },
+    }
+}
+
+pub(super) fn check_policy(key: &AccessKey, instance: &Instance) -> Result<(), Problem> {
+    let region = instance.region.as_deref().unwrap_or_default();
+    let [short, long] = resource_names(region, key, instance.id.as_str());
+    match key.policy.decide(PERMISSIONS, &[&short, &long]) {
+        Decision::Allow => Ok(()),
+        Decision::ExplicitDeny | Decision::ImplicitDeny => Err(Problem::denied()),
+    }
+}

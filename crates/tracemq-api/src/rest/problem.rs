@@ -1,0 +1,133 @@
+//! Errors of our own API: RFC 9457, naming what to change.
+
+use std::fmt::Display;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::apsara::request_id;
+use crate::lookup::LookupError;
+
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: String,
+    field: Option<String>,
+    retry_after_s: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Body9457<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    request_id: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, title, detail: detail.into(), field: None, retry_after_s: None }
+    }
+
+    /// A part of the request, called `field`, that `why`.
+    pub(crate) fn field(field: &str, why: &dyn Display) -> Self {
+        let detail = format!("`{field}` {why}");
+        let problem = Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", "A parameter is not valid", detail);
+        Self { field: Some(field.to_owned()), ..problem }
+    }
+
+    pub(crate) fn login() -> Self {
+        let detail = "give a valid access key id and its secret by HTTP Basic";
+        Self::new(StatusCode::UNAUTHORIZED, "login-required", "Who is asking?", detail)
+    }
+
+    pub(crate) fn denied() -> Self {
+        let detail = "the access key's policy does not allow mq:QueryMqttDeviceTrace on this instance";
+        Self::new(StatusCode::FORBIDDEN, "not-allowed", "The access key may not do this", detail)
+    }
+
+    pub(crate) fn no_such_instance() -> Self {
+        let detail = "the access key's account has no such instance";
+        let problem = Self::new(StatusCode::NOT_FOUND, "no-such-instance", "No such instance", detail);
+        Self { field: Some("instance".to_owned()), ..problem }
+    }
+
+    pub(crate) fn no_such_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no-such-path", "Nothing is here", "no such path; GET / says which there are")
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        let detail = "this path takes GET";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not taken here", detail)
+    }
+
+    pub(crate) fn target_too_long(max: usize) -> Self {
+        let detail = format!("path and query together may have {max} bytes");
+        Self::new(StatusCode::URI_TOO_LONG, "target-too-long", "The request's target is too long", detail)
+    }
+
+    pub(crate) fn absolute_target() -> Self {
+        let detail = "the request's target must begin with /";
+        Self::new(StatusCode::BAD_REQUEST, "absolute-target", "The request's target names a host", detail)
+    }
+
+    pub(crate) fn too_many(retry_after_ms: u64) -> Self {
+        let detail = format!("the account's calls for this second are used up; next in {retry_after_ms} ms");
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-calls", "Too many calls", detail);
+        Self { retry_after_s: Some(retry_after_ms.div_ceil(1_000)), ..problem }
+    }
+
+    pub(crate) fn lookup(error: &LookupError) -> Self {
+        match error {
+            LookupError::Busy => {
+                let detail = "as many questions as can be are under way; try again";
+                let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The server is busy", detail);
+                Self { retry_after_s: Some(1), ..problem }
+            }
+            LookupError::Store(source) => {
+                tracing::error!(error = source as &dyn std::error::Error, "a query of the store failed");
+                Self::failed()
+            }
+            LookupError::BrokenOff => Self::failed(),
+        }
+    }
+
+    fn failed() -> Self {
+        let detail = "the history could not be read; the server's log says why";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store-failed", "The history could not be read", detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = Body9457 {
+            r#type: format!("urn:tracemq:problem:{}", self.code),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            field: self.field.as_deref(),
+            request_id: request_id(),
+        };
+        let json = serde_json::to_string(&body).expect("texts and numbers are JSON");
+        let mut response = (self.status, Body::from(json)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static(r#"Basic realm="tracemq", charset="UTF-8""#);
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}

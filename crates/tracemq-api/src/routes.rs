@@ -1,0 +1,112 @@
+//! Which paths exist, and how callers prove who they are. The table is the router: a path that is not in it is not
+//! served, and a test walks it so that none is served without its login.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{MethodRouter, any, get};
+
+use crate::rest::Problem;
+use crate::state::{ApiError, ApiState, App};
+use crate::{apsara, metrics, rest};
+
+pub(crate) type Shared = Arc<App>;
+
+/// Longer targets are refused: the longest call of an SDK is a tenth of it.
+const TARGET_MAX_BYTES: usize = 16_384;
+
+/// How callers prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// By a signature over the request.
+    Signature,
+    /// By HTTP Basic: access key id and secret.
+    Basic,
+    /// Not at all: no history is shown.
+    None,
+}
+
+/// A path that is served.
+pub struct Route {
+    /// As the router takes it: `/api/v1/clients/{client_id}/events`.
+    pub path: &'static str,
+    /// How callers prove who they are.
+    pub login: Login,
+    build: fn() -> MethodRouter<Shared>,
+}
+
+/// Every path that is served.
+pub const ROUTES: &[Route] = &[
+    Route { path: "/", login: Login::Signature, build: || any(root) },
+    Route { path: "/api/v1/clients/{client_id}/events", login: Login::Basic, build: || get(rest::client_events) },
+    Route { path: "/api/v1/addresses/{ip}/events", login: Login::Basic, build: || get(rest::address_events) },
+    Route { path: "/livez", login: Login::None, build: || get(async || "alive\n") },
+    Route { path: "/readyz", login: Login::None, build: || get(ready) },
+    Route { path: "/metrics", login: Login::None, build: || get(metrics::scrape) },
+];
+
+/// All of the API as a value.
+///
+/// # Errors
+/// When the file of the nonces can't be used.
+pub fn router(state: ApiState) -> Result<Router, ApiError> {
+    let app = Arc::new(App::new(state)?);
+    let mut router = Router::new();
+    for route in ROUTES {
+        router = router.route(route.path, (route.build)());
+    }
+    let router = router
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .fallback(async || Problem::no_such_path())
+        .with_state(app)
+        .layer(middleware::from_fn(guard));
+    Ok(router)
+}
+
+async fn ready(State(app): State<Shared>) -> Response {
+    if (app.gauges.ready)() {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+    }
+}
+
+/// `/` is the RPC surface, and a page of words for the browser of somebody who wonders what runs here.
+async fn root(State(app): State<Shared>, request: Request) -> Response {
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let bare = request.method() == Method::GET
+        && request.uri().query().is_none()
+        && !request.headers().contains_key(header::AUTHORIZATION)
+        && !request.headers().contains_key("x-acs-action");
+    if bare && accept.contains("text/html") {
+        return Html(include_str!("landing.html")).into_response();
+    }
+    apsara::handle(&app, request).await
+}
+
+/// Before any handler: targets that are too long or could be read two ways. After it: headers on every answer.
+async fn guard(request: Request, next: Next) -> Response {
+    let uri = request.uri();
+    let length = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let mut response = if length > TARGET_MAX_BYTES {
+        Problem::target_too_long(TARGET_MAX_BYTES).into_response()
+    } else if uri.authority().is_some() || uri.scheme().is_some() {
+        // Two places would name the host, and a signature covers one of them.
+        Problem::absolute_target().into_response()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

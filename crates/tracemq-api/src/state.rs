@@ -1,0 +1,154 @@
+//! What the API is made of: what the binary hands over, and what grows out of it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracemq_access::{AccountId, KeyRing, throttle::Throttle};
+use tracemq_model::{InstanceId, TimeMs};
+use tracemq_recorder::Recorder;
+use tracemq_store::EventStore;
+
+use crate::lookup::Lookup;
+use crate::metrics::Metrics;
+use crate::nonces::Nonces;
+
+/// Tells what time it is, wall-clock.
+pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
+
+/// Why the API can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The file of the nonces can't be used: calls made before the start could be made again.
+    #[error("can't use {path} for the nonces of signatures")]
+    NonceFile {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// An instance that can be asked about.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// Its identifier.
+    pub id: InstanceId,
+    /// Who owns it.
+    pub account: AccountId,
+    /// The region that callers must name; none takes any.
+    pub region: Option<String>,
+}
+
+/// What can be set.
+#[derive(Clone, Debug)]
+pub struct ApiSettings {
+    /// Calls a second that one account may make: what the compatible service documents.
+    pub calls_per_second: u32,
+    /// Seconds east of UTC of the times in the compatible API's answers. East 8 hours, as that service prints them.
+    pub utc_offset_s: i32,
+    /// Where nonces outlive a restart, beside it a second file; none keeps them in memory alone.
+    pub nonce_file: Option<PathBuf>,
+    /// Nonces remembered at once; beyond it calls are throttled. One account at the default rate can't fill it.
+    pub nonces_max: usize,
+    /// Whether HMAC-SHA1 signatures over parameters are taken.
+    pub allow_rpc_v1: bool,
+    /// Whether ACS3-HMAC-SHA256 signatures are taken.
+    pub allow_acs3: bool,
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self {
+            calls_per_second: 500,
+            utc_offset_s: 8 * 3_600,
+            nonce_file: None,
+            nonces_max: 1_000_000,
+            allow_rpc_v1: true,
+            allow_acs3: true,
+        }
+    }
+}
+
+/// Live numbers of the broker, asked for with each scrape of the metrics.
+#[derive(Clone)]
+pub struct Gauges {
+    /// MQTT connections that are open.
+    pub connections: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// MQTT sessions that are kept.
+    pub sessions: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Whether the server takes work.
+    pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Default for Gauges {
+    /// No connections, no sessions, ready.
+    fn default() -> Self {
+        Self { connections: Arc::new(|| 0), sessions: Arc::new(|| 0), ready: Arc::new(|| true) }
+    }
+}
+
+/// What the API answers from.
+#[derive(Clone)]
+pub struct ApiState {
+    /// Where the history is.
+    pub store: Arc<dyn EventStore>,
+    /// Who writes it: asked for its counts alone.
+    pub recorder: Recorder,
+    /// Who may ask.
+    pub keys: Arc<KeyRing>,
+    /// What may be asked about.
+    pub instances: Vec<Instance>,
+    /// What can be set.
+    pub settings: ApiSettings,
+    /// What time it is.
+    pub clock: Clock,
+    /// Live numbers for the metrics.
+    pub gauges: Gauges,
+}
+
+/// Accounts whose rate is remembered at once; they come from the keys, so that it bounds a mistake, not callers.
+const ACCOUNTS_MAX: usize = 100_000;
+
+/// All that handlers share.
+pub(crate) struct App {
+    pub(crate) keys: Arc<KeyRing>,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) settings: ApiSettings,
+    pub(crate) gauges: Gauges,
+    pub(crate) recorder: Recorder,
+    pub(crate) lookup: Lookup,
+    pub(crate) nonces: Arc<Nonces>,
+    pub(crate) metrics: Metrics,
+    clock: Clock,
+    throttle: Mutex<Throttle>,
+}
+
+impl App {
+    pub(crate) fn new(state: ApiState) -> Result<Self, ApiError> {
+        let ApiState { store, recorder, keys, instances, settings, clock, gauges } = state;
+        let nonces = Nonces::open(settings.nonce_file.as_deref(), settings.nonces_max, clock())
+            .map_err(|source| ApiError::NonceFile { path: settings.nonce_file.clone().unwrap_or_default(), source })?;
+        Ok(Self {
+            throttle: Mutex::new(Throttle::new(settings.calls_per_second, ACCOUNTS_MAX)),
+            metrics: Metrics::new(instances.iter().map(|instance| &instance.id)),
+            lookup: Lookup::new(store),
+            nonces,
+            keys,
+            instances,
+            settings,
+            gauges,
+            recorder,
+            clock,
+        })
+    }
+
+    pub(crate) fn now(&self) -> TimeMs {
+        (self.clock)()
+    }
+
+    /// Counts a call of `account`; on a call too many, after how many milliseconds the next may be made.
+    pub(crate) fn throttle(&self, account: &AccountId, now: TimeMs) -> Result<(), u64> {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner).take(account, now)
+    }
+}

@@ -1,0 +1,196 @@
+//! Sessions come, change hands and go.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tracemq_model::{ClientId, ConnectionId, End, Reason};
+
+use super::{Broker, Tables};
+use crate::limits::Tick;
+use crate::link::Permissions;
+use crate::packet::{self, Message};
+use crate::session::{Mailbox, PendingWill, Session, State};
+
+/// A will to be published once the lock is released.
+pub(super) struct Will {
+    pub(super) session: u64,
+    pub(super) message: Arc<Message>,
+    pub(super) permissions: Arc<dyn Permissions>,
+}
+
+/// A connection that is let in.
+pub(crate) struct Newcomer<'a> {
+    pub(crate) connection: ConnectionId,
+    pub(crate) mailbox: &'a Arc<Mailbox>,
+    pub(crate) client: ClientId,
+    pub(crate) clean_start: bool,
+    /// Already capped.
+    pub(crate) expiry_s: u32,
+    pub(crate) window: u16,
+}
+
+/// The session that it got.
+pub(crate) struct Attached {
+    pub(crate) session: Arc<Session>,
+    pub(crate) present: bool,
+}
+
+/// A connection that goes.
+pub(crate) struct Departure<'a> {
+    pub(crate) connection: ConnectionId,
+    pub(crate) mailbox: &'a Arc<Mailbox>,
+    pub(crate) session: &'a Arc<Session>,
+    /// To be published, now or after its delay.
+    pub(crate) will: Option<packet::Will>,
+    pub(crate) permissions: &'a Arc<dyn Permissions>,
+}
+
+impl Broker {
+    /// Gives the newcomer its client's session, whoever has it now; never waits for that one.
+    pub(crate) fn attach(&self, now: Tick, newcomer: &Newcomer<'_>) -> Result<Attached, End> {
+        let mut wills = Vec::new();
+        let mut displaced = None;
+        let attached = self.lock().attach(now, newcomer, self.limits.sessions_max, &mut displaced, &mut wills);
+        if let Some(old) = displaced {
+            let mut end =
+                End::of(Reason::SessionTakenOver).with_detail("a newer connection has the same client identifier");
+            end.other_connection = Some(newcomer.connection);
+            old.order_end(end);
+        }
+        self.publish_wills(now, wills);
+        if attached.is_ok() {
+            self.counters.connections.fetch_add(1, Ordering::Relaxed);
+        }
+        attached
+    }
+
+    /// Releases what a link had.
+    pub(crate) fn detach(&self, now: Tick, departure: Departure<'_>) {
+        let wills = self.lock().detach(now, departure);
+        self.counters.connections.fetch_sub(1, Ordering::Relaxed);
+        self.publish_wills(now, wills);
+    }
+
+    /// A link goes that never had a session.
+    pub(crate) fn forget(&self, connection: ConnectionId) {
+        self.lock().links.remove(&connection);
+    }
+}
+
+impl Tables {
+    fn attach(
+        &mut self,
+        now: Tick,
+        newcomer: &Newcomer<'_>,
+        sessions_max: usize,
+        displaced: &mut Option<Arc<Mailbox>>,
+        wills: &mut Vec<Will>,
+    ) -> Result<Attached, End> {
+        if let Some(end) = &self.stopped {
+            return Err(end.clone());
+        }
+        let known = self.sessions.get(&newcomer.client).cloned();
+        if known.is_none() && self.sessions.len() >= sessions_max {
+            return Err(End::of(Reason::QuotaExceeded).with_detail(&format!("all {sessions_max} sessions are in use")));
+        }
+        if let Some(session) = &known {
+            let mut state = session.lock();
+            *displaced = state.owner.take();
+            // A 3.x session that was clean, or one of 5.0 without expiry, ends with its connection.
+            let over = displaced.is_some() && state.expiry_s == 0 || state.expires.is_some_and(|at| at <= now);
+            self.strike(session, &mut state);
+            if newcomer.clean_start || over {
+                wills.extend(self.end(session, &mut state));
+            } else {
+                state.resume(Arc::clone(newcomer.mailbox), newcomer.window, newcomer.expiry_s);
+                drop(state);
+                return Ok(Attached { session: Arc::clone(session), present: true });
+            }
+        }
+        self.last_session += 1;
+        let session = Arc::new(Session::new(self.last_session, newcomer.client.clone()));
+        session.lock().resume(Arc::clone(newcomer.mailbox), newcomer.window, newcomer.expiry_s);
+        self.sessions.insert(newcomer.client.clone(), Arc::clone(&session));
+        Ok(Attached { session, present: false })
+    }
+
+    /// Takes the session off the calendar.
+    fn strike(&mut self, session: &Session, state: &mut State) {
+        if let Some(due) = state.due.take() {
+            self.calendar.strike(due, session);
+        }
+    }
+
+    /// Ends a session: its subscriptions go, and its will is due if it waited.
+    fn end(&mut self, session: &Arc<Session>, state: &mut State) -> Option<Will> {
+        for filter in std::mem::take(&mut state.filters) {
+            self.subscriptions.remove(&filter, session.number);
+        }
+        let will = state.will.take();
+        *state = State::default();
+        state.ended = true;
+        if self.sessions.get(&session.client).is_some_and(|current| Arc::ptr_eq(current, session)) {
+            self.sessions.remove(&session.client);
+        }
+        will.map(|will| Will { session: session.number, message: will.message, permissions: will.permissions })
+    }
+
+    fn detach(&mut self, now: Tick, departure: Departure<'_>) -> Vec<Will> {
+        self.links.remove(&departure.connection);
+        let session = departure.session;
+        let mut state = session.lock();
+        let owned = state.is_owned_by(departure.mailbox);
+        let mut wills = Vec::new();
+        let mut waits = None;
+        if let Some(will) = departure.will {
+            // Taken over and resumed within the delay: not published [MQTT-3.1.3-9].
+            let ends = state.ended || (owned && state.expiry_s == 0);
+            let permissions = Arc::clone(departure.permissions);
+            if will.delay_s == 0 || ends {
+                wills.push(Will { session: session.number, message: will.message, permissions });
+            } else if owned {
+                let due = now.plus_s(will.delay_s);
+                waits = Some(Box::new(PendingWill { message: will.message, permissions, due }));
+            }
+        }
+        if owned {
+            state.owner = None;
+            if state.expiry_s == 0 {
+                wills.extend(self.end(session, &mut state));
+            } else {
+                state.expires = Some(now.plus_s(state.expiry_s));
+                state.will = waits;
+                self.note(session, &mut state);
+            }
+        }
+        wills
+    }
+
+    /// Puts the session on the calendar.
+    fn note(&mut self, session: &Arc<Session>, state: &mut State) {
+        let will = state.will.as_ref().map(|will| will.due);
+        let due = state.expires.into_iter().chain(will).min();
+        if let Some(due) = due {
+            self.calendar.note(due, session);
+        }
+        state.due = due;
+    }
+
+    /// Ends what is due at `now`; gives the wills.
+    pub(super) fn end_due(&mut self, now: Tick) -> Vec<Will> {
+        let mut wills = Vec::new();
+        while let Some(session) = self.calendar.take_due(now) {
+            let mut state = session.lock();
+            state.due = None;
+            if state.expires.is_some_and(|at| at <= now) {
+                wills.extend(self.end(&session, &mut state));
+                continue;
+            }
+            if let Some(will) = state.will.take_if(|will| will.due <= now) {
+                wills.push(Will { session: session.number, message: will.message, permissions: will.permissions });
+            }
+            self.note(&session, &mut state);
+        }
+        wills
+    }
+}

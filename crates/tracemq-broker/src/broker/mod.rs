@@ -1,0 +1,275 @@
+//! What outlives connections, shared by all links behind one lock: who has which session, who subscribed to what, what
+//! is retained, and when something must end.
+//!
+//! The lock is held for a lookup or a change in these tables, never while bytes are written or wakers are woken.
+
+mod attach;
+mod calendar;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracemq_model::{ClientId, ConnectionId, End};
+
+pub(crate) use attach::{Departure, Newcomer};
+
+use crate::limits::{Limits, Tick};
+use crate::link::Link;
+use crate::packet::{Message, RetainHandling, Routed, Subscription};
+use crate::routing::{Retained, Subscriber, Subscriptions};
+use crate::session::{Mailbox, Queued, Session};
+use calendar::Calendar;
+
+/// What is there at a moment, and what has passed since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BrokerStats {
+    /// Links whose CONNECT was accepted and that have not ended.
+    pub connections: usize,
+    /// Sessions, connected or not.
+    pub sessions: usize,
+    /// Subscriptions of all sessions.
+    pub subscriptions: usize,
+    /// Retained messages.
+    pub retained: usize,
+    /// PUBLISH packets taken from clients.
+    pub messages_received: u64,
+    /// PUBLISH packets sent to clients.
+    pub messages_sent: u64,
+    /// Messages that were for a client and did not reach it (queue full, expired, larger than the client takes), and
+    /// retained messages for which there was no room.
+    pub messages_dropped: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) connections: AtomicUsize,
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// Everything behind the lock.
+#[derive(Default)]
+struct Tables {
+    sessions: HashMap<ClientId, Arc<Session>>,
+    last_session: u64,
+    subscriptions: Subscriptions,
+    retained: Retained,
+    links: HashMap<ConnectionId, Arc<Mailbox>>,
+    calendar: Calendar,
+    stopped: Option<End>,
+}
+
+/// What all links share: sessions, subscriptions, retained messages.
+pub struct Broker {
+    limits: Limits,
+    tables: Mutex<Tables>,
+    counters: Counters,
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+impl Broker {
+    /// A broker without sessions and messages.
+    pub fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { limits, tables: Mutex::default(), counters: Counters::default() })
+    }
+
+    /// A network connection was accepted: gives its half. `connection` must be unique among the open ones.
+    pub fn open(self: &Arc<Self>, connection: ConnectionId, now: Tick) -> Link {
+        let mailbox = Arc::new(Mailbox::default());
+        let mut tables = self.lock();
+        if let Some(end) = &tables.stopped {
+            mailbox.order_end(end.clone());
+        }
+        tables.links.insert(connection, Arc::clone(&mailbox));
+        drop(tables);
+        Link::new(Arc::clone(self), connection, mailbox, now)
+    }
+
+    /// Ends sessions and retained messages whose time is over, and publishes wills whose delay has passed. To be
+    /// called about once a second.
+    pub fn expire(&self, now: Tick) {
+        let wills = {
+            let mut tables = self.lock();
+            tables.retained.expire(now);
+            tables.end_due(now)
+        };
+        self.publish_wills(now, wills);
+    }
+
+    /// Ends every link with `end` (MQTT 5.0 clients get a DISCONNECT), and each that is opened later.
+    pub fn shut_down(&self, end: End) {
+        let mut tables = self.lock();
+        let links: Vec<Arc<Mailbox>> = tables.links.values().cloned().collect();
+        let end = tables.stopped.insert(end).clone();
+        drop(tables);
+        for link in links {
+            link.order_end(end.clone());
+        }
+    }
+
+    /// Ends one connection's link with `end`, as an administrator does. False when there is no such link.
+    pub fn end_link(&self, connection: ConnectionId, end: End) -> bool {
+        let link = self.lock().links.get(&connection).cloned();
+        if let Some(link) = &link {
+            link.order_end(end);
+        }
+        link.is_some()
+    }
+
+    /// Figures of this moment.
+    pub fn stats(&self) -> BrokerStats {
+        let tables = self.lock();
+        BrokerStats {
+            connections: self.counters.connections.load(Ordering::Relaxed),
+            sessions: tables.sessions.len(),
+            subscriptions: tables.subscriptions.count(),
+            retained: tables.retained.count(),
+            messages_received: self.counters.received.load(Ordering::Relaxed),
+            messages_sent: self.counters.sent.load(Ordering::Relaxed),
+            messages_dropped: self.counters.dropped.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Routes a message of the session `publisher` to all who subscribed, and retains it if it asks for that.
+    pub(crate) fn publish(&self, now: Tick, publisher: u64, message: Message) {
+        let routed = Routed::at(now, Arc::new(message));
+        let message = &routed.message;
+        let mut dropped = 0;
+        let matches = {
+            let mut tables = self.lock();
+            if message.retain && !tables.retained.set(routed.clone(), &self.limits) {
+                dropped += 1;
+            }
+            tables.subscriptions.matches(&message.topic, publisher)
+        };
+        for one in matches {
+            let queued = Queued {
+                qos: message.qos.min(one.qos),
+                retain: message.retain && one.retain_as_published,
+                subscription_ids: one.subscription_ids,
+                routed: routed.clone(),
+            };
+            dropped += self.hand_over(&one.session, queued);
+        }
+        Counters::add(&self.counters.dropped, dropped);
+    }
+
+    /// Puts a message into a session and wakes its link.
+    fn hand_over(&self, session: &Session, queued: Queued) -> u64 {
+        let mut state = session.lock();
+        let dropped = state.push(queued, &self.limits);
+        let owner = state.owner.clone();
+        drop(state);
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+        dropped
+    }
+
+    /// Subscribes; gives the codes for the SUBACK. Retained messages go into the session's queue.
+    pub(crate) fn subscribe(
+        &self,
+        now: Tick,
+        session: &Arc<Session>,
+        subscription_id: Option<NonZeroU32>,
+        filters: &[(Subscription, Option<u8>)],
+    ) -> Vec<u8> {
+        let mut codes = Vec::with_capacity(filters.len());
+        let mut retained = Vec::new();
+        let mut tables = self.lock();
+        for (one, refused) in filters {
+            if let Some(code) = refused {
+                codes.push(*code);
+                continue;
+            }
+            let mut state = session.lock();
+            let known = state.filters.contains(&one.filter);
+            if state.ended || (!known && state.filters.len() >= self.limits.subscriptions_per_session_max) {
+                codes.push(0x97);
+                continue;
+            }
+            state.note_filter(&one.filter);
+            drop(state);
+            let new = tables.subscriptions.insert(
+                &one.filter,
+                Subscriber {
+                    session: Arc::clone(session),
+                    qos: one.qos,
+                    no_local: one.no_local,
+                    retain_as_published: one.retain_as_published,
+                    subscription_id,
+                },
+            );
+            codes.push(one.qos.code());
+            let wanted = match one.retain_handling {
+                RetainHandling::Always => true,
+                RetainHandling::IfNew => new,
+                RetainHandling::Never => false,
+            };
+            if wanted {
+                // No more than fit into the queue: whoever asks for all of a large tree gets a part, and it is counted.
+                let most = self.limits.queue_messages_max.saturating_add(1).saturating_sub(retained.len());
+                let found = tables.retained.matches(&one.filter, now, most);
+                retained.extend(found.into_iter().map(|routed| (one.qos, routed)));
+            }
+        }
+        drop(tables);
+        let mut dropped = 0;
+        for (qos, routed) in retained {
+            let qos = qos.min(routed.message.qos);
+            let subscription_ids = subscription_id.into_iter().collect();
+            dropped += self.hand_over(session, Queued { routed, qos, retain: true, subscription_ids });
+        }
+        Counters::add(&self.counters.dropped, dropped);
+        codes
+    }
+
+    /// Unsubscribes; tells for each filter whether it was there.
+    pub(crate) fn unsubscribe<'a>(&self, session: &Session, filters: impl Iterator<Item = &'a str>) -> Vec<bool> {
+        let mut tables = self.lock();
+        filters
+            .map(|filter| {
+                session.lock().forget_filter(filter);
+                tables.subscriptions.remove(filter, session.number)
+            })
+            .collect()
+    }
+
+    /// Permission is asked once more: it may have been withdrawn since CONNECT.
+    fn publish_wills(&self, now: Tick, wills: Vec<attach::Will>) {
+        for will in wills {
+            if will.permissions.may_publish(&will.message.topic) {
+                self.publish(now, will.session, Message::clone(&will.message));
+            } else {
+                Counters::add(&self.counters.dropped, 1);
+            }
+        }
+    }
+}

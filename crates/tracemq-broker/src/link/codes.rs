@@ -1,0 +1,96 @@
+//! Which code the client gets for which reason.
+
+use tracemq_model::{ProtocolVersion, Reason};
+
+/// The code of a DISCONNECT to a client of MQTT 5.0.
+pub(super) fn disconnect(reason: Reason) -> u8 {
+    match reason {
+        Reason::SessionTakenOver => 0x8e,
+        Reason::KeepAliveTimeout => 0x8d,
+        Reason::ServerShutdown | Reason::ServerLost => 0x8b,
+        Reason::ServerOverloaded => 0x89,
+        Reason::Kicked | Reason::Banned => 0x98,
+        Reason::QuotaExceeded => 0x97,
+        Reason::RateLimited => 0x96,
+        Reason::BadCredentials
+        | Reason::NotAuthorized
+        | Reason::PublishNotAuthorized
+        | Reason::SubscribeNotAuthorized
+        | Reason::WillNotAuthorized => 0x87,
+        Reason::MalformedPacket | Reason::HttpOnMqttPort | Reason::TlsOnPlainPort => 0x81,
+        Reason::ProtocolError | Reason::UnsupportedProtocolVersion | Reason::BadClientId => 0x82,
+        Reason::BadTopic => 0x90,
+        Reason::PacketTooLarge => 0x95,
+        Reason::ConnectTimeout => 0xa0,
+        Reason::Opened
+        | Reason::Accepted
+        | Reason::ClientClosed
+        | Reason::ClientDisconnected
+        | Reason::ConnectionReset
+        | Reason::BrokenPipe
+        | Reason::NetworkError
+        | Reason::TlsFailure
+        | Reason::SlowConsumer
+        | Reason::InternalError => 0x80,
+    }
+}
+
+/// The code of a CONNACK that refuses.
+pub(super) fn connack(reason: Reason, version: ProtocolVersion) -> u8 {
+    let (v5, v3) = match reason {
+        Reason::BadCredentials => (0x86, 4),
+        Reason::NotAuthorized
+        | Reason::PublishNotAuthorized
+        | Reason::SubscribeNotAuthorized
+        | Reason::WillNotAuthorized => (0x87, 5),
+        Reason::Banned | Reason::Kicked => (0x8a, 5),
+        Reason::QuotaExceeded => (0x97, 3),
+        Reason::RateLimited => (0x9f, 3),
+        Reason::ServerOverloaded => (0x89, 3),
+        Reason::ServerShutdown | Reason::ServerLost => (0x88, 3),
+        Reason::UnsupportedProtocolVersion => (0x84, 1),
+        Reason::BadClientId => (0x85, 2),
+        Reason::MalformedPacket | Reason::HttpOnMqttPort | Reason::TlsOnPlainPort => (0x81, 3),
+        Reason::ProtocolError => (0x82, 3),
+        Reason::BadTopic => (0x90, 3),
+        Reason::PacketTooLarge => (0x95, 3),
+        Reason::Opened
+        | Reason::Accepted
+        | Reason::SessionTakenOver
+        | Reason::KeepAliveTimeout
+        | Reason::ClientClosed
+        | Reason::ClientDisconnected
+        | Reason::ConnectTimeout
+        | Reason::ConnectionReset
+        | Reason::BrokenPipe
+        | Reason::NetworkError
+        | Reason::TlsFailure
+        | Reason::SlowConsumer
+        | Reason::InternalError => (0x80, 3),
+    };
+    match version {
+        ProtocolVersion::V5 => v5,
+        ProtocolVersion::V31 | ProtocolVersion::V311 => v3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::codec::encode;
+    use crate::packet::Outgoing;
+
+    #[test]
+    fn every_code_can_be_sent() {
+        for reason in Reason::ALL {
+            for version in [ProtocolVersion::V31, ProtocolVersion::V311, ProtocolVersion::V5] {
+                let refusal = Outgoing::Refusal { code: connack(*reason, version) };
+                assert!(encode(version, &refusal, &mut BytesMut::new()).is_ok(), "{reason}");
+            }
+            let disconnect = Outgoing::Disconnect { code: disconnect(*reason) };
+            assert!(encode(ProtocolVersion::V5, &disconnect, &mut BytesMut::new()).is_ok(), "{reason}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Until a CONNECT is accepted.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use bytestring::ByteString;
+use tracemq_model::{Acceptance, ClientId, Details, End, ProtocolVersion, Reason};
+
+use super::connected::Connected;
+use super::{Closing, ConnectAttempt, Decision, Link, Permissions, Stage, Step, codes};
+use crate::broker::Newcomer;
+use crate::codec;
+use crate::limits::Tick;
+use crate::packet::{Connect, Kind, Outgoing, Packet, Welcome};
+use crate::rules::{Fault, Sketch, judge};
+
+impl Link {
+    pub(super) fn receive_opening(&mut self, now: Tick, input: &mut BytesMut, output: &mut BytesMut) -> Step {
+        let raw = match codec::opening(input) {
+            Ok(None) => return Step::Continue,
+            Ok(Some(())) => codec::take(input, false, false, self.broker.limits().packet_bytes_max),
+            Err(fault) => Err(fault),
+        };
+        let mut raw = match raw {
+            Ok(None) => return Step::Continue,
+            Ok(Some(raw)) => raw,
+            Err(fault) => return self.refuse_unread(now, &fault),
+        };
+        self.packets_received += 1;
+        self.last_received = now;
+        let sketch = Sketch::of(raw.body());
+        self.request = sketch.request().map(Box::new);
+        let judged = judge(&sketch, self.broker.limits()).map_err(|fault| fault.within(Kind::Connect.name()));
+        let version = sketch.connack_version();
+        let zero_expiry = match judged {
+            Ok(zero_expiry) => zero_expiry,
+            Err(fault) => {
+                let code = sketch.connack_code(&fault);
+                return self.refuse_connect(now, version, &fault, code, output);
+            }
+        };
+        let raise_clean_start = version == ProtocolVersion::V5 && sketch.id_is_empty();
+        if let Some(behind) = zero_expiry {
+            raw.raise_zero_expiry(behind);
+        }
+        if raise_clean_start {
+            raw.set_clean_start();
+        }
+        match codec::decode(raw, version) {
+            Ok(Packet::Connect(connect)) => self.attempt(connect),
+            Ok(_) => self.refuse_unread(now, &Fault::protocol("first packet is not CONNECT [MQTT-3.1.0-1]")),
+            Err(fault) => {
+                let code = (version == ProtocolVersion::V5).then_some(fault.code);
+                self.refuse_connect(now, version, &fault, code, output)
+            }
+        }
+    }
+
+    /// What came is no CONNECT that could be read: nothing is answered.
+    fn refuse_unread(&mut self, now: Tick, fault: &Fault) -> Step {
+        let end = End::of(fault.reason).with_detail(&fault.detail);
+        self.close(now, Closing::End(end), false)
+    }
+
+    fn refuse_connect(
+        &mut self,
+        now: Tick,
+        version: ProtocolVersion,
+        fault: &Fault,
+        code: Option<u8>,
+        output: &mut BytesMut,
+    ) -> Step {
+        let mut end = End::of(fault.reason).with_detail(&fault.detail);
+        end.reason_code = code.filter(|code| self.send(version, u32::MAX, &Outgoing::Refusal { code: *code }, output));
+        self.close(now, Closing::End(end), false)
+    }
+
+    fn attempt(&mut self, connect: Box<Connect>) -> Step {
+        let request = self.request.as_deref().cloned().unwrap_or_default();
+        let attempt = ConnectAttempt {
+            client_id: self.identify(&connect),
+            username: connect.username.as_deref().map(Arc::from),
+            password: connect.password.clone(),
+            will_topic: connect.will.as_ref().map(|will| Arc::from(&*will.message.topic)),
+            request,
+        };
+        self.stage = Stage::Deciding(connect);
+        Step::Authenticate(Box::new(attempt))
+    }
+
+    /// The client's identifier, or the one that it is assigned: made from the connection's, which never repeats.
+    fn identify(&self, connect: &Connect) -> Option<ClientId> {
+        if connect.client_id.is_empty() {
+            ClientId::new(&format!("auto-{}", self.connection)).ok()
+        } else {
+            ClientId::new(&connect.client_id).ok()
+        }
+    }
+
+    /// The answer to [`Step::Authenticate`]. Gives `Accepted` or `Close`; then [`receive`](Link::receive) is to be
+    /// called again, since bytes may have come behind the CONNECT.
+    pub fn decide(&mut self, now: Tick, decision: Decision, output: &mut BytesMut) -> Step {
+        if let Some(end) = self.mailbox.end() {
+            return self.end_undecided(now, *end, output);
+        }
+        let connect = match std::mem::replace(&mut self.stage, Stage::Opening) {
+            Stage::Deciding(connect) => connect,
+            other @ (Stage::Opening | Stage::Connected(_)) => {
+                self.stage = other;
+                return Step::Continue; // nothing was asked
+            }
+            Stage::Closed(closing) => {
+                self.stage = Stage::Closed(closing.clone());
+                return Step::Close(*closing);
+            }
+        };
+        let version = connect.version;
+        let refusal = match decision {
+            Decision::Refuse { reason, detail } => Err(End { detail, ..End::of(reason) }),
+            Decision::Admit { permissions } => self.admit(now, &connect, permissions, output),
+        };
+        match refusal {
+            Ok(acceptance) => Step::Accepted(acceptance),
+            Err(end) => self.refuse(now, version, end, output),
+        }
+    }
+
+    fn end_undecided(&mut self, now: Tick, end: End, output: &mut BytesMut) -> Step {
+        match &self.stage {
+            Stage::Deciding(connect) => {
+                let version = connect.version;
+                self.refuse(now, version, end, output)
+            }
+            Stage::Opening | Stage::Connected(_) | Stage::Closed(_) => self.end(now, end, output),
+        }
+    }
+
+    fn refuse(&mut self, now: Tick, version: ProtocolVersion, mut end: End, output: &mut BytesMut) -> Step {
+        let code = codes::connack(end.reason, version);
+        if let Stage::Connected(_) = self.stage {
+            return self.end(now, end, output); // attached, but the CONNACK could not be sent
+        }
+        end.reason_code = self.send(version, u32::MAX, &Outgoing::Refusal { code }, output).then_some(code);
+        end.detail = end.detail.map(|detail| Details::text(&detail));
+        self.close(now, Closing::End(end), false)
+    }
+
+    fn admit(
+        &mut self,
+        now: Tick,
+        connect: &Connect,
+        permissions: Arc<dyn Permissions>,
+        output: &mut BytesMut,
+    ) -> Result<Acceptance, End> {
+        let broker = Arc::clone(&self.broker);
+        let limits = broker.limits();
+        if let Some(will) = &connect.will
+            && !permissions.may_publish(&will.message.topic)
+        {
+            let detail = format!("CONNECT: no permission to publish the will to {:?}", &*will.message.topic);
+            return Err(End::of(Reason::WillNotAuthorized).with_detail(&detail));
+        }
+        let Some(client) = self.identify(connect) else { return Err(End::of(Reason::BadClientId)) };
+        let assigned = connect.client_id.is_empty().then(|| client.clone());
+        let expiry_s = connect.session_expiry_s.min(limits.session_expiry_s_max);
+        let newcomer = Newcomer {
+            connection: self.connection,
+            mailbox: &self.mailbox,
+            client,
+            clean_start: connect.clean_start,
+            expiry_s,
+            window: connect.receive_max.min(limits.window()),
+        };
+        let attached = broker.attach(now, &newcomer)?;
+        let v5 = connect.version == ProtocolVersion::V5;
+        let cap = limits.keep_alive_s_max;
+        let capped = v5 && cap != 0 && (connect.keep_alive_s == 0 || connect.keep_alive_s > cap);
+        let keep_alive_s = if capped { cap } else { connect.keep_alive_s };
+        let welcome = Welcome {
+            session_present: attached.present,
+            assigned: assigned.as_ref().map(|id| ByteString::from(id.as_str())),
+            server_keep_alive_s: capped.then_some(cap),
+            session_expiry_s: (expiry_s != connect.session_expiry_s).then_some(expiry_s),
+            receive_max: limits.window(),
+            packet_bytes_max: limits.packet_bytes_max.max(1),
+            topic_alias_max: limits.topic_alias_max,
+        };
+        let (version, packet_bytes_max) = (connect.version, connect.packet_bytes_max);
+        self.stage = Stage::Connected(Box::new(Connected::new(connect, attached.session, permissions, keep_alive_s)));
+        if !self.send(version, packet_bytes_max, &Outgoing::Welcome(welcome), output) {
+            if let Stage::Connected(connected) = &mut self.stage {
+                connected.will = None; // it was never accepted
+            }
+            let detail = format!("CONNACK is larger than the client's maximum packet size of {packet_bytes_max}");
+            return Err(End::of(Reason::PacketTooLarge).with_detail(&detail));
+        }
+        Ok(Acceptance { assigned, keep_alive_s, session_present: attached.present })
+    }
+}

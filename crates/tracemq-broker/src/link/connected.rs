@@ -1,0 +1,267 @@
+//! Each packet of a connected client.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use bytestring::ByteString;
+use tracemq_model::{ProtocolVersion, Reason};
+
+use super::{Closing, Link, Permissions, Stage, Step};
+use crate::broker::Counters;
+use crate::codec;
+use crate::limits::Tick;
+use crate::packet::{Connect, Kind, Outgoing, Packet, Publish, Qos, Subscription, Will};
+use crate::rules::{self, Fault, Filter};
+use crate::session::{Acknowledged, Receipt, Session};
+
+/// What a link knows from the acceptance of CONNECT on.
+pub(super) struct Connected {
+    pub(super) version: ProtocolVersion,
+    pub(super) session: Arc<Session>,
+    pub(super) permissions: Arc<dyn Permissions>,
+    pub(super) will: Option<Will>,
+    /// The largest packet that the client takes.
+    pub(super) packet_bytes_max: u32,
+    pub(super) keep_alive_s: u16,
+    aliases: BTreeMap<u16, ByteString>,
+}
+
+impl Connected {
+    pub(super) fn new(
+        connect: &Connect,
+        session: Arc<Session>,
+        permissions: Arc<dyn Permissions>,
+        keep_alive_s: u16,
+    ) -> Self {
+        Self {
+            version: connect.version,
+            session,
+            permissions,
+            will: connect.will.clone(),
+            packet_bytes_max: connect.packet_bytes_max,
+            keep_alive_s,
+            aliases: BTreeMap::new(),
+        }
+    }
+
+    /// Puts in the topic that an alias stands for, and notes a new alias [MQTT-3.3.2-7 to 3.3.2-12].
+    fn resolve(&mut self, publish: &mut Publish, alias_max: u16) -> Result<(), Fault> {
+        let Some(alias) = publish.alias else { return Ok(()) };
+        if alias > alias_max {
+            let detail = format!("PUBLISH: topic alias {alias}; the maximum is {alias_max} [MQTT-3.3.2-9]");
+            return Err(Fault::new(Reason::ProtocolError, 0x94, detail));
+        }
+        let topic = &mut publish.message.topic;
+        if topic.is_empty() {
+            let known = self.aliases.get(&alias);
+            *topic = known
+                .cloned()
+                .ok_or_else(|| Fault::protocol(format!("PUBLISH: topic alias {alias} stands for no topic")))?;
+        } else {
+            // A copy: a slice would keep the whole PUBLISH packet alive.
+            self.aliases.insert(alias, ByteString::from(topic.to_string()));
+        }
+        Ok(())
+    }
+}
+
+fn too_small(kind: &str) -> Fault {
+    Fault::new(Reason::PacketTooLarge, 0x95, format!("{kind} is larger than the client's maximum packet size"))
+}
+
+fn wrong(kind: Kind, packet_id: u16) -> Fault {
+    Fault::protocol(format!("{}: does not fit the message with packet identifier {packet_id}", kind.name()))
+}
+
+impl Link {
+    /// Handles one packet; `Some` when the caller must act or no whole packet is left.
+    pub(super) fn receive_connected(
+        &mut self,
+        now: Tick,
+        input: &mut BytesMut,
+        output: &mut BytesMut,
+    ) -> Result<Option<Step>, Fault> {
+        let Stage::Connected(connected) = &self.stage else { return Ok(Some(Step::Continue)) };
+        let version = connected.version;
+        let v5 = version == ProtocolVersion::V5;
+        let limits = self.broker.limits();
+        let Some(mut raw) = codec::take(input, true, v5, limits.packet_bytes_max)? else {
+            return Ok(Some(Step::Continue));
+        };
+        self.packets_received += 1;
+        self.last_received = now;
+        let kind = raw.kind;
+        let judged = rules::inspect(kind, raw.flags, v5, raw.body(), limits);
+        if let Some(behind) = judged.map_err(|fault| fault.within(kind.name()))? {
+            raw.raise_zero_expiry(behind);
+        }
+        match codec::decode(raw, version)? {
+            Packet::Connect(_) => Err(Fault::protocol("CONNECT: a second one on this connection [MQTT-3.1.0-2]")),
+            Packet::Publish(publish) => self.publish(now, *publish, output).map(|()| None),
+            Packet::PubAck { packet_id } => {
+                self.acknowledged(kind, packet_id, |session| session.lock().acknowledge(packet_id)).map(|_| None)
+            }
+            Packet::PubRec { packet_id, failed } => self.pubrec(packet_id, failed, output).map(|()| None),
+            Packet::PubRel { packet_id } => self.pubrel(packet_id, output).map(|()| None),
+            Packet::PubComp { packet_id } => {
+                self.acknowledged(kind, packet_id, |session| session.lock().complete(packet_id)).map(|_| None)
+            }
+            Packet::Subscribe { packet_id, subscription_id, filters } => {
+                self.subscribe(now, packet_id, subscription_id, filters, output).map(|()| None)
+            }
+            Packet::Unsubscribe { packet_id, filters } => self.unsubscribe(packet_id, &filters, output).map(|()| None),
+            Packet::PingReq => self.reply(&Outgoing::PingResp, "PINGRESP", output).map(|()| None),
+            Packet::Disconnect { reason_code, session_expiry_s } => {
+                self.disconnect(now, reason_code, session_expiry_s).map(Some)
+            }
+        }
+    }
+
+    fn connected(&mut self) -> Result<&mut Connected, Fault> {
+        match &mut self.stage {
+            Stage::Connected(connected) => Ok(connected),
+            Stage::Opening | Stage::Deciding(_) | Stage::Closed(_) => {
+                Err(Fault::new(Reason::InternalError, 0x80, "a packet was handled on a link that is not connected"))
+            }
+        }
+    }
+
+    fn reply(&mut self, packet: &Outgoing<'_>, name: &str, output: &mut BytesMut) -> Result<(), Fault> {
+        let connected = self.connected()?;
+        let (version, max) = (connected.version, connected.packet_bytes_max);
+        if self.send(version, max, packet, output) { Ok(()) } else { Err(too_small(name)) }
+    }
+
+    fn publish(&mut self, now: Tick, mut publish: Publish, output: &mut BytesMut) -> Result<(), Fault> {
+        let alias_max = self.broker.limits().topic_alias_max;
+        let receive_max = self.broker.limits().window();
+        let connected = self.connected()?;
+        connected.resolve(&mut publish, alias_max)?;
+        let Publish { message, packet_id, .. } = publish;
+        if !connected.permissions.may_publish(&message.topic) {
+            let detail = format!("PUBLISH: no permission for topic {:?}", &*message.topic);
+            return Err(Fault::new(Reason::PublishNotAuthorized, 0x87, detail));
+        }
+        let session = Arc::clone(&connected.session);
+        let qos = message.qos;
+        // 3.x has no receive maximum; there the number of packet identifiers is the bound.
+        let bound = if connected.version == ProtocolVersion::V5 { receive_max } else { u16::MAX };
+        let receipt = match qos {
+            Qos::AtMostOnce | Qos::AtLeastOnce => Receipt::New,
+            Qos::ExactlyOnce => session.lock().receive(packet_id, usize::from(bound)),
+        };
+        Counters::add(&self.broker.counters().received, 1);
+        match receipt {
+            Receipt::New => self.broker.publish(now, session.number, message),
+            Receipt::Repeated => {}
+            Receipt::TooMany => {
+                let detail = format!("PUBLISH: more than {bound} of QoS 2 under way [MQTT-3.3.4-9]");
+                return Err(Fault::new(Reason::ProtocolError, 0x93, detail));
+            }
+        }
+        match qos {
+            Qos::AtMostOnce => Ok(()),
+            Qos::AtLeastOnce => self.reply(&Outgoing::PubAck { packet_id, code: 0 }, "PUBACK", output),
+            Qos::ExactlyOnce => self.reply(&Outgoing::PubRec { packet_id, code: 0 }, "PUBREC", output),
+        }
+    }
+
+    /// An acknowledgement of the client. One that nobody waits for is passed over: it may be late, from before a
+    /// resume. One that does not fit is an error.
+    fn acknowledged(
+        &mut self,
+        kind: Kind,
+        packet_id: u16,
+        apply: impl FnOnce(&Session) -> Acknowledged,
+    ) -> Result<Acknowledged, Fault> {
+        let session = Arc::clone(&self.connected()?.session);
+        let acknowledged = apply(&session);
+        if acknowledged == Acknowledged::Wrong {
+            return Err(wrong(kind, packet_id));
+        }
+        if session.lock().has_waiting() {
+            self.mailbox.wake();
+        }
+        Ok(acknowledged)
+    }
+
+    fn pubrec(&mut self, packet_id: u16, failed: bool, output: &mut BytesMut) -> Result<(), Fault> {
+        let acknowledged =
+            self.acknowledged(Kind::PubRec, packet_id, |session| session.lock().received_by_client(packet_id, failed))?;
+        match acknowledged {
+            Acknowledged::Yes | Acknowledged::Wrong if failed => Ok(()),
+            Acknowledged::Yes | Acknowledged::Wrong => {
+                self.reply(&Outgoing::PubRel { packet_id, code: 0 }, "PUBREL", output)
+            }
+            Acknowledged::Unknown if failed => Ok(()),
+            Acknowledged::Unknown => self.reply(&Outgoing::PubRel { packet_id, code: 0x92 }, "PUBREL", output),
+        }
+    }
+
+    fn pubrel(&mut self, packet_id: u16, output: &mut BytesMut) -> Result<(), Fault> {
+        let known = self.connected()?.session.lock().release(packet_id);
+        let code = if known { 0 } else { 0x92 };
+        self.reply(&Outgoing::PubComp { packet_id, code }, "PUBCOMP", output)
+    }
+
+    fn subscribe(
+        &mut self,
+        now: Tick,
+        packet_id: u16,
+        subscription_id: Option<NonZeroU32>,
+        filters: Vec<Subscription>,
+        output: &mut BytesMut,
+    ) -> Result<(), Fault> {
+        let broker = Arc::clone(&self.broker);
+        let connected = self.connected()?;
+        let mut judged = Vec::with_capacity(filters.len());
+        for one in filters {
+            let refused = match rules::filter(&one.filter, broker.limits())? {
+                Filter::Plain(filter) => may_subscribe(connected, filter).map(|()| None)?,
+                // Judged as one by its own filter; the group's name never enters the check.
+                Filter::Shared { filter, .. } => may_subscribe(connected, filter).map(|()| Some(0x9e))?,
+            };
+            judged.push((one, refused));
+        }
+        let session = Arc::clone(&connected.session);
+        let codes = broker.subscribe(now, &session, subscription_id, &judged);
+        self.reply(&Outgoing::SubAck { packet_id, codes: &codes }, "SUBACK", output)
+    }
+
+    fn unsubscribe(&mut self, packet_id: u16, filters: &[ByteString], output: &mut BytesMut) -> Result<(), Fault> {
+        let session = Arc::clone(&self.connected()?.session);
+        let there = self.broker.unsubscribe(&session, filters.iter().map(|filter| &**filter));
+        let codes: Vec<u8> = there.into_iter().map(|there| if there { 0 } else { 0x11 }).collect();
+        self.reply(&Outgoing::UnsubAck { packet_id, codes: &codes }, "UNSUBACK", output)
+    }
+
+    fn disconnect(&mut self, now: Tick, reason_code: Option<u8>, session_expiry_s: Option<u32>) -> Result<Step, Fault> {
+        let expiry_max = self.broker.limits().session_expiry_s_max;
+        let mailbox = Arc::clone(&self.mailbox);
+        let connected = self.connected()?;
+        if let Some(expiry_s) = session_expiry_s {
+            let mut state = connected.session.lock();
+            if state.is_owned_by(&mailbox) {
+                if state.expiry_s == 0 && expiry_s != 0 {
+                    return Err(Fault::protocol(
+                        "DISCONNECT: session expiry is set, but was 0 in CONNECT [MQTT-3.14.2-2]",
+                    ));
+                }
+                state.expiry_s = expiry_s.min(expiry_max);
+            }
+        }
+        let with_will = reason_code.unwrap_or(0) != 0;
+        Ok(self.close(now, Closing::DisconnectReceived { reason_code }, with_will))
+    }
+}
+
+fn may_subscribe(connected: &Connected, filter: &str) -> Result<(), Fault> {
+    if connected.permissions.may_subscribe(filter) {
+        Ok(())
+    } else {
+        let detail = format!("SUBSCRIBE: no permission for filter {filter:?}");
+        Err(Fault::new(Reason::SubscribeNotAuthorized, 0x87, detail))
+    }
+}

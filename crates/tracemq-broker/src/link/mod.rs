@@ -1,0 +1,262 @@
+//! One network connection's half of the broker: the order of packets, and the one place where a connection is ended.
+//!
+//! `connect.rs` has what happens until a CONNECT is accepted, `connected.rs` each packet after that, `codes.rs` which
+//! code the client gets for which reason.
+
+mod codes;
+mod connect;
+mod connected;
+mod step;
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use tracemq_model::{ConnectRequest, ConnectionId, End, ProtocolVersion, Reason};
+
+pub use step::{Closing, ConnectAttempt, Decision, Permissions, Step};
+
+use crate::broker::{Broker, Counters, Departure};
+use crate::codec;
+use crate::limits::Tick;
+use crate::packet::{Connect, Outgoing};
+use crate::rules::Fault;
+use crate::session::{Mailbox, Pump};
+use connected::Connected;
+
+/// How far a connection is.
+enum Stage {
+    /// CONNECT is to come.
+    Opening,
+    /// CONNECT is there, the decision is to come.
+    Deciding(Box<Connect>),
+    /// CONNACK with success was sent.
+    Connected(Box<Connected>),
+    /// Over, and why.
+    Closed(Box<Closing>),
+}
+
+/// One network connection's half: owned by the connection's task.
+///
+/// The caller feeds what it reads into [`receive`](Self::receive), asks
+/// [`poll_deliveries`](Self::poll_deliveries) for what others send (also after each `receive`: an acknowledgement may
+/// let waiting messages go), watches [`deadline`](Self::deadline), and says when the socket is [`gone`](Self::gone).
+pub struct Link {
+    broker: Arc<Broker>,
+    mailbox: Arc<Mailbox>,
+    connection: ConnectionId,
+    opened: Tick,
+    /// When the last whole packet came.
+    last_received: Tick,
+    packets_received: u64,
+    packets_sent: u64,
+    request: Option<Box<ConnectRequest>>,
+    stage: Stage,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    pub(crate) fn new(broker: Arc<Broker>, connection: ConnectionId, mailbox: Arc<Mailbox>, now: Tick) -> Self {
+        Self {
+            broker,
+            mailbox,
+            connection,
+            opened: now,
+            last_received: now,
+            packets_received: 0,
+            packets_sent: 0,
+            request: None,
+            stage: Stage::Opening,
+        }
+    }
+
+    /// Consumes whole packets from `input`, writes replies to `output`. Returns after at most one thing that the
+    /// caller must act on; to be called again until it is `Continue`. Between [`Step::Authenticate`] and
+    /// [`decide`](Self::decide) it consumes nothing.
+    pub fn receive(&mut self, now: Tick, input: &mut BytesMut, output: &mut BytesMut) -> Step {
+        if let Some(end) = self.mailbox.end() {
+            return self.end(now, *end, output);
+        }
+        loop {
+            let handled = match &self.stage {
+                Stage::Closed(closing) => return Step::Close(Closing::clone(closing)),
+                Stage::Deciding(_) => return Step::Continue,
+                Stage::Opening => return self.receive_opening(now, input, output),
+                Stage::Connected(_) => self.receive_connected(now, input, output),
+            };
+            match handled {
+                Ok(Some(step)) => return step,
+                Ok(None) => {}
+                Err(fault) => return self.fail(now, &fault, output),
+            }
+        }
+    }
+
+    /// Messages that others sent to this client, takeover, shutdown. Registers the waker when there is nothing. Writes
+    /// at most about `room` bytes, then returns `Ready(Continue)` so that the caller can flush before it asks again.
+    pub fn poll_deliveries(
+        &mut self,
+        now: Tick,
+        cx: &mut Context<'_>,
+        room: usize,
+        output: &mut BytesMut,
+    ) -> Poll<Step> {
+        if let Stage::Closed(closing) = &self.stage {
+            return Poll::Ready(Step::Close(Closing::clone(closing)));
+        }
+        if let Some(end) = self.mailbox.register(cx.waker()) {
+            return Poll::Ready(self.end(now, *end, output));
+        }
+        let Stage::Connected(connected) = &self.stage else { return Poll::Pending };
+        let mut pump = Pump {
+            now,
+            version: connected.version,
+            packet_bytes_max: connected.packet_bytes_max,
+            room: output.len().saturating_add(room.max(1)),
+            output,
+            packets: 0,
+            messages: 0,
+            dropped: 0,
+        };
+        let mut state = connected.session.lock();
+        let more = state.is_owned_by(&self.mailbox) && state.pump(&mut pump);
+        drop(state);
+        self.packets_sent += pump.packets;
+        Counters::add(&self.broker.counters().sent, pump.messages);
+        Counters::add(&self.broker.counters().dropped, pump.dropped);
+        if more || pump.packets > 0 { Poll::Ready(Step::Continue) } else { Poll::Pending }
+    }
+
+    /// When [`timed_out`](Self::timed_out) must be called unless bytes come first: the connect deadline until CONNECT
+    /// is accepted, one and a half times the keep alive after the last packet from then on; none without keep alive.
+    pub fn deadline(&self) -> Option<Tick> {
+        match &self.stage {
+            Stage::Opening | Stage::Deciding(_) => Some(self.opened.plus_ms(self.broker.limits().connect_timeout_ms)),
+            Stage::Connected(connected) if connected.keep_alive_s == 0 => None,
+            Stage::Connected(connected) => Some(self.last_received.plus_ms(u64::from(connected.keep_alive_s) * 1500)),
+            Stage::Closed(_) => None,
+        }
+    }
+
+    /// The deadline has passed; `Continue` if it moved meanwhile.
+    pub fn timed_out(&mut self, now: Tick, output: &mut BytesMut) -> Step {
+        if self.deadline().is_some_and(|deadline| now < deadline) {
+            return Step::Continue;
+        }
+        match &self.stage {
+            Stage::Closed(closing) => Step::Close(Closing::clone(closing)),
+            Stage::Opening => {
+                let ms = self.broker.limits().connect_timeout_ms;
+                let end = End::of(Reason::ConnectTimeout).with_detail(&format!("no whole CONNECT within {ms} ms"));
+                self.end(now, end, output)
+            }
+            Stage::Deciding(_) => {
+                let ms = self.broker.limits().connect_timeout_ms;
+                let detail = format!("CONNECT was not decided on within {ms} ms of the connection's opening");
+                self.end(now, End::of(Reason::ConnectTimeout).with_detail(&detail), output)
+            }
+            Stage::Connected(connected) if connected.keep_alive_s == 0 => Step::Continue,
+            Stage::Connected(connected) => {
+                let detail = format!(
+                    "no packet for {} ms, keep alive is {} s [MQTT-3.1.2-22]",
+                    now.since(self.last_received),
+                    connected.keep_alive_s
+                );
+                self.end(now, End::of(Reason::KeepAliveTimeout).with_detail(&detail), output)
+            }
+        }
+    }
+
+    /// The network connection is gone: the will is published unless the client took its leave, the session is kept or
+    /// ended. Does nothing the second time.
+    pub fn gone(&mut self, now: Tick) {
+        self.close(now, Closing::End(End::of(Reason::ClientClosed)), true);
+    }
+
+    /// MQTT packets received and sent, whole ones.
+    pub fn packets(&self) -> (u64, u64) {
+        (self.packets_received, self.packets_sent)
+    }
+
+    /// Who the client said it is: there as soon as a CONNECT's identity could be read, also when it was then refused.
+    pub fn request(&self) -> Option<&ConnectRequest> {
+        self.request.as_deref()
+    }
+
+    /// Appends a packet, unless the client does not take one of its size.
+    fn send(
+        &mut self,
+        version: ProtocolVersion,
+        packet_bytes_max: u32,
+        packet: &Outgoing<'_>,
+        output: &mut BytesMut,
+    ) -> bool {
+        let before = output.len();
+        let fits = codec::encode(version, packet, output).is_ok()
+            && output.len() - before <= usize::try_from(packet_bytes_max).unwrap_or(usize::MAX);
+        if fits {
+            self.packets_sent += 1;
+        } else {
+            output.truncate(before);
+        }
+        fits
+    }
+
+    /// A connected client broke a rule.
+    fn fail(&mut self, now: Tick, fault: &Fault, output: &mut BytesMut) -> Step {
+        let end = End::of(fault.reason).with_detail(&fault.detail);
+        self.end_with(now, end, fault.code, output)
+    }
+
+    /// Ends the link with the code that fits its reason.
+    fn end(&mut self, now: Tick, end: End, output: &mut BytesMut) -> Step {
+        let code = codes::disconnect(end.reason);
+        self.end_with(now, end, code, output)
+    }
+
+    /// The one way in which the server ends a connection: MQTT 5.0 clients that are connected get a DISCONNECT, all
+    /// others nothing.
+    fn end_with(&mut self, now: Tick, mut end: End, code: u8, output: &mut BytesMut) -> Step {
+        end.reason_code = None;
+        if let Stage::Connected(connected) = &self.stage
+            && connected.version == ProtocolVersion::V5
+            && self.send(ProtocolVersion::V5, connected.packet_bytes_max, &Outgoing::Disconnect { code }, output)
+        {
+            end.reason_code = Some(code);
+        }
+        self.close(now, Closing::End(end), true)
+    }
+
+    /// Releases everything, once. `with_will` tells whether the will is to be published.
+    fn close(&mut self, now: Tick, closing: Closing, with_will: bool) -> Step {
+        if let Stage::Closed(closing) = &self.stage {
+            return Step::Close(Closing::clone(closing));
+        }
+        match std::mem::replace(&mut self.stage, Stage::Closed(Box::new(closing.clone()))) {
+            Stage::Connected(connected) => self.broker.detach(
+                now,
+                Departure {
+                    connection: self.connection,
+                    mailbox: &self.mailbox,
+                    session: &connected.session,
+                    will: connected.will.filter(|_| with_will),
+                    permissions: &connected.permissions,
+                },
+            ),
+            Stage::Opening | Stage::Deciding(_) | Stage::Closed(_) => self.broker.forget(self.connection),
+        }
+        Step::Close(closing)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.gone(self.last_received);
+    }
+}

@@ -1,0 +1,91 @@
+//! What a link's calls hand to the caller, and what the caller decides.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tracemq_model::{Acceptance, ClientId, ConnectRequest, End, Reason};
+
+/// What the caller must do after a call, besides flushing the output.
+#[derive(Debug)]
+pub enum Step {
+    /// Nothing: all whole packets are consumed.
+    Continue,
+    /// A valid CONNECT was read: decide, then call [`Link::decide`](crate::Link::decide).
+    Authenticate(Box<ConnectAttempt>),
+    /// A CONNACK with success is in the output.
+    Accepted(Acceptance),
+    /// Flush the output, then close the socket. The link is dead.
+    Close(Closing),
+}
+
+/// Why a link wants its socket closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// The client sent a DISCONNECT packet.
+    DisconnectReceived {
+        /// Its MQTT 5.0 reason code, if it carried one.
+        reason_code: Option<u8>,
+    },
+    /// Anything else.
+    End(End),
+}
+
+/// A valid CONNECT that waits for a decision.
+pub struct ConnectAttempt {
+    /// What goes on record.
+    pub request: ConnectRequest,
+    /// The client identifier: the client's own, or the one that it will be assigned.
+    pub client_id: Option<ClientId>,
+    /// The user name.
+    pub username: Option<Arc<str>>,
+    /// The password. Never printed.
+    pub password: Option<Bytes>,
+    /// The topic of the will.
+    pub will_topic: Option<Arc<str>>,
+}
+
+impl fmt::Debug for ConnectAttempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectAttempt")
+            .field("request", &self.request)
+            .field("client_id", &self.client_id)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "(not shown)"))
+            .field("will_topic", &self.will_topic)
+            .finish()
+    }
+}
+
+/// The answer to [`Step::Authenticate`].
+pub enum Decision {
+    /// Let it in.
+    Admit {
+        /// What it may do.
+        permissions: Arc<dyn Permissions>,
+    },
+    /// Answer with the CONNACK code that fits the reason and the protocol version, and close.
+    Refuse {
+        /// Why.
+        reason: Reason,
+        /// In words, for the record only; the client does not see it.
+        detail: Option<Arc<str>>,
+    },
+}
+
+impl fmt::Debug for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Admit { .. } => f.write_str("Admit"),
+            Self::Refuse { reason, detail } => write!(f, "Refuse({reason}, {detail:?})"),
+        }
+    }
+}
+
+/// What one client may do. Asked on the connection's path, so it must answer from memory.
+pub trait Permissions: Send + Sync {
+    /// Whether it may publish to `topic`. Topic aliases are already resolved.
+    fn may_publish(&self, topic: &str) -> bool;
+    /// Whether it may subscribe to `filter`.
+    fn may_subscribe(&self, filter: &str) -> bool;
+}

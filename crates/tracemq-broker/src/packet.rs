@@ -1,0 +1,231 @@
+//! Packets and messages in the crate's own words: what the codec module hands in and takes out.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use tracemq_model::ProtocolVersion;
+
+use crate::limits::Tick;
+
+/// The packets that a client may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Connect,
+    Publish,
+    PubAck,
+    PubRec,
+    PubRel,
+    PubComp,
+    Subscribe,
+    Unsubscribe,
+    PingReq,
+    Disconnect,
+    Auth,
+}
+
+impl Kind {
+    /// The standard's word.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "CONNECT",
+            Self::Publish => "PUBLISH",
+            Self::PubAck => "PUBACK",
+            Self::PubRec => "PUBREC",
+            Self::PubRel => "PUBREL",
+            Self::PubComp => "PUBCOMP",
+            Self::Subscribe => "SUBSCRIBE",
+            Self::Unsubscribe => "UNSUBSCRIBE",
+            Self::PingReq => "PINGREQ",
+            Self::Disconnect => "DISCONNECT",
+            Self::Auth => "AUTH",
+        }
+    }
+}
+
+/// Quality of service.
+#[expect(clippy::enum_variant_names, reason = "the standard's words")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Qos {
+    AtMostOnce,
+    AtLeastOnce,
+    ExactlyOnce,
+}
+
+impl Qos {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::AtMostOnce => 0,
+            Self::AtLeastOnce => 1,
+            Self::ExactlyOnce => 2,
+        }
+    }
+}
+
+/// Properties of a message that go through untouched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MessageProperties {
+    pub(crate) utf8_payload: bool,
+    pub(crate) content_type: Option<ByteString>,
+    pub(crate) response_topic: Option<ByteString>,
+    pub(crate) correlation_data: Option<Bytes>,
+    pub(crate) user: Vec<(ByteString, ByteString)>,
+}
+
+impl MessageProperties {
+    fn bytes(&self) -> usize {
+        self.content_type.as_ref().map_or(0, |text| text.len())
+            + self.response_topic.as_ref().map_or(0, |text| text.len())
+            + self.correlation_data.as_ref().map_or(0, Bytes::len)
+            + self.user.iter().map(|(name, value)| name.len() + value.len() + 64).sum::<usize>()
+    }
+}
+
+/// An application message, shared by all who get it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) topic: ByteString,
+    pub(crate) payload: Bytes,
+    pub(crate) qos: Qos,
+    pub(crate) retain: bool,
+    /// Seconds that it may live, as sent.
+    pub(crate) expiry_s: Option<NonZeroU32>,
+    pub(crate) properties: Option<Box<MessageProperties>>,
+}
+
+impl Message {
+    /// What it is taken to cost in a queue.
+    pub(crate) fn bytes(&self) -> usize {
+        self.topic.len() + self.payload.len() + self.properties.as_ref().map_or(0, |properties| properties.bytes())
+    }
+}
+
+/// A message that was routed, with the moment at which it stops to matter.
+#[derive(Clone, Debug)]
+pub(crate) struct Routed {
+    pub(crate) message: Arc<Message>,
+    pub(crate) expires: Option<Tick>,
+}
+
+impl Routed {
+    pub(crate) fn at(now: Tick, message: Arc<Message>) -> Self {
+        let expires = message.expiry_s.map(|seconds| now.plus_s(seconds.get()));
+        Self { message, expires }
+    }
+
+    pub(crate) fn is_expired(&self, now: Tick) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// Seconds left of its life; at least one, since an expired message is not sent.
+    pub(crate) fn seconds_left(&self, now: Tick) -> Option<NonZeroU32> {
+        let left = self.expires?.since(now).div_ceil(1000);
+        Some(u32::try_from(left).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN))
+    }
+}
+
+/// A will.
+#[derive(Clone, Debug)]
+pub(crate) struct Will {
+    pub(crate) message: Arc<Message>,
+    pub(crate) delay_s: u32,
+}
+
+/// A CONNECT that keeps all rules.
+#[derive(Debug)]
+pub(crate) struct Connect {
+    pub(crate) version: ProtocolVersion,
+    pub(crate) clean_start: bool,
+    pub(crate) keep_alive_s: u16,
+    pub(crate) client_id: ByteString,
+    pub(crate) username: Option<ByteString>,
+    pub(crate) password: Option<Bytes>,
+    pub(crate) will: Option<Will>,
+    pub(crate) session_expiry_s: u32,
+    pub(crate) receive_max: u16,
+    pub(crate) packet_bytes_max: u32,
+}
+
+/// A PUBLISH that keeps all rules.
+#[derive(Debug)]
+pub(crate) struct Publish {
+    pub(crate) message: Message,
+    /// 0 for QoS 0.
+    pub(crate) packet_id: u16,
+    pub(crate) alias: Option<u16>,
+}
+
+/// One filter of a SUBSCRIBE.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscription {
+    pub(crate) filter: ByteString,
+    pub(crate) qos: Qos,
+    pub(crate) no_local: bool,
+    pub(crate) retain_as_published: bool,
+    /// Send retained messages: always, only to a new subscription, never.
+    pub(crate) retain_handling: RetainHandling,
+}
+
+/// When a subscription asks for retained messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RetainHandling {
+    Always,
+    IfNew,
+    Never,
+}
+
+/// What a client sent.
+#[derive(Debug)]
+pub(crate) enum Packet {
+    Connect(Box<Connect>),
+    Publish(Box<Publish>),
+    PubAck { packet_id: u16 },
+    PubRec { packet_id: u16, failed: bool },
+    PubRel { packet_id: u16 },
+    PubComp { packet_id: u16 },
+    Subscribe { packet_id: u16, subscription_id: Option<NonZeroU32>, filters: Vec<Subscription> },
+    Unsubscribe { packet_id: u16, filters: Vec<ByteString> },
+    PingReq,
+    Disconnect { reason_code: Option<u8>, session_expiry_s: Option<u32> },
+}
+
+/// A PUBLISH to a client.
+#[derive(Debug)]
+pub(crate) struct Delivery<'a> {
+    pub(crate) message: &'a Message,
+    pub(crate) qos: Qos,
+    pub(crate) packet_id: u16,
+    pub(crate) dup: bool,
+    pub(crate) retain: bool,
+    pub(crate) expiry_s: Option<NonZeroU32>,
+    pub(crate) subscription_ids: &'a [NonZeroU32],
+}
+
+/// A CONNACK with success.
+#[derive(Debug, Default)]
+pub(crate) struct Welcome {
+    pub(crate) session_present: bool,
+    pub(crate) assigned: Option<ByteString>,
+    pub(crate) server_keep_alive_s: Option<u16>,
+    pub(crate) session_expiry_s: Option<u32>,
+    pub(crate) receive_max: u16,
+    pub(crate) packet_bytes_max: u32,
+    pub(crate) topic_alias_max: u16,
+}
+
+/// What is sent to a client.
+#[derive(Debug)]
+pub(crate) enum Outgoing<'a> {
+    Welcome(Welcome),
+    Refusal { code: u8 },
+    Publish(Delivery<'a>),
+    PubAck { packet_id: u16, code: u8 },
+    PubRec { packet_id: u16, code: u8 },
+    PubRel { packet_id: u16, code: u8 },
+    PubComp { packet_id: u16, code: u8 },
+    SubAck { packet_id: u16, codes: &'a [u8] },
+    UnsubAck { packet_id: u16, codes: &'a [u8] },
+    PingResp,
+    Disconnect { code: u8 },
+}

@@ -1,0 +1,51 @@
+//! How others reach a link's task.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use tracemq_model::End;
+
+#[derive(Debug, Default)]
+struct Inside {
+    waker: Option<Waker>,
+    end: Option<Box<End>>,
+}
+
+/// Holds the task's waker and, at most once, the order to end.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox(Mutex<Inside>);
+
+impl Mailbox {
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes whom to wake, unless the order to end is there.
+    pub(crate) fn register(&self, waker: &Waker) -> Option<Box<End>> {
+        let mut inside = self.lock();
+        match &mut inside.waker {
+            Some(known) => known.clone_from(waker),
+            empty @ None => *empty = Some(waker.clone()),
+        }
+        inside.end.take()
+    }
+
+    /// The order to end, if it came.
+    pub(crate) fn end(&self) -> Option<Box<End>> {
+        self.lock().end.take()
+    }
+
+    /// Orders the end. The first order stands.
+    pub(crate) fn order_end(&self, end: End) {
+        self.lock().end.get_or_insert_with(|| Box::new(end));
+        self.wake();
+    }
+
+    /// Wakes the task; it registers anew when it has nothing to do.
+    pub(crate) fn wake(&self) {
+        let waker = self.lock().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What is kept for a client beyond its connection: subscriptions, messages waiting and under way, packet identifiers.
+//!
+//! Others put messages in, the owner's link takes them out. Locks are taken in the order broker, session, mailbox, and
+//! never the other way.
+
+mod mailbox;
+mod outgoing;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytestring::ByteString;
+use tracemq_model::ClientId;
+
+pub(crate) use mailbox::Mailbox;
+pub(crate) use outgoing::{Acknowledged, Pump};
+
+use crate::limits::{Limits, Tick};
+use crate::link::Permissions;
+use crate::packet::{Message, Qos, Routed};
+
+/// A message for one subscriber.
+#[derive(Clone, Debug)]
+pub(crate) struct Queued {
+    pub(crate) routed: Routed,
+    pub(crate) qos: Qos,
+    pub(crate) retain: bool,
+    pub(crate) subscription_ids: Vec<NonZeroU32>,
+}
+
+/// How far a message of QoS 1 or 2 is.
+#[derive(Debug)]
+enum Stage {
+    /// PUBLISH is to be acknowledged.
+    Published(Queued),
+    /// PUBREC has come, PUBCOMP is to come.
+    Released,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    packet_id: u16,
+    /// Sent on the present connection.
+    sent: bool,
+    /// Sent on an earlier one.
+    dup: bool,
+    stage: Stage,
+}
+
+/// A will that waits for its delay to pass.
+pub(crate) struct PendingWill {
+    pub(crate) message: Arc<Message>,
+    pub(crate) permissions: Arc<dyn Permissions>,
+    pub(crate) due: Tick,
+}
+
+/// A client's session.
+pub(crate) struct Session {
+    /// Unique among all sessions of this broker's life, in the order of creation.
+    pub(crate) number: u64,
+    pub(crate) client: ClientId,
+    state: Mutex<State>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session({}, {:?})", self.number, self.client)
+    }
+}
+
+/// The part of a session that changes.
+#[derive(Default)]
+pub(crate) struct State {
+    /// The link that owns it now.
+    pub(crate) owner: Option<Arc<Mailbox>>,
+    /// Sorted; a small list, since most clients have one or two.
+    pub(crate) filters: Vec<ByteString>,
+    queue: VecDeque<Queued>,
+    queue_bytes: usize,
+    queued_at_most_once: usize,
+    in_flight: VecDeque<InFlight>,
+    last_packet_id: u16,
+    /// How many more PUBLISH of QoS 1 and 2 the client takes now.
+    credit: u16,
+    window: u16,
+    /// QoS 2 messages of the client that were routed and not yet released [MQTT-4.3.3-10].
+    received: BTreeSet<u16>,
+    pub(crate) expiry_s: u32,
+    /// When it ends, while nobody owns it.
+    pub(crate) expires: Option<Tick>,
+    /// Under which moment the broker's calendar has it.
+    pub(crate) due: Option<Tick>,
+    pub(crate) will: Option<Box<PendingWill>>,
+    /// It is no longer the client's session: replaced or expired.
+    pub(crate) ended: bool,
+}
+
+/// What became of a client's PUBLISH of QoS 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receipt {
+    /// To be routed.
+    New,
+    /// Routed before; only acknowledged again.
+    Repeated,
+    /// More than the receive maximum.
+    TooMany,
+}
+
+impl Session {
+    pub(crate) fn new(number: u64, client: ClientId) -> Self {
+        Self { number, client, state: Mutex::default() }
+    }
+
+    /// The state. A panic of another thread that held it leaves at worst one message half counted.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// A link takes it over: what is under way must be sent again.
+    pub(crate) fn resume(&mut self, owner: Arc<Mailbox>, window: u16, expiry_s: u32) {
+        self.owner = Some(owner);
+        self.window = window;
+        self.credit = window;
+        self.expiry_s = expiry_s;
+        self.expires = None;
+        self.will = None;
+        for one in &mut self.in_flight {
+            one.dup |= one.sent;
+            one.sent = false;
+        }
+    }
+
+    /// Whether `mailbox` is the owner's.
+    pub(crate) fn is_owned_by(&self, mailbox: &Arc<Mailbox>) -> bool {
+        self.owner.as_ref().is_some_and(|owner| Arc::ptr_eq(owner, mailbox))
+    }
+
+    /// Puts a message in; gives how many messages were dropped for it (itself, or an older one of QoS 0).
+    ///
+    /// Nothing of QoS 0 waits for a client that is away. When the queue is at its bound, the oldest of QoS 0 makes room
+    /// for one of QoS 1 or 2; else the newcomer is dropped, so that what was accepted first is delivered first.
+    pub(crate) fn push(&mut self, queued: Queued, limits: &Limits) -> u64 {
+        let at_most_once = queued.qos == Qos::AtMostOnce;
+        if at_most_once && self.owner.is_none() {
+            return 0;
+        }
+        let size = queued.routed.message.bytes();
+        let mut dropped = 0;
+        while self.queue.len() >= limits.queue_messages_max || self.queue_bytes + size > limits.queue_bytes_max {
+            if at_most_once || !self.drop_one_at_most_once() {
+                return dropped + 1;
+            }
+            dropped += 1;
+        }
+        self.queue_bytes += size;
+        self.queued_at_most_once += usize::from(at_most_once);
+        self.queue.push_back(queued);
+        dropped
+    }
+
+    fn drop_one_at_most_once(&mut self) -> bool {
+        if self.queued_at_most_once == 0 {
+            return false;
+        }
+        let oldest = self.queue.iter().position(|queued| queued.qos == Qos::AtMostOnce);
+        let Some(queued) = oldest.and_then(|at| self.queue.remove(at)) else { return false };
+        self.uncount(&queued);
+        true
+    }
+
+    fn uncount(&mut self, queued: &Queued) {
+        self.queue_bytes -= queued.routed.message.bytes();
+        self.queued_at_most_once -= usize::from(queued.qos == Qos::AtMostOnce);
+    }
+
+    /// Notes a QoS 2 message of the client.
+    pub(crate) fn receive(&mut self, packet_id: u16, receive_max: usize) -> Receipt {
+        if self.received.contains(&packet_id) {
+            return Receipt::Repeated;
+        }
+        if self.received.len() >= receive_max {
+            return Receipt::TooMany;
+        }
+        self.received.insert(packet_id);
+        Receipt::New
+    }
+
+    /// The client releases a QoS 2 message; tells whether it was known.
+    pub(crate) fn release(&mut self, packet_id: u16) -> bool {
+        self.received.remove(&packet_id)
+    }
+
+    /// Adds a filter to the list that is gone through when the session ends.
+    pub(crate) fn note_filter(&mut self, filter: &str) {
+        if let Err(at) = self.filters.binary_search_by(|known| (**known).cmp(filter)) {
+            if self.filters.is_empty() {
+                self.filters.reserve_exact(1);
+            }
+            // A copy: a slice would keep the whole SUBSCRIBE packet alive.
+            self.filters.insert(at, ByteString::from(filter.to_owned()));
+        }
+    }
+
+    /// Takes it off that list.
+    pub(crate) fn forget_filter(&mut self, filter: &str) {
+        if let Ok(at) = self.filters.binary_search_by(|known| (**known).cmp(filter)) {
+            self.filters.remove(at);
+        }
+    }
+}

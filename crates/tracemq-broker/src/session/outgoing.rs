@@ -1,0 +1,212 @@
+//! Messages on their way to the client: window, packet identifiers, sending again, acknowledgements.
+
+use bytes::BytesMut;
+use tracemq_model::ProtocolVersion;
+
+use super::{InFlight, Queued, Stage, State};
+use crate::codec;
+use crate::limits::Tick;
+use crate::packet::{Delivery, Outgoing, Qos};
+
+/// How messages are written to one connection, and what was.
+#[derive(Debug)]
+pub(crate) struct Pump<'a> {
+    pub(crate) now: Tick,
+    pub(crate) version: ProtocolVersion,
+    /// The client's maximum packet size.
+    pub(crate) packet_bytes_max: u32,
+    /// Stop when so much is in the output.
+    pub(crate) room: usize,
+    pub(crate) output: &'a mut BytesMut,
+    /// Packets written.
+    pub(crate) packets: u64,
+    /// PUBLISH packets among them.
+    pub(crate) messages: u64,
+    /// Messages given up: expired, or larger than the client takes.
+    pub(crate) dropped: u64,
+}
+
+impl Pump<'_> {
+    fn write(&mut self, packet: &Outgoing<'_>) -> bool {
+        let before = self.output.len();
+        let done = codec::encode(self.version, packet, self.output).is_ok()
+            && self.output.len() - before <= usize::try_from(self.packet_bytes_max).unwrap_or(usize::MAX);
+        if done {
+            self.packets += 1;
+        } else {
+            self.output.truncate(before);
+        }
+        done
+    }
+
+    /// Tells whether it was written; if not, it is given up, as the standard has it [MQTT-3.1.2-25].
+    fn publish(&mut self, queued: &Queued, packet_id: u16, dup: bool) -> bool {
+        let done = self.write(&Outgoing::Publish(Delivery {
+            message: &queued.routed.message,
+            qos: queued.qos,
+            packet_id,
+            dup,
+            retain: queued.retain,
+            expiry_s: queued.routed.seconds_left(self.now),
+            subscription_ids: &queued.subscription_ids,
+        }));
+        if done {
+            self.messages += 1;
+        } else {
+            self.dropped += 1;
+        }
+        done
+    }
+
+    fn is_full(&self) -> bool {
+        self.output.len() >= self.room
+    }
+}
+
+/// The answer to an acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acknowledged {
+    /// It was waited for.
+    Yes,
+    /// No message under way has that packet identifier.
+    Unknown,
+    /// The message with that packet identifier is not at that stage, or of another QoS.
+    Wrong,
+}
+
+impl State {
+    /// Writes what may be sent now: first again what was under way, in its old order [MQTT-4.4.0-1, 4.6.0-1], then
+    /// what waits. Tells whether more could be sent if there were room.
+    pub(crate) fn pump(&mut self, pump: &mut Pump<'_>) -> bool {
+        if !self.send_again(pump) {
+            return true;
+        }
+        while let Some(next) = self.queue.front() {
+            if next.qos != Qos::AtMostOnce && (self.credit == 0 || self.in_flight.len() >= usize::from(self.window)) {
+                return false;
+            }
+            if pump.is_full() {
+                return true;
+            }
+            let Some(queued) = self.queue.pop_front() else { break };
+            self.uncount(&queued);
+            if queued.routed.is_expired(pump.now) {
+                pump.dropped += 1;
+            } else if queued.qos == Qos::AtMostOnce {
+                pump.publish(&queued, 0, false);
+            } else {
+                let packet_id = self.fresh_packet_id();
+                if pump.publish(&queued, packet_id, false) {
+                    self.credit -= 1;
+                    let stage = Stage::Published(queued);
+                    self.in_flight.push_back(InFlight { packet_id, sent: true, dup: false, stage });
+                }
+            }
+        }
+        self.queue.shrink_to(16); // an idle session holds no large buffer
+        if self.queue.is_empty() {
+            self.queue = std::collections::VecDeque::new();
+        }
+        false
+    }
+
+    /// False when the room or the window ended before all was sent.
+    fn send_again(&mut self, pump: &mut Pump<'_>) -> bool {
+        let mut at = 0;
+        while let Some(one) = self.in_flight.get_mut(at) {
+            at += 1;
+            if one.sent {
+                continue;
+            }
+            if pump.is_full() {
+                return false;
+            }
+            let kept = match &one.stage {
+                Stage::Released => pump.write(&Outgoing::PubRel { packet_id: one.packet_id, code: 0 }),
+                Stage::Published(_) if self.credit == 0 => return true, // goes on with the next acknowledgement
+                // A message that the client may have seen is not given up for its age: its packet identifier is in use.
+                Stage::Published(queued) => pump.publish(queued, one.packet_id, one.dup),
+            };
+            if kept {
+                one.sent = true;
+                self.credit = self.credit.saturating_sub(u16::from(matches!(one.stage, Stage::Published(_))));
+            } else {
+                at -= 1;
+                self.in_flight.remove(at);
+            }
+        }
+        true
+    }
+
+    /// Not 0 and not in use. Fewer than the window, and so fewer than there are, are in use.
+    fn fresh_packet_id(&mut self) -> u16 {
+        loop {
+            self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
+            let id = self.last_packet_id;
+            if !self.in_flight.iter().any(|one| one.packet_id == id) {
+                return id;
+            }
+        }
+    }
+
+    fn find(&self, packet_id: u16) -> Option<usize> {
+        self.in_flight.iter().position(|one| one.packet_id == packet_id)
+    }
+
+    /// Whether an acknowledgement may let more go out.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.queue.is_empty() || self.in_flight.iter().any(|one| !one.sent)
+    }
+
+    fn finish(&mut self, at: usize) {
+        self.in_flight.remove(at);
+        if self.in_flight.is_empty() {
+            self.in_flight = std::collections::VecDeque::new();
+        }
+        self.credit = self.credit.saturating_add(1).min(self.window);
+    }
+
+    fn stage_qos(&self, at: usize) -> Option<Qos> {
+        match &self.in_flight.get(at)?.stage {
+            Stage::Published(queued) => Some(queued.qos),
+            Stage::Released => None,
+        }
+    }
+
+    /// PUBACK.
+    pub(crate) fn acknowledge(&mut self, packet_id: u16) -> Acknowledged {
+        let Some(at) = self.find(packet_id) else { return Acknowledged::Unknown };
+        if self.stage_qos(at) != Some(Qos::AtLeastOnce) {
+            return Acknowledged::Wrong;
+        }
+        self.finish(at);
+        Acknowledged::Yes
+    }
+
+    /// PUBREC; with an error code the message is done.
+    pub(crate) fn received_by_client(&mut self, packet_id: u16, failed: bool) -> Acknowledged {
+        let Some(at) = self.find(packet_id) else { return Acknowledged::Unknown };
+        match self.stage_qos(at) {
+            Some(Qos::ExactlyOnce) if failed => self.finish(at),
+            Some(Qos::ExactlyOnce) => {
+                if let Some(one) = self.in_flight.get_mut(at) {
+                    one.stage = Stage::Released;
+                    one.sent = true;
+                }
+            }
+            Some(Qos::AtMostOnce | Qos::AtLeastOnce) => return Acknowledged::Wrong,
+            None => {}
+        }
+        Acknowledged::Yes
+    }
+
+    /// PUBCOMP.
+    pub(crate) fn complete(&mut self, packet_id: u16) -> Acknowledged {
+        let Some(at) = self.find(packet_id) else { return Acknowledged::Unknown };
+        if self.stage_qos(at).is_some() {
+            return Acknowledged::Wrong;
+        }
+        self.finish(at);
+        Acknowledged::Yes
+    }
+}

@@ -1,0 +1,366 @@
+//! Sessions over the life of connections: resume, takeover, wills, windows, exactly-once.
+
+mod wire;
+
+use tracemq_broker::{Broker, Closing, Limits, Link, Tick};
+use tracemq_model::{ConnectionId, End, Reason};
+use wire::{Peer, ack, broker, connect, packet, publish, subscribe};
+
+#[test]
+fn a_link_is_small() {
+    assert!(size_of::<Link>() <= 128, "{}", size_of::<Link>());
+}
+
+#[test]
+fn qos_0_1_2_arrive_with_the_lower_qos() {
+    for v5 in [false, true] {
+        let broker = broker();
+        let mut sub = Peer::connected(&broker, 1, &connect(v5, "sub"));
+        let mut publisher = Peer::connected(&broker, 2, &connect(v5, "pub"));
+        sub.send(&subscribe(v5, &[("a", 1)]));
+        for (flags, id) in [(0, 0), (2, 5), (4, 6)] {
+            publisher.send(&publish(v5, flags, "a", id, &[], b"x"));
+        }
+        publisher.send(&ack(0x62, 6));
+        let replies: Vec<u8> = publisher.packets().iter().map(|p| p.0).collect();
+        assert_eq!(replies, [0x40, 0x50, 0x70]);
+        assert_eq!(sub.messages().iter().map(|got| got.qos).collect::<Vec<_>>(), [0, 1, 1]);
+    }
+}
+
+#[test]
+fn qos_2_is_routed_once_however_often_it_is_sent() {
+    let broker = broker();
+    let mut sub = Peer::connected(&broker, 1, &connect(false, "sub"));
+    sub.send(&subscribe(false, &[("a", 2)]));
+    let mut publisher = Peer::connected(&broker, 2, &connect(false, "pub").lasting(9));
+    for _ in 0..100 {
+        publisher.send(&publish(false, 0x0c, "a", 9, &[], b"x"));
+    }
+    publisher.link.gone(Tick(1));
+    let mut publisher = Peer::connected(&broker, 3, &connect(false, "pub").lasting(9));
+    publisher.send(&publish(false, 0x0c, "a", 9, &[], b"x"));
+    publisher.send(&ack(0x62, 9));
+    publisher.send(&publish(false, 0x04, "a", 9, &[], b"y"));
+    assert_eq!(sub.payloads(), ["x", "y"]);
+}
+
+#[test]
+fn outbound_qos_2_goes_through_its_four_steps() {
+    for v5 in [false, true] {
+        let broker = broker();
+        let mut sub = Peer::connected(&broker, 1, &connect(v5, "sub"));
+        sub.send(&subscribe(v5, &[("a", 2)]));
+        sub.packets();
+        Peer::connected(&broker, 2, &connect(v5, "pub")).send(&publish(v5, 4, "a", 1, &[], b"x"));
+        let id = sub.messages()[0].id;
+        sub.send(&ack(0x50, id));
+        assert_eq!(sub.packets()[0].0, 0x62);
+        sub.send(&ack(0x50, id));
+        assert_eq!(sub.packets()[0].0, 0x62, "PUBREC again, PUBREL again");
+        sub.send(&ack(0x70, id)).send(&ack(0x70, id));
+        assert!(sub.closed.is_none());
+        sub.send(&ack(0x50, 999));
+        let unknown = sub.packets().remove(0);
+        assert_eq!(unknown.0, 0x62);
+        assert!(!v5 || unknown.1[2] == 0x92);
+    }
+}
+
+#[test]
+fn an_acknowledgement_of_the_wrong_kind_is_an_error() {
+    let broker = broker();
+    let mut sub = Peer::connected(&broker, 1, &connect(true, "sub"));
+    sub.send(&subscribe(true, &[("a", 2)]));
+    Peer::connected(&broker, 2, &connect(true, "pub")).send(&publish(true, 4, "a", 1, &[], b"x"));
+    let id = sub.messages()[0].id;
+    sub.send(&ack(0x40, id));
+    sub.assert_ended(Reason::ProtocolError, "PUBACK for QoS 2");
+}
+
+#[test]
+fn a_resumed_session_gets_what_was_under_way_again_and_then_what_waited() {
+    for v5 in [false, true] {
+        let broker = broker();
+        let lasting = connect(v5, "sub").lasting(100);
+        let mut sub = Peer::connected(&broker, 1, &lasting);
+        assert!(!sub.accepted.as_ref().unwrap().session_present);
+        sub.send(&subscribe(v5, &[("a", 2)]));
+        let mut publisher = Peer::connected(&broker, 2, &connect(v5, "pub"));
+        publisher.send(&publish(v5, 2, "a", 1, &[], b"1")).send(&publish(v5, 4, "a", 2, &[], b"2"));
+        publisher.send(&publish(v5, 4, "a", 3, &[], b"3"));
+        let first = sub.messages();
+        assert_eq!(first.len(), 3);
+        sub.send(&ack(0x50, first[2].id)); // 3 is received, not complete
+        sub.link.gone(Tick(10));
+        publisher.send(&publish(v5, 2, "a", 4, &[], b"4")).send(&publish(v5, 0, "a", 0, &[], b"lost"));
+        let mut sub = Peer::connected(&broker, 3, &lasting);
+        assert!(sub.accepted.as_ref().unwrap().session_present);
+        sub.deliver();
+        let packets = sub.packets();
+        let firsts: Vec<u8> = packets.iter().map(|p| p.0).collect();
+        assert_eq!(firsts, [0x3a, 0x3c, 0x62, 0x32]);
+        assert_eq!(packets[2].1[..2], first[2].id.to_be_bytes(), "PUBREL with its old id");
+        let new = u16::from_be_bytes([packets[3].1[3], packets[3].1[4]]);
+        assert!(first.iter().all(|got| got.id != new), "no id in use twice");
+    }
+}
+
+#[test]
+fn clean_start_and_expiry_end_a_session() {
+    for v5 in [false, true] {
+        let broker = broker();
+        let lasting = connect(v5, "sub").lasting(100);
+        Peer::connected(&broker, 1, &lasting).send(&subscribe(v5, &[("a", 1)]));
+        assert_eq!((broker.stats().sessions, broker.stats().subscriptions, broker.stats().connections), (1, 1, 0));
+        let clean = Peer::connected(&broker, 2, &connect(v5, "sub"));
+        assert!(!clean.accepted.as_ref().unwrap().session_present);
+        assert_eq!((broker.stats().sessions, broker.stats().subscriptions), (1, 0));
+        drop(clean);
+        assert_eq!(broker.stats().sessions, 0);
+        let mut sub = Peer::connected(&broker, 3, &lasting);
+        sub.send(&subscribe(v5, &[("a", 1)]));
+        sub.link.gone(Tick(0));
+        broker.expire(Tick(99_999));
+        assert_eq!(broker.stats().sessions, 1);
+        broker.expire(Tick(if v5 { 100_000 } else { 7 * 24 * 3_600_000 }));
+        assert_eq!((broker.stats().sessions, broker.stats().subscriptions), (0, 0));
+    }
+}
+
+#[test]
+fn a_takeover_ends_the_old_connection_and_never_waits_for_it() {
+    for v5 in [false, true] {
+        let broker = broker();
+        let mut old = Peer::connected(&broker, 1, &connect(v5, "twin").lasting(100));
+        old.send(&subscribe(v5, &[("a", 1)]));
+        old.deliver();
+        old.packets();
+        let mut new = Peer::connected(&broker, 2, &connect(v5, "twin").lasting(100));
+        assert!(new.accepted.as_ref().unwrap().session_present);
+        assert_eq!(old.woken.take(), 1);
+        Peer::connected(&broker, 3, &connect(v5, "pub")).send(&publish(v5, 0, "a", 0, &[], b"x"));
+        assert_eq!(new.payloads(), ["x"]);
+        old.deliver();
+        assert_eq!(old.end().other_connection, Some(ConnectionId(2)));
+        assert_eq!(old.end().reason_code, v5.then_some(0x8e));
+        old.assert_ended(Reason::SessionTakenOver, "");
+        old.link.gone(Tick(1));
+        assert_eq!(broker.stats().connections, 1);
+        new.send(&packet(0xc0, &[]));
+        assert_eq!(new.packets(), [(0xd0, vec![])], "the new one lives on");
+    }
+}
+
+#[test]
+fn an_old_connection_can_do_nothing_after_its_takeover() {
+    let broker = broker();
+    let mut sub = Peer::connected(&broker, 9, &connect(false, "sub"));
+    sub.send(&subscribe(false, &[("a", 0)]));
+    let mut old = Peer::connected(&broker, 1, &connect(false, "twin"));
+    let _new = Peer::connected(&broker, 2, &connect(false, "twin"));
+    old.send(&publish(false, 0, "a", 0, &[], b"ghost"));
+    assert_eq!(old.reason(), Reason::SessionTakenOver);
+    assert!(sub.payloads().is_empty());
+}
+
+#[test]
+fn the_window_bounds_what_is_under_way() {
+    for (v5, block, window) in [(false, &[][..], 32), (true, &[0x21, 0, 3], 3)] {
+        let broker = broker();
+        let mut sub = Peer::connected(&broker, 1, &connect(v5, "sub").props(block));
+        sub.send(&subscribe(v5, &[("a", 1)]));
+        let mut publisher = Peer::connected(&broker, 2, &connect(v5, "pub"));
+        for id in 1..=100 {
+            publisher.send(&publish(v5, 2, "a", id, &[], format!("{id}").as_bytes()));
+        }
+        let mut got = sub.messages();
+        assert_eq!(got.len(), window);
+        let mut all = Vec::new();
+        while !got.is_empty() {
+            assert!(got.len() <= window);
+            for one in got {
+                sub.send(&ack(0x40, one.id));
+                all.push(one.payload);
+            }
+            got = sub.messages();
+        }
+        assert_eq!(all, (1..=100).map(|id| id.to_string()).collect::<Vec<_>>(), "in order, none lost");
+    }
+}
+
+#[test]
+fn a_full_queue_drops_qos_0_first_and_counts() {
+    let limits = Limits { queue_messages_max: 3, ..Limits::default() };
+    let broker = Broker::new(limits);
+    let mut sub = Peer::connected(&broker, 1, &connect(false, "sub"));
+    sub.send(&subscribe(false, &[("a", 1)]));
+    let mut publisher = Peer::connected(&broker, 2, &connect(false, "pub"));
+    for (flags, id, payload) in
+        [(0, 0, "0a"), (2, 1, "1a"), (0, 0, "0b"), (2, 2, "1b"), (2, 3, "1c"), (2, 4, "1d"), (0, 0, "0c")]
+    {
+        publisher.send(&publish(false, flags, "a", id, &[], payload.as_bytes()));
+    }
+    assert_eq!(sub.payloads(), ["1a", "1b", "1c"]);
+    assert_eq!(broker.stats().messages_dropped, 4);
+}
+
+#[test]
+fn expired_messages_are_skipped_and_the_others_say_how_long_they_have() {
+    let broker = broker();
+    let mut sub = Peer::connected(&broker, 1, &connect(true, "sub").lasting(100));
+    sub.send(&subscribe(true, &[("a", 1)]));
+    sub.link.gone(Tick(0));
+    let mut publisher = Peer::connected(&broker, 2, &connect(true, "pub"));
+    for (seconds, payload) in [(5, "short"), (50, "long"), (0, "none")] {
+        publisher.send(&publish(true, 2, "a", 1, &[2, 0, 0, 0, seconds], payload.as_bytes()));
+    }
+    let mut sub = Peer::connected_at(&broker, 3, &connect(true, "sub").lasting(100), Tick(10_000));
+    let got = sub.messages();
+    assert_eq!(got.len(), 1);
+    assert_eq!((&*got[0].payload, &got[0].props[..]), ("long", &[2, 0, 0, 0, 40][..]));
+    assert_eq!(broker.stats().messages_dropped, 2);
+}
+
+#[test]
+fn a_message_larger_than_the_client_takes_is_not_sent() {
+    let broker = broker();
+    let mut sub = Peer::connected(&broker, 1, &connect(true, "sub").props(&[0x27, 0, 0, 0, 60]));
+    sub.send(&subscribe(true, &[("a", 1)]));
+    let mut publisher = Peer::connected(&broker, 2, &connect(true, "pub"));
+    publisher.send(&publish(true, 2, "a", 1, &[], &[b'x'; 100])).send(&publish(true, 2, "a", 2, &[], b"y"));
+    assert_eq!(sub.payloads(), ["y"]);
+    assert_eq!(broker.stats().messages_dropped, 1);
+}
+
+#[test]
+fn keep_alive_is_watched_and_capped() {
+    let broker = broker();
+    let mut peer = Peer::connected(&broker, 1, &connect(true, "dev").keep_alive(10));
+    assert_eq!(peer.link.deadline(), Some(Tick(15_000)));
+    peer.now = Tick(8_000);
+    peer.send(&packet(0xc0, &[]));
+    peer.packets();
+    assert_eq!(peer.link.deadline(), Some(Tick(23_000)));
+    assert!(matches!(peer.link.timed_out(Tick(22_999), &mut peer.output), tracemq_broker::Step::Continue));
+    let step = peer.link.timed_out(Tick(23_000), &mut peer.output);
+    let tracemq_broker::Step::Close(closing) = step else { panic!("{step:?}") };
+    peer.closed = Some(closing);
+    assert_eq!(peer.end().reason_code, Some(0x8d));
+    peer.assert_ended(Reason::KeepAliveTimeout, "");
+    for asked in [0, 65_535] {
+        let peer = Peer::connected(&broker, 2, &connect(true, "dev").keep_alive(asked));
+        assert_eq!(peer.accepted.unwrap().keep_alive_s, 3600);
+        let peer = Peer::connected(&broker, 3, &connect(false, "dev").keep_alive(asked));
+        assert_eq!(peer.accepted.unwrap().keep_alive_s, asked);
+        assert_eq!(peer.link.deadline().is_none(), asked == 0);
+    }
+}
+
+#[test]
+fn a_connect_that_does_not_come_in_time_is_closed_however_bytes_trickle() {
+    let broker = broker();
+    let mut peer = Peer::open(&broker, 1, Tick(500));
+    for byte in &connect(false, "dev").bytes()[..8] {
+        peer.now = Tick(peer.now.0 + 1000);
+        peer.send(&[*byte]);
+    }
+    assert_eq!(peer.link.deadline(), Some(Tick(10_500)));
+    let step = peer.link.timed_out(Tick(10_500), &mut peer.output);
+    let tracemq_broker::Step::Close(Closing::End(end)) = step else { panic!("{step:?}") };
+    assert_eq!((end.reason, end.reason_code), (Reason::ConnectTimeout, None));
+    assert!(peer.output.is_empty());
+}
+
+#[test]
+fn a_shutdown_reaches_everyone() {
+    let broker = broker();
+    let mut peers =
+        [Peer::connected(&broker, 1, &connect(true, "a")), Peer::connected(&broker, 2, &connect(false, "b"))];
+    let mut opening = Peer::open(&broker, 3, Tick(0));
+    peers.iter_mut().for_each(|peer| assert!(peer.deliver().closed.is_none()));
+    opening.deliver();
+    broker.shut_down(End::of(Reason::ServerShutdown).with_detail("bye"));
+    for peer in &mut peers {
+        assert_eq!(peer.woken.take(), 1);
+        peer.deliver().assert_ended(Reason::ServerShutdown, "");
+    }
+    assert_eq!(peers[0].end().reason_code, Some(0x8b));
+    assert_eq!(opening.deliver().reason(), Reason::ServerShutdown);
+    let mut late = Peer::open(&broker, 4, Tick(0));
+    late.send(&connect(true, "late").bytes());
+    assert_eq!(late.reason(), Reason::ServerShutdown);
+    assert_eq!(broker.stats().connections, 0);
+}
+
+#[test]
+fn the_cores_refusals_carry_each_versions_code() {
+    for (reason, v5_code, v3_code) in [
+        (Reason::BadCredentials, 0x86, 4),
+        (Reason::NotAuthorized, 0x87, 5),
+        (Reason::Banned, 0x8a, 5),
+        (Reason::QuotaExceeded, 0x97, 3),
+        (Reason::RateLimited, 0x9f, 3),
+        (Reason::ServerOverloaded, 0x89, 3),
+    ] {
+        for v5 in [false, true] {
+            let mut peer = Peer::open(&broker(), 1, Tick(0));
+            peer.refuse = Some(reason);
+            peer.send(&connect(v5, "dev").bytes());
+            let code = if v5 { v5_code } else { v3_code };
+            assert_eq!(peer.packets()[0].1[1], code);
+            assert_eq!((peer.reason(), peer.end().reason_code), (reason, Some(code)));
+        }
+    }
+}
+
+#[test]
+fn disconnect_can_shorten_and_not_invent_an_expiry() {
+    let broker = broker();
+    let mut peer = Peer::connected(&broker, 1, &connect(true, "dev"));
+    peer.send(&packet(0xe0, &[0, 5, 0x11, 0, 0, 0, 9]));
+    peer.assert_ended(Reason::ProtocolError, "");
+    let mut peer = Peer::connected(&broker, 1, &connect(true, "dev").lasting(100));
+    peer.send(&packet(0xe0, &[0, 5, 0x11, 0, 0, 0, 0]));
+    assert_eq!(broker.stats().sessions, 0);
+}
+
+#[test]
+fn sessions_are_counted_and_bounded() {
+    let broker = Broker::new(Limits { sessions_max: 1, ..Limits::default() });
+    let _one = Peer::connected(&broker, 1, &connect(true, "a"));
+    let mut two = Peer::open(&broker, 2, Tick(0));
+    two.send(&connect(true, "b").bytes());
+    assert_eq!((two.reason(), two.end().reason_code), (Reason::QuotaExceeded, Some(0x97)));
+    let _again = Peer::connected(&broker, 3, &connect(true, "a"));
+}
+
+#[test]
+fn messages_wait_when_a_handshake_is_cut_before_its_connack() {
+    let broker = broker();
+    let lasting = connect(false, "sub").lasting(9);
+    Peer::connected(&broker, 1, &lasting).send(&subscribe(false, &[("a", 1)]));
+    Peer::connected(&broker, 2, &connect(false, "pub")).send(&publish(false, 2, "a", 1, &[], b"x"));
+    let mut cut = Peer::open(&broker, 3, Tick(0));
+    cut.send(&lasting.bytes());
+    drop(cut);
+    assert_eq!(Peer::connected(&broker, 4, &lasting).payloads(), ["x"]);
+}
+
+#[test]
+fn ids_are_assigned_from_the_connection() {
+    for v5 in [false, true] {
+        let broker = broker();
+        let mut peer = Peer::open(&broker, 0xab, Tick(0));
+        peer.send(&connect(v5, "").bytes());
+        let assigned = peer.accepted.as_ref().unwrap().assigned.clone().unwrap();
+        assert!(assigned.as_str().ends_with("ab"));
+        assert_eq!(peer.link.request().unwrap().client, None);
+        let connack = peer.packets().remove(0).1;
+        let told = connack.windows(assigned.as_str().len()).any(|part| part == assigned.as_str().as_bytes());
+        assert_eq!(told, v5);
+    }
+    let mut kept = Peer::open(&broker(), 1, Tick(0));
+    kept.send(&connect(true, "").flags(0).bytes());
+    assert!(kept.accepted.is_some(), "MQTT 5.0 allows it without clean start");
+}

@@ -1,0 +1,326 @@
+//! One connection, from accept to close.
+//!
+//! A small state machine around a socket: bytes in, the broker's steps, bytes out. What it sees it tells the
+//! [`Lifecycle`]; the events that come of it go to the recorder at once, before any last bytes are written, so that a
+//! slow client can't delay the record. Buffers exist only while they hold bytes.
+
+use std::io;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+use tracemq_broker::{Closing, Link, Step};
+use tracemq_model::{End, Initiator, Lifecycle, Meter, Observation, Opening, Reason, Traffic};
+
+use crate::admission;
+use crate::ending;
+use crate::listener::{Place, Shared};
+
+/// Bytes taken from a socket in one read; on the stack, so that it costs an idle connection nothing.
+const READ_BYTES: usize = 8 * 1024;
+/// Reads in a row before others get their turn.
+const READS_IN_A_ROW: usize = 8;
+/// Bytes thrown away from a client after the server has closed, so that the last packet reaches it before a reset.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+pub(crate) struct Connection {
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    link: Link,
+    lifecycle: Lifecycle,
+    input: BytesMut,
+    output: BytesMut,
+    timer: Pin<Box<Sleep>>,
+    opened: Instant,
+    last_in: Option<Instant>,
+    last_out: Option<Instant>,
+    /// Since when the client has not taken the bytes that wait.
+    stalled: Option<Instant>,
+    waiting_noted: bool,
+    bytes_in: u64,
+    bytes_out: u64,
+    place: Place,
+}
+
+enum Wake {
+    Readable,
+    Writable,
+    Delivered(Step),
+    Timer,
+}
+
+impl Connection {
+    pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream, opening: Opening, place: Place) -> Self {
+        let opened = Instant::now();
+        let link = shared.broker.open(opening.connection, shared.tick());
+        let first_timer = opened + shared.settings.waiting_after;
+        Self {
+            shared,
+            stream,
+            link,
+            lifecycle: Lifecycle::new(opening),
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            timer: Box::pin(tokio::time::sleep_until(first_timer.into())),
+            opened,
+            last_in: None,
+            last_out: None,
+            stalled: None,
+            waiting_noted: false,
+            bytes_in: 0,
+            bytes_out: 0,
+            place,
+        }
+    }
+
+    /// Lives until the connection has ended and its end is on record.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let wake = std::future::poll_fn(|cx| self.poll_wake(cx)).await;
+            let step = match wake {
+                Wake::Readable => self.read(),
+                Wake::Writable => self.write(),
+                Wake::Delivered(step) => step,
+                Wake::Timer => self.on_timer(),
+            };
+            if let Some(closing) = self.act_on(step) {
+                let client_still_reads = match &closing {
+                    Closing::DisconnectReceived { .. } => false,
+                    Closing::End(end) => match end.reason.initiator() {
+                        Initiator::Server | Initiator::Admin => true,
+                        Initiator::Client => end.reason == Reason::SessionTakenOver,
+                        Initiator::Network => false,
+                    },
+                };
+                self.end(closing);
+                if client_still_reads {
+                    Box::pin(self.linger()).await;
+                }
+                return;
+            }
+        }
+    }
+
+    /// Waits for the next thing to do. Bytes that came are looked at before anything is written: a DISCONNECT that
+    /// arrived together with a reset is the reason, not the reset.
+    fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        if self.output.len() < self.shared.settings.write_buffer_max {
+            if self.stream.poll_read_ready(cx).is_ready() {
+                return Poll::Ready(Wake::Readable);
+            }
+            let room = self.shared.settings.write_buffer_max - self.output.len();
+            let now = self.shared.tick();
+            if let Poll::Ready(step) = self.link.poll_deliveries(now, cx, room, &mut self.output) {
+                return Poll::Ready(Wake::Delivered(step));
+            }
+        }
+        if !self.output.is_empty() && self.stream.poll_write_ready(cx).is_ready() {
+            return Poll::Ready(Wake::Writable);
+        }
+        self.set_timer();
+        ready!(self.timer.as_mut().poll(cx));
+        Poll::Ready(Wake::Timer)
+    }
+
+    /// Moves the timer earlier when it must be; later it moves by itself when it fires, so that an ordinary packet
+    /// does not touch the runtime's timers.
+    fn set_timer(&mut self) {
+        if let Some(next) = self.next_deadline()
+            && next < self.timer.deadline().into_std()
+        {
+            self.timer.as_mut().reset(next.into());
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let settings = &self.shared.settings;
+        let waiting = (!self.waiting_noted).then(|| self.opened + settings.waiting_after);
+        let stalled = self.stalled.map(|since| since + settings.write_stall_max);
+        let link = self.link.deadline().map(|tick| self.shared.instant(tick));
+        [waiting, stalled, link].into_iter().flatten().min()
+    }
+
+    fn on_timer(&mut self) -> Step {
+        let now = Instant::now();
+        let settings = &self.shared.settings;
+        if self.stalled.is_some_and(|since| now >= since + settings.write_stall_max) {
+            let detail = format!("{} bytes waited, and the client took none of them", self.output.len());
+            return Step::Close(Closing::End(End::of(Reason::SlowConsumer).with_detail(&detail)));
+        }
+        if !self.waiting_noted && now >= self.opened + settings.waiting_after {
+            self.waiting_noted = true;
+            self.observe(Observation::Waiting);
+        }
+        let tick = self.shared.tick();
+        let mut step = Step::Continue;
+        if self.link.deadline().is_some_and(|deadline| deadline <= tick) {
+            step = self.link.timed_out(tick, &mut self.output);
+        }
+        let next = self.next_deadline().unwrap_or_else(|| now + Duration::from_secs(24 * 3600));
+        self.timer.as_mut().reset(next.into());
+        step
+    }
+
+    fn read(&mut self) -> Step {
+        let mut scratch = [0; READ_BYTES];
+        for _ in 0..READS_IN_A_ROW {
+            match self.stream.try_read(&mut scratch) {
+                Ok(0) => return Step::Close(Closing::End(ending::of_fin(self.input.len()))),
+                Ok(n) => {
+                    self.bytes_in += n as u64;
+                    self.last_in = Some(Instant::now());
+                    self.input.extend_from_slice(scratch.get(..n).unwrap_or_default());
+                    let step = self.receive();
+                    if n < READ_BYTES || !matches!(step, Step::Continue) {
+                        return step;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Step::Continue,
+                Err(error) => return Step::Close(Closing::End(ending::of_io_error(&error, "reading"))),
+            }
+        }
+        Step::Continue
+    }
+
+    fn receive(&mut self) -> Step {
+        let now = self.shared.tick();
+        let step = self.link.receive(now, &mut self.input, &mut self.output);
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        step
+    }
+
+    /// Does what a step asks for, until there is nothing more to do or the connection is to be closed.
+    fn act_on(&mut self, mut step: Step) -> Option<Closing> {
+        loop {
+            step = match step {
+                Step::Continue => match self.write() {
+                    Step::Close(closing) => return Some(closing),
+                    Step::Continue | Step::Authenticate(_) | Step::Accepted(_) => return None,
+                },
+                Step::Authenticate(attempt) => {
+                    self.observe(Observation::ConnectReceived(attempt.request.clone()));
+                    let decision = admission::decide(&self.shared.access, &attempt);
+                    self.link.decide(self.shared.tick(), decision, &mut self.output)
+                }
+                Step::Accepted(acceptance) => match self.write() {
+                    Step::Close(closing) => return Some(closing),
+                    Step::Continue | Step::Authenticate(_) | Step::Accepted(_) => {
+                        self.waiting_noted = true;
+                        self.observe(Observation::ConnectAccepted(acceptance));
+                        self.receive()
+                    }
+                },
+                Step::Close(closing) => return Some(closing),
+            };
+        }
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    fn write(&mut self) -> Step {
+        while !self.output.is_empty() {
+            match self.stream.try_write(&self.output) {
+                Ok(n) => {
+                    self.output.advance(n);
+                    self.bytes_out += n as u64;
+                    self.last_out = Some(Instant::now());
+                    self.stalled = None;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stalled.get_or_insert_with(Instant::now);
+                    return Step::Continue;
+                }
+                Err(error) => return self.after_failed_write(&error),
+            }
+        }
+        self.output = BytesMut::new();
+        Step::Continue
+    }
+
+    /// The peer is gone. If its last words still wait to be read, they are the reason.
+    fn after_failed_write(&mut self, error: &io::Error) -> Step {
+        self.output = BytesMut::new();
+        let last_words = self.read();
+        self.output = BytesMut::new();
+        match last_words {
+            Step::Close(closing @ Closing::DisconnectReceived { .. }) => Step::Close(closing),
+            Step::Close(Closing::End(end)) if end.reason == Reason::ConnectionReset => Step::Close(Closing::End(end)),
+            Step::Close(_) | Step::Continue | Step::Authenticate(_) | Step::Accepted(_) => {
+                Step::Close(Closing::End(ending::of_io_error(error, "writing")))
+            }
+        }
+    }
+
+    fn end(&mut self, closing: Closing) {
+        if let Some(request) = self.link.request() {
+            let request = request.clone();
+            self.observe(Observation::ConnectReceived(request));
+        }
+        self.observe(match closing {
+            Closing::DisconnectReceived { reason_code } => Observation::DisconnectReceived { reason_code },
+            Closing::End(end) => Observation::Ended(end),
+        });
+        self.link.gone(self.shared.tick());
+    }
+
+    fn observe(&mut self, observation: Observation) {
+        let meter = self.meter();
+        if let Some(event) = self.lifecycle.observe((self.shared.clock)(), observation, &meter) {
+            self.shared.recorder.record(event);
+        }
+    }
+
+    fn meter(&self) -> Meter {
+        let millis = |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let (packets_in, packets_out) = self.link.packets();
+        Meter {
+            duration_ms: millis(self.opened),
+            traffic: Traffic {
+                bytes_in: self.bytes_in,
+                bytes_out: self.bytes_out,
+                packets_in,
+                packets_out,
+                last_in_age_ms: self.last_in.map(millis),
+                last_out_age_ms: self.last_out.map(millis),
+            },
+        }
+    }
+
+    /// Brings the last bytes to the client and closes. Unread bytes in our receive buffer would make the system send
+    /// a reset, which can overtake them: so they are read and thrown away, for a bounded time and amount.
+    async fn linger(self) {
+        let Self { stream, mut output, shared, place, .. } = self;
+        let last_bytes = async {
+            while !output.is_empty() {
+                stream.writable().await?;
+                match stream.try_write(&output) {
+                    Ok(n) => output.advance(n),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            SockRef::from(&stream).shutdown(Shutdown::Write)?;
+            let mut thrown_away = 0;
+            while thrown_away < LINGER_BYTES_MAX {
+                stream.readable().await?;
+                match stream.try_read(&mut [0; READ_BYTES]) {
+                    Ok(0) => break,
+                    Ok(n) => thrown_away += n,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        };
+        // The end is on record; whether the last bytes arrived changes nothing.
+        let _ = tokio::time::timeout(shared.settings.linger_max, last_bytes).await;
+        drop(place);
+    }
+}

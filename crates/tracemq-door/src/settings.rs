@@ -1,0 +1,46 @@
+//! What an operator may set, and why the defaults are what they are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracemq_model::{InstanceId, TimeMs};
+
+/// Tells the wall-clock time. An argument, so that tests can bring their own.
+pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
+
+/// Settings of one listener.
+#[derive(Clone, Debug)]
+pub struct DoorSettings {
+    /// The instance whose devices come in here.
+    pub instance: InstanceId,
+    /// The listener's name on record.
+    pub name: Arc<str>,
+    /// Connections held at once; one more is closed at once and recorded as `server-overloaded`. 100,000: what the
+    /// memory of a small machine holds at the few kB that a connection costs.
+    pub connections_max: usize,
+    /// A client still silent this long after the TCP accept gets an `open` event. 250 ms: longer than most round
+    /// trips, so that ordinary connections cost two events, and short enough that a crash loses no silent client.
+    pub waiting_after: Duration,
+    /// Bytes waiting to be written to one client before no more are taken from its queue. 64 KiB: one socket buffer.
+    pub write_buffer_max: usize,
+    /// A client that takes no byte for this long while bytes wait is dropped as a slow consumer. 30 s: longer than a
+    /// radio handover, shorter than an operator's patience.
+    pub write_stall_max: Duration,
+    /// After a close by the server: how long the client may take to read the last bytes. 2 s.
+    pub linger_max: Duration,
+}
+
+impl DoorSettings {
+    /// The defaults, for `instance` and a listener called `name`.
+    pub fn new(instance: InstanceId, name: &str) -> Self {
+        Self {
+            instance,
+            name: name.into(),
+            connections_max: 100_000,
+            waiting_after: Duration::from_millis(250),
+            write_buffer_max: 64 * 1024,
+            write_stall_max: Duration::from_secs(30),
+            linger_max: Duration::from_secs(2),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What can be typed.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Config;
+
+/// A flight recorder for MQTT fleets: why did this device drop?
+#[derive(Parser)]
+#[command(
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  tracemq demo                                 see it work, with pretend devices
+  tracemq serve                                MQTT on 127.0.0.1:1883, HTTP on 127.0.0.1:8080
+  tracemq history pump-07 --since 24h          what happened to a device"
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run the server: MQTT broker, recorder and HTTP API
+    Serve(ServeArgs),
+    /// Run a server with pretend devices that drop in every way; nothing is kept
+    Demo,
+    /// Show what happened to one device
+    History(HistoryArgs),
+    /// Look at the configuration
+    Config {
+        /// What about it.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+/// What to do with the configuration.
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check the configuration and print it with every default filled in, secrets hidden
+    Check(ServeArgs),
+}
+
+/// Flags of the server; each beats the key of the same name in the file.
+#[derive(Args, Default)]
+pub(crate) struct ServeArgs {
+    /// Configuration file (TOML); every key is optional
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where to keep history, credentials and state [default: tracemq-data]
+    #[arg(short = 'D', long, value_name = "DIR", env = "TRACEMQ_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of the MQTT listener; port 0 picks a free one [default: 127.0.0.1:1883]
+    #[arg(long, value_name = "ADDR")]
+    pub mqtt: Option<SocketAddr>,
+    /// Address of the HTTP listener; port 0 picks a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<SocketAddr>,
+}
+
+impl ServeArgs {
+    /// The configuration that these flags mean, checked.
+    ///
+    /// # Errors
+    /// When the file can't be read or a value can't be used.
+    pub(crate) fn resolve(&self) -> anyhow::Result<Config> {
+        let mut config = Config::load(self.config.as_deref())?;
+        if let Some(data_dir) = &self.data_dir {
+            config.data_dir.clone_from(data_dir);
+        }
+        config.mqtt.listen = self.mqtt.unwrap_or(config.mqtt.listen);
+        config.http.listen = self.http.unwrap_or(config.http.listen);
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// Flags of `tracemq history`.
+#[derive(Args)]
+#[command(after_help = "\
+Times: 42m, 1h30m, 2d (ago), now, today, yesterday, 10:30, 2026-11-22, 2026-11-22T10:30:00Z, epoch seconds.
+On a terminal this prints a table, which may change between releases; in a pipe, or with -o jsonl, a JSON object a
+line, which may only gain fields.
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 nothing on record, 4 refused, 5 no server, 6 not recorded in that range.
+
+Examples:
+  tracemq history pump-07
+  tracemq history pump-07 --since yesterday --until 10:30
+  tracemq history pump-07 -o jsonl | jq -r 'select(.action == \"close\") | .reason'
+  tracemq history --address 192.0.2.7          connections that never named a client")]
+pub(crate) struct HistoryArgs {
+    /// Client identifier of the device
+    #[arg(required_unless_present = "address", conflicts_with = "address")]
+    pub client_id: Option<String>,
+    /// Connections from this address that never named a client
+    #[arg(long, value_name = "IP")]
+    pub address: Option<IpAddr>,
+    /// Nothing before this time
+    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// Nothing after this time
+    #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub until: Option<String>,
+    /// Only the newest N events [default: 100 in a table, all otherwise]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub lines: Option<u64>,
+    /// Newest first
+    #[arg(short = 'r', long)]
+    pub reverse: bool,
+    /// How to print [default: table on a terminal, jsonl otherwise]
+    #[arg(short = 'o', long, value_name = "FORMAT")]
+    pub output: Option<Format>,
+    /// Times in UTC instead of local time
+    #[arg(long)]
+    pub utc: bool,
+    /// The server [default: the one that runs on the data folder, else http://127.0.0.1:8080]
+    #[arg(long, env = "TRACEMQ_URL")]
+    pub url: Option<String>,
+    /// Data folder of the server, where its address and key are found [default: tracemq-data]
+    #[arg(short = 'D', long, value_name = "DIR", env = "TRACEMQ_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// How to print.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// A JSON object a line
+    Jsonl,
+}

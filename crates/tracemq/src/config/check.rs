@@ -1,0 +1,149 @@
+//! What the types can't say of a configuration: bounds, and what must not go together.
+
+use std::fmt::Display;
+
+use anyhow::bail;
+use tracemq_access::mqtt::{MqttAccess, MqttUser};
+
+use super::{Config, Mqtt};
+
+pub(super) fn check(config: &Config) -> anyhow::Result<()> {
+    let mut faults = Faults(Vec::new());
+    check_mqtt(&mut faults, &config.mqtt);
+    let api = &config.api;
+    faults.within("api.calls_per_second", api.calls_per_second, 1, 1_000_000);
+    faults.within("api.max_nonces", api.max_nonces, 1_000, 100_000_000);
+    if parse_utc_offset(&api.utc_offset).is_none() {
+        faults.0.push(format!("api.utc_offset: `{}` is no offset such as +08:00", api.utc_offset));
+    }
+    let recorder = &config.recorder;
+    faults.within("recorder.max_queued_events", recorder.max_queued_events, 1_024, 16_777_216);
+    faults.within("recorder.max_batch_events", recorder.max_batch_events, 1, 65_536);
+    faults.within("recorder.linger_ms", recorder.linger_ms, 0, 1_000);
+    faults.within("store.max_bytes", config.store.max_bytes, 1 << 20, 1 << 40);
+    for key in &config.access_keys {
+        if let Err(error) = key.expires_at() {
+            faults.0.push(format!("{error:#}"));
+        }
+    }
+    if faults.0.is_empty() { Ok(()) } else { bail!("the config is not usable:\n  {}", faults.0.join("\n  ")) }
+}
+
+fn check_mqtt(faults: &mut Faults, mqtt: &Mqtt) {
+    faults.within("mqtt.connect_timeout_s", mqtt.connect_timeout_s, 1, 3_600);
+    faults.within("mqtt.max_packet_bytes", mqtt.max_packet_bytes, 128, 268_435_455);
+    faults.within("mqtt.max_client_id_bytes", mqtt.max_client_id_bytes, 23, 65_535);
+    faults.within("mqtt.max_connections", mqtt.max_connections, 1, 10_000_000);
+    faults.within("mqtt.max_keep_alive_s", mqtt.max_keep_alive_s, 5, u16::MAX);
+    faults.within("mqtt.max_inflight", mqtt.max_inflight, 1, u16::MAX);
+    faults.within("mqtt.max_queued_messages", mqtt.max_queued_messages, 1, 10_000_000);
+    faults.within("mqtt.max_queued_bytes", mqtt.max_queued_bytes, 1_024, 1 << 32);
+    faults.within("mqtt.max_sessions", mqtt.max_sessions, 1, 100_000_000);
+    faults.within("mqtt.max_retained_messages", mqtt.max_retained_messages, 0, 100_000_000);
+    faults.within("mqtt.max_retained_bytes", mqtt.max_retained_bytes, 0, 1 << 40);
+    if let Err(error) = MqttAccess::new(&users(mqtt), false) {
+        faults.0.push(format!("mqtt.users: {error}"));
+    }
+    if !mqtt.listen.ip().is_loopback() && mqtt.users.is_empty() && !mqtt.allow_anonymous {
+        faults.0.push(format!(
+            "mqtt.listen: {} can be reached from other machines, and nobody is asked for a password there. \
+             Add [[mqtt.users]] with name and password, or set mqtt.allow_anonymous = true",
+            mqtt.listen
+        ));
+    }
+}
+
+/// The users as the access rules take them.
+pub(crate) fn users(mqtt: &Mqtt) -> Vec<MqttUser> {
+    let user = |user: &super::User| MqttUser {
+        name: user.name.clone(),
+        password: user.password.reveal().to_owned(),
+        publish: user.publish.clone(),
+        subscribe: user.subscribe.clone(),
+    };
+    mqtt.users.iter().map(user).collect()
+}
+
+/// Seconds east of UTC; none when `text` is not `+hh:mm` or `-hh:mm` up to 14 hours, or `Z`.
+pub(crate) fn parse_utc_offset(text: &str) -> Option<i32> {
+    if text == "Z" {
+        return Some(0);
+    }
+    let (sign, rest) = match text.split_at_checked(1)? {
+        ("+", rest) => (1, rest),
+        ("-", rest) => (-1, rest),
+        _ => return None,
+    };
+    let (hours, minutes) = rest.split_once(':')?;
+    let two_digits =
+        |part: &str| (part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit())).then(|| part.parse().ok());
+    let (hours, minutes): (i32, i32) = (two_digits(hours)??, two_digits(minutes)??);
+    (hours <= 14 && minutes < 60).then_some(sign * (hours * 3_600 + minutes * 60))
+}
+
+struct Faults(Vec<String>);
+
+impl Faults {
+    fn within<T: PartialOrd + Display + Copy>(&mut self, key: &str, value: T, min: T, max: T) {
+        if value < min || value > max {
+            self.0.push(format!("{key}: {value} is not within {min} and {max}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(toml: &str) -> String {
+        let config: Config = toml::from_str(toml).unwrap();
+        config.check().map_or_else(|error| error.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn the_defaults_are_usable() {
+        assert_eq!(faults(""), "");
+    }
+
+    #[test]
+    fn an_open_door_must_be_asked_for_by_name() {
+        assert!(faults("mqtt.listen = '0.0.0.0:1883'").contains("mqtt.allow_anonymous = true"));
+        assert!(faults("mqtt.listen = '[::]:1883'").contains("mqtt.listen"));
+        assert_eq!(faults("mqtt.listen = '0.0.0.0:1883'\nmqtt.allow_anonymous = true"), "");
+        assert_eq!(faults("mqtt.listen = '0.0.0.0:1883'\n[[mqtt.users]]\nname = 'a'\npassword = 'b'"), "");
+    }
+
+    #[test]
+    fn every_fault_is_told_with_its_key() {
+        let told =
+            faults("mqtt.connect_timeout_s = 0\nmqtt.max_inflight = 0\napi.utc_offset = '8'\nstore.max_bytes = 1");
+        for key in ["mqtt.connect_timeout_s", "mqtt.max_inflight", "api.utc_offset", "store.max_bytes"] {
+            assert!(told.contains(key), "{key} in {told}");
+        }
+        let rule = "[[mqtt.users]]\nname = 'a'\npassword = 'b'\npublish = ['a/#/b']";
+        assert!(faults(rule).contains("`a/#/b`"));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_the_line() {
+        let error = toml::from_str::<Config>("data_dir = 'x'\n[mqtt]\nlisen = '127.0.0.1:1'").unwrap_err().to_string();
+        assert!(error.contains("line 3") && error.contains("lisen"), "{error}");
+    }
+
+    #[test]
+    fn secrets_do_not_come_out_again() {
+        let config: Config = toml::from_str("[[mqtt.users]]\nname = 'a'\npassword = 'hunter2'").unwrap();
+        assert!(!config.to_toml().unwrap().contains("hunter2"));
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn utc_offsets() {
+        assert_eq!(parse_utc_offset("+08:00"), Some(28_800));
+        assert_eq!(parse_utc_offset("-03:30"), Some(-12_600));
+        assert_eq!(parse_utc_offset("Z"), Some(0));
+        for bad in ["", "8", "+8:00", "+08", "+15:00", "+08:60", "é8:00"] {
+            assert_eq!(parse_utc_offset(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The configuration: a TOML file in which every key is optional, below the flags of the command line.
+//!
+//! An unknown key, a wrong type or a value out of bounds is refused with its name; nothing is silently corrected.
+
+mod check;
+mod secret;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use serde::{Deserialize, Serialize};
+use tracemq_model::{InstanceId, TimeMs};
+
+pub(crate) use check::{parse_utc_offset, users};
+pub(crate) use secret::ConfigSecret;
+
+/// Everything that can be set, with its default.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Where everything that must survive a restart is kept.
+    pub data_dir: PathBuf,
+    /// The MQTT listener and its limits.
+    pub mqtt: Mqtt,
+    /// The HTTP listener.
+    pub http: Http,
+    /// The ApsaraMQ-compatible API.
+    pub api: Api,
+    /// How events are brought to the store.
+    pub recorder: Recorder,
+    /// How much is kept.
+    pub store: Store,
+    /// The instance that devices and keys belong to.
+    pub instance: Instance,
+    /// More keys for the API, beside the one in `credentials.toml`.
+    pub access_keys: Vec<AccessKeyEntry>,
+}
+
+/// The MQTT listener and its limits.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Mqtt {
+    /// Address and port; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Lets clients in without user name, on any address.
+    pub allow_anonymous: bool,
+    /// From the TCP accept to a whole CONNECT.
+    pub connect_timeout_s: u64,
+    /// Largest packet taken.
+    pub max_packet_bytes: u32,
+    /// Longest client identifier taken.
+    pub max_client_id_bytes: usize,
+    /// Connections held at once.
+    pub max_connections: usize,
+    /// Longest keep alive granted to MQTT 5.0 clients, and assumed of older ones.
+    pub max_keep_alive_s: u16,
+    /// Messages of QoS 1 and 2 under way to one client.
+    pub max_inflight: u16,
+    /// Messages waiting for one client.
+    pub max_queued_messages: usize,
+    /// Bytes waiting for one client.
+    pub max_queued_bytes: usize,
+    /// Sessions kept, connected or not.
+    pub max_sessions: usize,
+    /// Longest session expiry granted.
+    pub max_session_expiry_s: u32,
+    /// Retained messages kept.
+    pub max_retained_messages: usize,
+    /// Bytes of retained messages kept.
+    pub max_retained_bytes: usize,
+    /// Who may connect; with none, clients from loopback are let in without a password.
+    pub users: Vec<User>,
+}
+
+/// An MQTT user.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct User {
+    /// User name of the CONNECT.
+    pub name: String,
+    /// Password of the CONNECT.
+    pub password: ConfigSecret,
+    /// Topic filters that it may publish to.
+    #[serde(default = "everything")]
+    pub publish: Vec<String>,
+    /// Topic filters that it may subscribe to.
+    #[serde(default = "everything")]
+    pub subscribe: Vec<String>,
+}
+
+fn everything() -> Vec<String> {
+    vec!["#".into()]
+}
+
+/// The HTTP listener.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Http {
+    /// Address and port; port 0 picks a free one.
+    pub listen: SocketAddr,
+}
+
+/// The ApsaraMQ-compatible API.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Api {
+    /// Calls a second that one account may make.
+    pub calls_per_second: u32,
+    /// Offset from UTC of the times in answers, such as `+08:00`.
+    pub utc_offset: String,
+    /// Whether RPC V1 signatures (HMAC-SHA1) are taken.
+    pub signature_v1: bool,
+    /// Whether ACS3-HMAC-SHA256 signatures are taken.
+    pub signature_v3: bool,
+    /// Signature nonces remembered at once; beyond it calls are throttled, never replayed.
+    pub max_nonces: usize,
+}
+
+/// How events are brought to the store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Recorder {
+    /// Off: connections are served and nothing is recorded.
+    pub enabled: bool,
+    /// Events waiting for the store; what comes beyond is counted as lost.
+    pub max_queued_events: usize,
+    /// Events in one durable write.
+    pub max_batch_events: usize,
+    /// How long a batch gathers.
+    pub linger_ms: u64,
+}
+
+/// How much is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Store {
+    /// Bytes on disk; beyond it the oldest events go.
+    pub max_bytes: u64,
+}
+
+/// The instance that devices and keys belong to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Instance {
+    /// `InstanceId` of the compatible API.
+    pub id: InstanceId,
+    /// `MqttRegionId` of the compatible API; none takes any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+}
+
+/// A key for the API.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AccessKeyEntry {
+    /// `AccessKeyId`.
+    pub id: String,
+    /// `AccessKeySecret`.
+    pub secret: ConfigSecret,
+    /// The account that it belongs to; the instance belongs to `local`.
+    #[serde(default = "local")]
+    pub account: String,
+    /// A disabled key is known and refused.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// A temporary key is valid only together with this token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_token: Option<ConfigSecret>,
+    /// When the key ends, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// What it may do, as a policy document in JSON; none means everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+}
+
+fn local() -> String {
+    LOCAL_ACCOUNT.into()
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The account that owns the instance and the key of the first start.
+pub(crate) const LOCAL_ACCOUNT: &str = "local";
+
+impl AccessKeyEntry {
+    /// When the key ends.
+    ///
+    /// # Errors
+    /// When `expires` is no RFC 3339 time.
+    pub(crate) fn expires_at(&self) -> anyhow::Result<Option<TimeMs>> {
+        let Some(text) = &self.expires else { return Ok(None) };
+        let time: jiff::Timestamp = text
+            .parse()
+            .with_context(|| format!("access_keys: `{}`: expires `{text}` is no RFC 3339 time", self.id))?;
+        Ok(Some(TimeMs(time.as_millisecond())))
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "tracemq-data".into(),
+            mqtt: Mqtt::default(),
+            http: Http::default(),
+            api: Api::default(),
+            recorder: Recorder::default(),
+            store: Store::default(),
+            instance: Instance::default(),
+            access_keys: Vec::new(),
+        }
+    }
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        let limits = tracemq_broker::Limits::default();
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            allow_anonymous: false,
+            connect_timeout_s: limits.connect_timeout_ms / 1_000,
+            max_packet_bytes: limits.packet_bytes_max,
+            max_client_id_bytes: limits.client_id_bytes_max,
+            max_connections: 100_000,
+            max_keep_alive_s: limits.keep_alive_s_max,
+            max_inflight: limits.inflight_max,
+            max_queued_messages: limits.queue_messages_max,
+            max_queued_bytes: limits.queue_bytes_max,
+            max_sessions: limits.sessions_max,
+            max_session_expiry_s: limits.session_expiry_s_max,
+            max_retained_messages: limits.retained_messages_max,
+            max_retained_bytes: limits.retained_bytes_max,
+            users: Vec::new(),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+    }
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            calls_per_second: 500,
+            utc_offset: "+08:00".into(),
+            signature_v1: true,
+            signature_v3: true,
+            max_nonces: 1_000_000,
+        }
+    }
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self { enabled: true, max_queued_events: 65_536, max_batch_events: 4_096, linger_ms: 5 }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { max_bytes: 1 << 30 }
+    }
+}
+
+impl Default for Instance {
+    fn default() -> Self {
+        Self { id: InstanceId::new("mqtt-local").expect("a plain word is an instance id"), region: None }
+    }
+}
+
+impl Config {
+    /// Reads `file`, or takes the defaults without one. The result is not checked yet: flags may still change it.
+    ///
+    /// # Errors
+    /// The file can't be read, is no TOML, or holds an unknown key or a wrong type: with the line.
+    pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(file) = file else { return Ok(Self::default()) };
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("can't read the config {}", file.display()))?;
+        toml::from_str(&text).map_err(|error| anyhow!("{}: {}", file.display(), error.to_string().trim_end()))
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// All that is wrong, a line each, with the key.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        check::check(self)
+    }
+
+    /// The resolved form as TOML, secrets hidden.
+    ///
+    /// # Errors
+    /// When a path is not valid UTF-8.
+    pub(crate) fn to_toml(&self) -> anyhow::Result<String> {
+        toml::to_string(self).context("can't print the config")
+    }
+}

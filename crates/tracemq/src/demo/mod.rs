@@ -1,0 +1,71 @@
+//! `tracemq demo`: a server on a temporary folder, and pretend devices with real connections that live and drop in
+//! every way there is. Nothing is kept.
+
+mod devices;
+mod wire;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::config::{Config, User};
+use crate::serve::{self, STOP_MAX, Server};
+
+/// Runs the command until Ctrl-C.
+///
+/// # Errors
+/// When no port is free or no temporary folder can be made.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let folder = tempfile::Builder::new().prefix("tracemq-demo-").tempdir().context("can't make a temporary folder")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
+    runtime.block_on(async {
+        let mut config = Config { data_dir: folder.path().to_owned(), ..Config::default() };
+        config.mqtt.listen = free_or_any(config.mqtt.listen).await;
+        config.http.listen = free_or_any(config.http.listen).await;
+        config.mqtt.allow_anonymous = true;
+        config.mqtt.connect_timeout_s = 3;
+        config.mqtt.users = vec![User {
+            name: devices::USER.into(),
+            password: devices::PASSWORD.to_owned().into(),
+            publish: vec!["telemetry/#".into()],
+            subscribe: vec!["commands/#".into()],
+        }];
+        let server = Server::start(config.clone()).await?;
+        introduce(&config, &server).context("can't write to stdout")?;
+        let fleet = devices::start(server.mqtt, config.data_dir.display().to_string());
+        serve::stop_asked().await?;
+        fleet.abort();
+        server.stop(STOP_MAX).await
+    })
+}
+
+/// `wanted` if it is free, else the same address with any port.
+async fn free_or_any(wanted: SocketAddr) -> SocketAddr {
+    match tokio::net::TcpListener::bind(wanted).await {
+        Ok(_) => wanted,
+        Err(_) => SocketAddr::new(wanted.ip(), 0),
+    }
+}
+
+fn introduce(config: &Config, server: &Server) -> std::io::Result<()> {
+    let defaults = Config::default();
+    let note = |taken: bool| if taken { "   (the usual port is taken)" } else { "" };
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "TraceMQ {} demo: {} pretend devices, nothing is kept. Stop with Ctrl-C.",
+        env!("CARGO_PKG_VERSION"),
+        devices::COUNT
+    )?;
+    writeln!(out, "  mqtt     {}{}", server.mqtt, note(server.mqtt != defaults.mqtt.listen))?;
+    writeln!(out, "  http     http://{}{}", server.http, note(server.http != defaults.http.listen))?;
+    writeln!(out, "  data     {}", config.data_dir.display())?;
+    writeln!(out, "\nEach of them is about to do what it does, again and again. Ask in another terminal:\n")?;
+    out.flush()
+}
+
+/// Between two rounds of a device.
+const ROUND: Duration = Duration::from_secs(20);

@@ -1,0 +1,47 @@
+//! How a command ends: one exit status for each kind of end, one form for each error.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Ends that a script may want to tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// There is nothing on record.
+    NotFound = 3,
+    /// The server refused the key.
+    Refused = 4,
+    /// No server answers.
+    Unreachable = 5,
+    /// In that range nothing was recorded.
+    NotRecorded = 6,
+}
+
+/// An error that has its own exit status and says what to type next.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Which.
+    pub ending: Ending,
+    /// What happened, and why.
+    pub what: String,
+    /// What to type.
+    pub next: String,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n  {}", self.what, self.next)
+    }
+}
+
+impl std::error::Error for Ended {}
+
+/// Tells an error on stderr, and gives the exit status.
+#[expect(clippy::print_stderr, reason = "errors of the command line go to stderr")]
+pub(crate) fn report(result: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("tracemq: {error:#}");
+    match error.downcast_ref::<Ended>() {
+        Some(ended) => ExitCode::from(ended.ending as u8),
+        None => ExitCode::FAILURE,
+    }
+}

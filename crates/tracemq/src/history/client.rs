@@ -1,0 +1,196 @@
+//! Asks a server through its REST API, as anybody could.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tracemq_api::rest::EventRow;
+use tracemq_model::TimeMs;
+
+use crate::credentials;
+use crate::exit::{Ended, Ending};
+use crate::serve::ADDRESS_FILE;
+
+/// Whose history.
+pub(super) enum Subject {
+    Client(String),
+    Address(IpAddr),
+}
+
+/// What is asked.
+pub(super) struct Question {
+    pub(super) subject: Subject,
+    pub(super) since: Option<TimeMs>,
+    pub(super) until: Option<TimeMs>,
+}
+
+impl Question {
+    /// The subject as one would type it.
+    pub(super) fn shell_word(&self) -> String {
+        match &self.subject {
+            Subject::Client(id) if id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@:/+=%,".contains(&b)) => {
+                id.clone()
+            }
+            Subject::Client(id) => format!("'{}'", super::table::shown(id).replace('\'', r"'\''")),
+            Subject::Address(address) => format!("--address {address}"),
+        }
+    }
+}
+
+/// An event as the server gave it, and as it is understood.
+#[derive(Clone)]
+pub(super) struct Row {
+    pub(super) json: String,
+    pub(super) event: EventRow,
+}
+
+/// A gap as the server gave it.
+#[derive(Clone, Deserialize)]
+pub(super) struct GapRow {
+    pub(super) from_ms: i64,
+    pub(super) to_ms: i64,
+    pub(super) lost: Option<u64>,
+    pub(super) cause: String,
+}
+
+/// A page of the answer.
+pub(super) struct Page {
+    pub(super) items: Vec<Row>,
+    pub(super) total: u64,
+    pub(super) gaps: Vec<GapRow>,
+    pub(super) next_cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawPage {
+    items: Vec<Box<RawValue>>,
+    total: u64,
+    gaps: Vec<GapRow>,
+    next_cursor: Option<String>,
+}
+
+/// A server and the key to it.
+pub(super) struct Server {
+    url: String,
+    authorization: String,
+    agent: ureq::Agent,
+}
+
+impl Server {
+    /// The server named by `url`, or the one that runs on `data_dir`, or the default address. The key comes from
+    /// `TRACEMQ_ACCESS_KEY_ID` and `TRACEMQ_ACCESS_KEY_SECRET`, or from the data folder.
+    pub(super) fn find(url: Option<&str>, data_dir: &Path) -> anyhow::Result<Self> {
+        let running = || fs::read_to_string(data_dir.join(ADDRESS_FILE)).ok().map(|text| text.trim().to_owned());
+        let url = url.map(str::to_owned).or_else(running).unwrap_or_else(|| "http://127.0.0.1:8080".into());
+        let (id, secret) = match (std::env::var("TRACEMQ_ACCESS_KEY_ID"), std::env::var("TRACEMQ_ACCESS_KEY_SECRET")) {
+            (Ok(id), Ok(secret)) => (id, secret),
+            _ => match credentials::load(data_dir)? {
+                Some(found) => (found.access_key_id, found.access_key_secret),
+                None => bail!(
+                    "no access key: there is no {}\n  say where the server keeps its data with --data-dir DIR, \
+                     or set TRACEMQ_ACCESS_KEY_ID and TRACEMQ_ACCESS_KEY_SECRET",
+                    credentials::path(data_dir).display()
+                ),
+            },
+        };
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(30)))
+            .max_redirects(0)
+            .build();
+        Ok(Self {
+            url: url.trim_end_matches('/').to_owned(),
+            authorization: format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))),
+            agent: config.into(),
+        })
+    }
+
+    pub(super) fn page(
+        &self,
+        question: &Question,
+        newest_first: bool,
+        limit: u64,
+        cursor: Option<&str>,
+    ) -> anyhow::Result<Page> {
+        let target = self.target(question, newest_first, limit, cursor);
+        let sent = self.agent.get(&target).header("authorization", &self.authorization).call();
+        let mut response = sent.map_err(|error| Ended {
+            ending: Ending::Unreachable,
+            what: format!("no server answers at {}: {error}", self.url),
+            next: "start one with `tracemq serve`, or name it with --url".into(),
+        })?;
+        let status = response.status().as_u16();
+        let body =
+            response.body_mut().with_config().limit(64 << 20).read_to_string().context("the answer broke off")?;
+        if status != 200 {
+            return Err(refusal(status, &body));
+        }
+        let raw: RawPage = serde_json::from_str(&body).context("the answer is not what this version understands")?;
+        let items = raw.items.into_iter().map(|json| {
+            let json = String::from(Box::<str>::from(json)); // as the server wrote it, whatever fields it knows
+            serde_json::from_str(&json).map(|event| Row { json, event })
+        });
+        let items = items.collect::<Result<_, _>>().context("an event is not what this version understands")?;
+        Ok(Page { items, total: raw.total, gaps: raw.gaps, next_cursor: raw.next_cursor })
+    }
+
+    fn target(&self, question: &Question, newest_first: bool, limit: u64, cursor: Option<&str>) -> String {
+        let mut target = match &question.subject {
+            Subject::Client(id) => format!("{}/api/v1/clients/{}/events", self.url, percent_encode(id)),
+            Subject::Address(address) => {
+                format!("{}/api/v1/addresses/{}/events", self.url, percent_encode(&address.to_string()))
+            }
+        };
+        let order = if newest_first { "desc" } else { "asc" };
+        let _ = write!(target, "?order={order}&limit={limit}");
+        if let Some(since) = question.since {
+            let _ = write!(target, "&since={since}");
+        }
+        if let Some(until) = question.until {
+            let _ = write!(target, "&until={until}");
+        }
+        if let Some(cursor) = cursor {
+            let _ = write!(target, "&cursor={}", percent_encode(cursor));
+        }
+        target
+    }
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    title: Option<String>,
+    detail: Option<String>,
+}
+
+fn refusal(status: u16, body: &str) -> anyhow::Error {
+    let problem: Option<Problem> = serde_json::from_str(body).ok();
+    let said = problem.and_then(|p| p.detail.or(p.title)).unwrap_or_else(|| "it did not say why".into());
+    match status {
+        401 | 403 => Ended {
+            ending: Ending::Refused,
+            what: format!("the server refused the access key: {said}"),
+            next: "is --data-dir the data folder of this server?".into(),
+        }
+        .into(),
+        _ => anyhow!("the server answered {status}: {said}"),
+    }
+}
+
+fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}

@@ -1,0 +1,13 @@
+//! The server's log: text on a terminal, JSON lines otherwise, on stderr. `TRACEMQ_LOG` sets the level.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging; called once.
+pub(super) fn init() {
+    let filter = EnvFilter::try_from_env("TRACEMQ_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    // A log is already running only in tests, where it may stay.
+    let _ = if stderr().is_terminal() { log.try_init() } else { log.json().flatten_event(true).try_init() };
+}

@@ -1,0 +1,100 @@
+//! `tracemq serve`: builds the parts from the configuration, runs them, and stops them in order.
+
+mod keys;
+mod log;
+mod server;
+
+use std::fs;
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::ServeArgs;
+use crate::config::Config;
+pub(crate) use server::{ADDRESS_FILE, Server};
+
+/// How long a stop may take: connections get their last bytes, the recorder writes what waits.
+pub(crate) const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// Runs the command until SIGTERM or Ctrl-C; a second one ends at once.
+///
+/// # Errors
+/// When the configuration can't be used, an address is taken, or the data folder can't be used.
+pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    let config = args.resolve()?;
+    log::init();
+    raise_descriptor_limit();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
+    runtime.block_on(async {
+        let server = Server::start(config.clone()).await?;
+        announce(&config, &server).context("can't write to stdout")?;
+        stop_asked().await?;
+        tokio::select! {
+            result = server.stop(STOP_MAX) => result,
+            again = stop_asked() => again,
+        }
+    })
+}
+
+/// Completes on SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the operating system gives no signal handler.
+pub(crate) async fn stop_asked() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn announce(config: &Config, server: &Server) -> std::io::Result<()> {
+    let data_dir = config.data_dir.display();
+    let credentials = &server.credentials;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "TraceMQ {} is ready. Stop with Ctrl-C.", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "  mqtt     {}", server.mqtt)?;
+    writeln!(out, "  http     http://{}", server.http)?;
+    writeln!(out, "  data     {data_dir}")?;
+    if server.credentials_are_new {
+        let (id, secret) = (&credentials.access_key_id, &credentials.access_key_secret);
+        writeln!(
+            out,
+            "\nA new access key with all rights; it is shown this once, and kept in {data_dir}/credentials.toml"
+        )?;
+        writeln!(out, "  access_key_id      {id}")?;
+        writeln!(out, "  access_key_secret  {secret}")?;
+        writeln!(out, "  instance_id        {}", credentials.instance_id)?;
+        writeln!(out, "\nTry, in another terminal:")?;
+        writeln!(out, "  mosquitto_pub -p {} -i my-device -t hello -m world", server.mqtt.port())?;
+        writeln!(out, "  curl -s -u '{id}:{secret}' 'http://{}/api/v1/clients/my-device/events'", server.http)?;
+    }
+    let folder = if config.data_dir == Config::default().data_dir { String::new() } else { format!(" -D {data_dir}") };
+    writeln!(out, "\nNext: tracemq history my-device{folder}")?;
+    out.flush()
+}
+
+/// Each connection is a descriptor, and the usual soft limit of 1,024 is there for programs that use `select`.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "can't raise the limit of open files; it bounds the number of connections");
+    }
+}
+
+/// Makes the data folder, for the owner's eyes only.
+fn create_data_dir(config: &Config) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)
+        .with_context(|| format!("can't make the data folder {}", config.data_dir.display()))
+}

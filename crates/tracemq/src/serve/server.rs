@@ -1,0 +1,214 @@
+//! All parts of a running server, and the order in which they stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracemq_access::AccountId;
+use tracemq_access::mqtt::MqttAccess;
+use tracemq_api::{ApiSettings, ApiState, Gauges, Instance};
+use tracemq_broker::{Broker, Limits};
+use tracemq_door::{Door, DoorHandle, DoorSettings};
+use tracemq_journal::{Journal, JournalSettings};
+use tracemq_model::TimeMs;
+use tracemq_recorder::{Recorder, RecorderSettings};
+use tracemq_store::EventStore;
+use tracing::{info, warn};
+
+use super::{create_data_dir, keys};
+use crate::config::{self, Config, LOCAL_ACCOUNT};
+use crate::credentials::{self, Credentials};
+
+/// Holds the address of the HTTP listener while the server runs, so that commands find it.
+pub(crate) const ADDRESS_FILE: &str = "http-address";
+
+/// A running server.
+pub(crate) struct Server {
+    /// Where MQTT listens.
+    pub mqtt: SocketAddr,
+    /// Where HTTP listens.
+    pub http: SocketAddr,
+    /// The key of the data folder.
+    pub credentials: Credentials,
+    /// Whether the key was made by this start.
+    pub credentials_are_new: bool,
+    config: Config,
+    recorder: Recorder,
+    stop: watch::Sender<Stage>,
+    door: JoinHandle<()>,
+    api: JoinHandle<()>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum Stage {
+    Running,
+    StopMqtt,
+    StopHttp,
+}
+
+impl Server {
+    /// Starts everything: listeners first, so that a taken port changes nothing on disk.
+    ///
+    /// # Errors
+    /// With the part that can't start, and what would help.
+    pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
+        let mqtt_listener = bind(config.mqtt.listen, "mqtt").await?;
+        let http_listener = bind(config.http.listen, "http").await?;
+        let (mqtt, http) = (mqtt_listener.local_addr()?, http_listener.local_addr()?);
+        create_data_dir(&config)?;
+        let store = open_store(&config)?;
+        let (credentials, credentials_are_new) = credentials::load_or_create(&config.data_dir, &config.instance.id)?;
+        let keys = keys::ring(&config, &credentials)?;
+        let recorder = start_recorder(&config, &store)?;
+
+        let broker = Broker::new(limits(&config.mqtt));
+        let no_users = config.mqtt.users.is_empty();
+        let anonymous = config.mqtt.allow_anonymous || (no_users && config.mqtt.listen.ip().is_loopback());
+        let access = Arc::new(MqttAccess::new(&config::users(&config.mqtt), anonymous)?);
+        let settings = DoorSettings {
+            connections_max: config.mqtt.max_connections,
+            ..DoorSettings::new(config.instance.id.clone(), "mqtt")
+        };
+        let door =
+            Door::new(mqtt_listener, Arc::clone(&broker), access, recorder.clone(), Arc::new(wall_clock), settings)?;
+        let (stop, stage) = watch::channel(Stage::Running);
+        let gauges = gauges(broker, door.handle(), stage.clone());
+        let router = tracemq_api::router(ApiState {
+            store,
+            recorder: recorder.clone(),
+            keys: Arc::new(keys),
+            instances: vec![instance(&config)?],
+            settings: api_settings(&config)?,
+            clock: Arc::new(wall_clock),
+            gauges,
+        })?;
+
+        let door = tokio::spawn(door.run(reached(stage.clone(), Stage::StopMqtt), super::STOP_MAX));
+        let api = tokio::spawn(tracemq_api::serve(http_listener, router, reached(stage, Stage::StopHttp)));
+        let address_file = config.data_dir.join(ADDRESS_FILE);
+        std::fs::write(&address_file, format!("http://{http}\n"))
+            .with_context(|| format!("can't write {}", address_file.display()))?;
+        info!(%mqtt, %http, data_dir = %config.data_dir.display(), "ready");
+        Ok(Self { mqtt, http, credentials, credentials_are_new, config, recorder, stop, door, api })
+    }
+
+    /// Ends all connections with their close on record, writes what waits, and stops answering, in this order.
+    ///
+    /// # Errors
+    /// When a part failed while it ran.
+    pub(crate) async fn stop(self, within: Duration) -> anyhow::Result<()> {
+        info!("stopping");
+        self.stop.send_replace(Stage::StopMqtt);
+        let door = self.door.await;
+        let recorder = self.recorder;
+        let counts = tokio::task::spawn_blocking(move || recorder.stop(within)).await?;
+        self.stop.send_replace(Stage::StopHttp);
+        let api = tokio::time::timeout(within, self.api).await;
+        let _ = std::fs::remove_file(self.config.data_dir.join(ADDRESS_FILE));
+        info!(recorded = counts.recorded, lost = counts.lost.total(), "stopped");
+        door.context("the MQTT listener failed")?;
+        if let Ok(api) = api {
+            api.context("the HTTP listener failed")?;
+        }
+        Ok(())
+    }
+}
+
+async fn reached(mut stage: watch::Receiver<Stage>, wanted: Stage) {
+    // An error means that the server is gone without a stop: then it is time as well.
+    let _ = stage.wait_for(|stage| *stage >= wanted).await;
+}
+
+fn wall_clock() -> TimeMs {
+    let millis = match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_millis()),
+        Err(before) => i64::try_from(before.duration().as_millis()).map(|ms| -ms),
+    };
+    TimeMs(millis.unwrap_or(i64::MAX))
+}
+
+async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("can't listen on {address} ({key}); is another server running there? Choose another with --{key} ADDR, port 0 picks a free one")
+    })
+}
+
+fn open_store(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
+    let folder = config.data_dir.join("events");
+    let settings = JournalSettings { total_bytes_max: config.store.max_bytes, ..JournalSettings::default() };
+    let (journal, recovery) = Journal::open(&folder, settings).context("can't open the event store")?;
+    info!(events = recovery.events, folder = %folder.display(), "event store opened");
+    if recovery.cut_bytes > 0 {
+        warn!(bytes = recovery.cut_bytes, "the last write was not finished before the last stop; it was cut off");
+    }
+    for damage in &recovery.damaged {
+        warn!(
+            file = %damage.path.display(),
+            offset = damage.offset,
+            length = damage.length,
+            what = damage.what,
+            "a part of the event store can't be read; it is kept, and answers say that they are incomplete"
+        );
+    }
+    Ok(Arc::new(journal))
+}
+
+fn start_recorder(config: &Config, store: &Arc<dyn EventStore>) -> anyhow::Result<Recorder> {
+    if !config.recorder.enabled {
+        warn!("recording is switched off (recorder.enabled = false)");
+        return Ok(Recorder::off());
+    }
+    let settings = RecorderSettings {
+        queue_events_max: config.recorder.max_queued_events,
+        batch_events_max: config.recorder.max_batch_events,
+        linger: Duration::from_millis(config.recorder.linger_ms),
+        ..RecorderSettings::default()
+    };
+    Recorder::start(Arc::clone(store), Arc::new(wall_clock), settings).context("can't start the recorder")
+}
+
+fn instance(config: &Config) -> anyhow::Result<Instance> {
+    let account = AccountId::new(LOCAL_ACCOUNT)?;
+    Ok(Instance { id: config.instance.id.clone(), account, region: config.instance.region.clone() })
+}
+
+fn api_settings(config: &Config) -> anyhow::Result<ApiSettings> {
+    let api = &config.api;
+    Ok(ApiSettings {
+        calls_per_second: api.calls_per_second,
+        utc_offset_s: config::parse_utc_offset(&api.utc_offset).context("api.utc_offset")?,
+        nonce_file: Some(config.data_dir.join("nonces")),
+        nonces_max: api.max_nonces,
+        allow_rpc_v1: api.signature_v1,
+        allow_acs3: api.signature_v3,
+    })
+}
+
+fn gauges(broker: Arc<Broker>, door: DoorHandle, stage: watch::Receiver<Stage>) -> Gauges {
+    Gauges {
+        connections: Arc::new(move || door.connections() as u64),
+        sessions: Arc::new(move || broker.stats().sessions as u64),
+        ready: Arc::new(move || *stage.borrow() == Stage::Running),
+    }
+}
+
+fn limits(mqtt: &config::Mqtt) -> Limits {
+    Limits {
+        connect_timeout_ms: mqtt.connect_timeout_s * 1_000,
+        packet_bytes_max: mqtt.max_packet_bytes,
+        client_id_bytes_max: mqtt.max_client_id_bytes,
+        keep_alive_s_max: mqtt.max_keep_alive_s,
+        inflight_max: mqtt.max_inflight,
+        queue_messages_max: mqtt.max_queued_messages,
+        queue_bytes_max: mqtt.max_queued_bytes,
+        sessions_max: mqtt.max_sessions,
+        session_expiry_s_max: mqtt.max_session_expiry_s,
+        retained_messages_max: mqtt.max_retained_messages,
+        retained_bytes_max: mqtt.max_retained_bytes,
+        ..Limits::default()
+    }
+}

@@ -1,0 +1,20 @@
+//! What TraceMQ promises to its users, proven from outside: the real binary, real sockets, no inside knowledge.
+//!
+//! One file a promise. All are one test binary, so that they share the harness and link once. Run one file with
+//! `cargo test -p tracemq --test promises reasons::`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::cast_possible_truncation,
+    reason = "to panic is how a test, and the harness that it is made of, says no"
+)]
+
+mod durability;
+mod first_minute;
+mod harness;
+mod history_cli;
+mod hostile;
+mod reasons;
