@@ -6,6 +6,7 @@ mod report;
 mod server;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -41,9 +42,20 @@ struct Args {
     json: bool,
 }
 
-#[expect(clippy::print_stdout, reason = "figures are what was asked for")]
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(report) => {
+            print!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("tracemq-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<String> {
     server::raise_descriptor_limit()?;
     let cores = std::thread::available_parallelism()?.get();
     // Half of the cores make the load, so that the server is what is measured.
@@ -56,12 +68,11 @@ fn main() -> anyhow::Result<()> {
     let mut report = Report::new(cores);
     for _ in 0..args.rounds {
         for kind in &kinds {
-            let figures = runtime.block_on(measure(*kind, &args)).with_context(|| format!("{kind:?}"))?;
+            let figures = runtime.block_on(measure(*kind, args)).with_context(|| format!("{kind:?}"))?;
             report.add(*kind, figures);
         }
     }
-    print!("{}", if args.json { report.to_json()? } else { report.to_table() });
-    Ok(())
+    if args.json { report.to_json() } else { Ok(report.to_table()) }
 }
 
 async fn measure(kind: Kind, args: &Args) -> anyhow::Result<Figures> {

@@ -63,7 +63,7 @@ impl Process {
             .arg(&config)
             .arg("--data-dir")
             .arg(folder.path().join("data"))
-            .env("TRACEMQ_LOG", "warn")
+            .env("TRACEMQ_LOG", "error")
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("can't start {}; build it with cargo build --release", binary.display()))?;

@@ -8,8 +8,13 @@
 //! has one [`Link`]. A publisher's link puts messages into the sessions of the subscribers and wakes their tasks; no
 //! link ever waits for another.
 //!
-//! What it does not do: shared subscriptions (refused with a code of their own), enhanced authentication (refused),
-//! topic aliases on what it sends, and persistence of sessions over a restart.
+//! What it does not do: shared subscriptions (their syntax is judged, then they are refused with a code of their own),
+//! enhanced authentication (refused), topic aliases on what it sends, and persistence of sessions over a restart.
+//!
+//! Where the standard leaves a choice: a payload that is not what its Payload Format Indicator says goes through
+//! unjudged; a PUBLISH or SUBSCRIBE without permission, and a filter that breaks the rules, end the connection, also in
+//! MQTT 5.0, so that the cause stands on record; overlapping subscriptions give one copy; messages of QoS 0 do not wait
+//! for a client that is away; MQTT 3.1 clients may have identifiers longer than 23 characters.
 
 mod broker;
 mod codec;

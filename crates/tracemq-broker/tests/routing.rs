@@ -213,3 +213,17 @@ fn a_subscriber_is_woken_once_for_what_it_has_not_seen() {
     assert_eq!(sub.woken.take(), 1);
     assert_eq!(sub.payloads().len(), 2);
 }
+
+#[test]
+fn retained_bytes_are_bounded_and_given_back() {
+    let broker = Broker::new(Limits { retained_bytes_max: 10, ..Limits::default() });
+    let mut publisher = Peer::connected(&broker, 1, &connect(false, "pub"));
+    for _ in 0..5 {
+        publisher.send(&publish(false, 1, "a", 0, &[], b"12345678"));
+        publisher.send(&publish(false, 1, "b", 0, &[], b"12345678"));
+        assert_eq!(broker.stats().retained, 1);
+        publisher.send(&publish(false, 1, "a", 0, &[], b""));
+        assert_eq!(broker.stats().retained, 0);
+    }
+    assert_eq!(broker.stats().messages_dropped, 5);
+}

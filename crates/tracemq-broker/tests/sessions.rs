@@ -1,4 +1,4 @@
-//! Sessions over the life of connections: resume, takeover, wills, windows, exactly-once.
+//! Sessions over the life of connections: resume, takeover, expiry, keep alive, ends by order.
 
 mod wire;
 
@@ -8,74 +8,9 @@ use wire::{Peer, ack, broker, connect, packet, publish, subscribe};
 
 #[test]
 fn a_link_is_small() {
+    fn goes_to_another_thread<T: Send>() {}
+    goes_to_another_thread::<Link>();
     assert!(size_of::<Link>() <= 128, "{}", size_of::<Link>());
-}
-
-#[test]
-fn qos_0_1_2_arrive_with_the_lower_qos() {
-    for v5 in [false, true] {
-        let broker = broker();
-        let mut sub = Peer::connected(&broker, 1, &connect(v5, "sub"));
-        let mut publisher = Peer::connected(&broker, 2, &connect(v5, "pub"));
-        sub.send(&subscribe(v5, &[("a", 1)]));
-        for (flags, id) in [(0, 0), (2, 5), (4, 6)] {
-            publisher.send(&publish(v5, flags, "a", id, &[], b"x"));
-        }
-        publisher.send(&ack(0x62, 6));
-        let replies: Vec<u8> = publisher.packets().iter().map(|p| p.0).collect();
-        assert_eq!(replies, [0x40, 0x50, 0x70]);
-        assert_eq!(sub.messages().iter().map(|got| got.qos).collect::<Vec<_>>(), [0, 1, 1]);
-    }
-}
-
-#[test]
-fn qos_2_is_routed_once_however_often_it_is_sent() {
-    let broker = broker();
-    let mut sub = Peer::connected(&broker, 1, &connect(false, "sub"));
-    sub.send(&subscribe(false, &[("a", 2)]));
-    let mut publisher = Peer::connected(&broker, 2, &connect(false, "pub").lasting(9));
-    for _ in 0..100 {
-        publisher.send(&publish(false, 0x0c, "a", 9, &[], b"x"));
-    }
-    publisher.link.gone(Tick(1));
-    let mut publisher = Peer::connected(&broker, 3, &connect(false, "pub").lasting(9));
-    publisher.send(&publish(false, 0x0c, "a", 9, &[], b"x"));
-    publisher.send(&ack(0x62, 9));
-    publisher.send(&publish(false, 0x04, "a", 9, &[], b"y"));
-    assert_eq!(sub.payloads(), ["x", "y"]);
-}
-
-#[test]
-fn outbound_qos_2_goes_through_its_four_steps() {
-    for v5 in [false, true] {
-        let broker = broker();
-        let mut sub = Peer::connected(&broker, 1, &connect(v5, "sub"));
-        sub.send(&subscribe(v5, &[("a", 2)]));
-        sub.packets();
-        Peer::connected(&broker, 2, &connect(v5, "pub")).send(&publish(v5, 4, "a", 1, &[], b"x"));
-        let id = sub.messages()[0].id;
-        sub.send(&ack(0x50, id));
-        assert_eq!(sub.packets()[0].0, 0x62);
-        sub.send(&ack(0x50, id));
-        assert_eq!(sub.packets()[0].0, 0x62, "PUBREC again, PUBREL again");
-        sub.send(&ack(0x70, id)).send(&ack(0x70, id));
-        assert!(sub.closed.is_none());
-        sub.send(&ack(0x50, 999));
-        let unknown = sub.packets().remove(0);
-        assert_eq!(unknown.0, 0x62);
-        assert!(!v5 || unknown.1[2] == 0x92);
-    }
-}
-
-#[test]
-fn an_acknowledgement_of_the_wrong_kind_is_an_error() {
-    let broker = broker();
-    let mut sub = Peer::connected(&broker, 1, &connect(true, "sub"));
-    sub.send(&subscribe(true, &[("a", 2)]));
-    Peer::connected(&broker, 2, &connect(true, "pub")).send(&publish(true, 4, "a", 1, &[], b"x"));
-    let id = sub.messages()[0].id;
-    sub.send(&ack(0x40, id));
-    sub.assert_ended(Reason::ProtocolError, "PUBACK for QoS 2");
 }
 
 #[test]
@@ -162,75 +97,6 @@ fn an_old_connection_can_do_nothing_after_its_takeover() {
     old.send(&publish(false, 0, "a", 0, &[], b"ghost"));
     assert_eq!(old.reason(), Reason::SessionTakenOver);
     assert!(sub.payloads().is_empty());
-}
-
-#[test]
-fn the_window_bounds_what_is_under_way() {
-    for (v5, block, window) in [(false, &[][..], 32), (true, &[0x21, 0, 3], 3)] {
-        let broker = broker();
-        let mut sub = Peer::connected(&broker, 1, &connect(v5, "sub").props(block));
-        sub.send(&subscribe(v5, &[("a", 1)]));
-        let mut publisher = Peer::connected(&broker, 2, &connect(v5, "pub"));
-        for id in 1..=100 {
-            publisher.send(&publish(v5, 2, "a", id, &[], format!("{id}").as_bytes()));
-        }
-        let mut got = sub.messages();
-        assert_eq!(got.len(), window);
-        let mut all = Vec::new();
-        while !got.is_empty() {
-            assert!(got.len() <= window);
-            for one in got {
-                sub.send(&ack(0x40, one.id));
-                all.push(one.payload);
-            }
-            got = sub.messages();
-        }
-        assert_eq!(all, (1..=100).map(|id| id.to_string()).collect::<Vec<_>>(), "in order, none lost");
-    }
-}
-
-#[test]
-fn a_full_queue_drops_qos_0_first_and_counts() {
-    let limits = Limits { queue_messages_max: 3, ..Limits::default() };
-    let broker = Broker::new(limits);
-    let mut sub = Peer::connected(&broker, 1, &connect(false, "sub"));
-    sub.send(&subscribe(false, &[("a", 1)]));
-    let mut publisher = Peer::connected(&broker, 2, &connect(false, "pub"));
-    for (flags, id, payload) in
-        [(0, 0, "0a"), (2, 1, "1a"), (0, 0, "0b"), (2, 2, "1b"), (2, 3, "1c"), (2, 4, "1d"), (0, 0, "0c")]
-    {
-        publisher.send(&publish(false, flags, "a", id, &[], payload.as_bytes()));
-    }
-    assert_eq!(sub.payloads(), ["1a", "1b", "1c"]);
-    assert_eq!(broker.stats().messages_dropped, 4);
-}
-
-#[test]
-fn expired_messages_are_skipped_and_the_others_say_how_long_they_have() {
-    let broker = broker();
-    let mut sub = Peer::connected(&broker, 1, &connect(true, "sub").lasting(100));
-    sub.send(&subscribe(true, &[("a", 1)]));
-    sub.link.gone(Tick(0));
-    let mut publisher = Peer::connected(&broker, 2, &connect(true, "pub"));
-    for (seconds, payload) in [(5, "short"), (50, "long"), (0, "none")] {
-        publisher.send(&publish(true, 2, "a", 1, &[2, 0, 0, 0, seconds], payload.as_bytes()));
-    }
-    let mut sub = Peer::connected_at(&broker, 3, &connect(true, "sub").lasting(100), Tick(10_000));
-    let got = sub.messages();
-    assert_eq!(got.len(), 1);
-    assert_eq!((&*got[0].payload, &got[0].props[..]), ("long", &[2, 0, 0, 0, 40][..]));
-    assert_eq!(broker.stats().messages_dropped, 2);
-}
-
-#[test]
-fn a_message_larger_than_the_client_takes_is_not_sent() {
-    let broker = broker();
-    let mut sub = Peer::connected(&broker, 1, &connect(true, "sub").props(&[0x27, 0, 0, 0, 60]));
-    sub.send(&subscribe(true, &[("a", 1)]));
-    let mut publisher = Peer::connected(&broker, 2, &connect(true, "pub"));
-    publisher.send(&publish(true, 2, "a", 1, &[], &[b'x'; 100])).send(&publish(true, 2, "a", 2, &[], b"y"));
-    assert_eq!(sub.payloads(), ["y"]);
-    assert_eq!(broker.stats().messages_dropped, 1);
 }
 
 #[test]
@@ -363,4 +229,70 @@ fn ids_are_assigned_from_the_connection() {
     let mut kept = Peer::open(&broker(), 1, Tick(0));
     kept.send(&connect(true, "").flags(0).bytes());
     assert!(kept.accepted.is_some(), "MQTT 5.0 allows it without clean start");
+}
+
+#[test]
+fn a_session_without_expiry_is_not_taken_over_but_replaced() {
+    let broker = broker();
+    let mut old = Peer::connected(&broker, 1, &connect(true, "twin")); // expiry 0
+    old.send(&subscribe(true, &[("a", 0)]));
+    let new = Peer::connected(&broker, 2, &connect(true, "twin").lasting(100));
+    assert!(!new.accepted.as_ref().unwrap().session_present);
+    assert_eq!(broker.stats().subscriptions, 0);
+    drop(new);
+    let late = Peer::connected_at(&broker, 3, &connect(true, "twin").lasting(100), Tick(100_000));
+    assert!(!late.accepted.as_ref().unwrap().session_present, "expired, though nobody called expire");
+    old.deliver();
+    assert_eq!(old.reason(), Reason::SessionTakenOver);
+    drop(old);
+    assert_eq!((broker.stats().connections, broker.stats().sessions), (1, 1));
+}
+
+#[test]
+fn threads_that_fight_for_one_client_identifier_leave_one_owner_and_no_trace() {
+    let broker = broker();
+    let threads: Vec<_> = (0..4u128)
+        .map(|thread| {
+            let broker = std::sync::Arc::clone(&broker);
+            std::thread::spawn(move || {
+                for round in 0..300 {
+                    let mut wanted = connect(thread % 2 == 0, "twin");
+                    if round % 3 == 0 {
+                        wanted = wanted.lasting(1);
+                    }
+                    let mut peer = Peer::open(&broker, thread << 64 | round, Tick(0));
+                    peer.v5 = wanted.v5;
+                    peer.send(&wanted.will(&[], "t/will", "dead").bytes());
+                    peer.send(&subscribe(peer.v5, &[("t/#", 2), ("#", 1)]));
+                    peer.send(&publish(peer.v5, 3, "t/x", 7, &[], b"x"));
+                    peer.deliver();
+                    assert!(broker.stats().sessions <= 1);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    broker.expire(Tick(1_000_000));
+    let stats = broker.stats();
+    assert_eq!((stats.connections, stats.sessions, stats.subscriptions, stats.retained), (0, 0, 0, 1));
+}
+
+#[test]
+fn one_link_can_be_ended_by_order_also_while_it_waits_for_its_decision() {
+    let broker = broker();
+    let mut peer = Peer::connected(&broker, 1, &connect(true, "dev"));
+    assert!(broker.end_link(ConnectionId(1), End::of(Reason::Kicked)));
+    assert!(!broker.end_link(ConnectionId(9), End::of(Reason::Kicked)));
+    peer.deliver();
+    assert_eq!((peer.reason(), peer.end().reason_code), (Reason::Kicked, Some(0x98)));
+    assert!(!broker.end_link(ConnectionId(1), End::of(Reason::Kicked)), "it is gone");
+    let mut waits = Peer::open(&broker, 2, Tick(0));
+    waits.input.extend_from_slice(&connect(true, "dev").bytes());
+    waits.link.receive(Tick(0), &mut waits.input, &mut waits.output);
+    broker.shut_down(End::of(Reason::ServerShutdown));
+    waits.deliver();
+    assert_eq!((waits.reason(), waits.end().reason_code), (Reason::ServerShutdown, Some(0x88)));
+    assert_eq!(waits.packets(), [(0x20, vec![0, 0x88, 0])]);
 }

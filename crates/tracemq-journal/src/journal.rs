@@ -187,3 +187,6 @@ impl EventStore for Journal {
         StoreStats { events: view.index.events(), subjects: view.index.subjects(), bytes: view.bytes }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,10 @@ impl std::error::Error for Ended {}
 #[expect(clippy::print_stderr, reason = "errors of the command line go to stderr")]
 pub(crate) fn report(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
+    let broken_pipe = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
+    if error.downcast_ref::<std::io::Error>().is_some_and(broken_pipe) {
+        return ExitCode::SUCCESS; // whoever read our output has seen enough, as `head` does
+    }
     eprintln!("tracemq: {error:#}");
     match error.downcast_ref::<Ended>() {
         Some(ended) => ExitCode::from(ended.ending as u8),

@@ -101,7 +101,7 @@ impl Link {
     /// called again, since bytes may have come behind the CONNECT.
     pub fn decide(&mut self, now: Tick, decision: Decision, output: &mut BytesMut) -> Step {
         if let Some(end) = self.mailbox.end() {
-            return self.end_undecided(now, *end, output);
+            return self.end_on_order(now, *end, output);
         }
         let connect = match std::mem::replace(&mut self.stage, Stage::Opening) {
             Stage::Deciding(connect) => connect,
@@ -125,7 +125,8 @@ impl Link {
         }
     }
 
-    fn end_undecided(&mut self, now: Tick, end: End, output: &mut BytesMut) -> Step {
+    /// Ends the link as others ordered. A CONNECT that waits for its decision gets a CONNACK.
+    pub(super) fn end_on_order(&mut self, now: Tick, end: End, output: &mut BytesMut) -> Step {
         match &self.stage {
             Stage::Deciding(connect) => {
                 let version = connect.version;

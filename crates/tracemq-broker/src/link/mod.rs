@@ -81,7 +81,7 @@ impl Link {
     /// [`decide`](Self::decide) it consumes nothing.
     pub fn receive(&mut self, now: Tick, input: &mut BytesMut, output: &mut BytesMut) -> Step {
         if let Some(end) = self.mailbox.end() {
-            return self.end(now, *end, output);
+            return self.end_on_order(now, *end, output);
         }
         loop {
             let handled = match &self.stage {
@@ -111,7 +111,7 @@ impl Link {
             return Poll::Ready(Step::Close(Closing::clone(closing)));
         }
         if let Some(end) = self.mailbox.register(cx.waker()) {
-            return Poll::Ready(self.end(now, *end, output));
+            return Poll::Ready(self.end_on_order(now, *end, output));
         }
         let Stage::Connected(connected) = &self.stage else { return Poll::Pending };
         let mut pump = Pump {
@@ -159,7 +159,7 @@ impl Link {
             Stage::Deciding(_) => {
                 let ms = self.broker.limits().connect_timeout_ms;
                 let detail = format!("CONNECT was not decided on within {ms} ms of the connection's opening");
-                self.end(now, End::of(Reason::ConnectTimeout).with_detail(&detail), output)
+                self.end_on_order(now, End::of(Reason::ConnectTimeout).with_detail(&detail), output)
             }
             Stage::Connected(connected) if connected.keep_alive_s == 0 => Step::Continue,
             Stage::Connected(connected) => {
@@ -255,6 +255,7 @@ impl Link {
     }
 }
 
+/// A link that is dropped without [`Link::gone`] counts as gone since its last packet: it has no other clock.
 impl Drop for Link {
     fn drop(&mut self) {
         self.gone(self.last_received);

@@ -202,3 +202,96 @@ fn understand(kind: u8, body: &[u8]) -> Option<Frame<'_>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use tracemq_model::{Action, ClientId, ConnectionId, Details, Event, InstanceId, Provenance, Reason, TimeMs};
+
+    use super::*;
+
+    fn identity(number: u32) -> Identity {
+        Identity::new([9; 16], number)
+    }
+
+    fn batch(texts: &[String]) -> Batch {
+        let events = texts.iter().zip(0..).map(|(text, number)| Event {
+            time: TimeMs(number),
+            instance: InstanceId::new("i").unwrap(),
+            connection: ConnectionId(7),
+            action: Action::Close,
+            reason: Reason::BadTopic,
+            provenance: Provenance::Observed,
+            client: ClientId::new(text).ok(),
+            peer: None,
+            details: Details { detail: Some(text.as_str().into()), ..Details::default() },
+        });
+        Batch { events: events.collect(), gaps: Vec::new() }
+    }
+
+    fn encoded(batch: &Batch, identity: &Identity, offset: u64) -> (Vec<u8>, Vec<FramePlace>) {
+        let (mut out, mut places) = (vec![1, 2, 3], Vec::new());
+        encode_batch(batch, identity, offset, &mut out, &mut places).unwrap();
+        (out, places)
+    }
+
+    #[test]
+    fn a_record_is_none_in_another_file_or_place() {
+        let (record, places) = encoded(&batch(&["a".to_owned()]), &identity(1), 100);
+        let mut file = vec![0; 100];
+        file.extend(&record);
+        assert!(matches!(record_at(&file, 100, &identity(1)), RecordAt::Whole { .. }));
+        assert_eq!(record_at(&file, 100, &identity(2)), RecordAt::Nothing);
+        file.insert(0, 0);
+        assert_eq!(record_at(&file, 101, &identity(1)), RecordAt::Nothing);
+        let frame = &record[16..];
+        assert!(open_frame(frame, places[0].offset, &identity(1)).is_some());
+        assert!(open_frame(frame, places[0].offset, &identity(2)).is_none());
+        assert!(open_frame(frame, places[0].offset + 1, &identity(1)).is_none());
+    }
+
+    #[test]
+    fn an_event_that_no_frame_can_hold_is_refused() {
+        let batch = batch(&["x".repeat(1 << 24)]);
+        assert_eq!(encode_batch(&batch, &identity(1), 0, &mut Vec::new(), &mut Vec::new()), Err(TooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn events_come_back_alone_and_with_their_record(texts in vec(".{0,40}", 0..20), offset in 48..1_000_u64) {
+            let batch = batch(&texts);
+            let (record, places) = encoded(&batch, &identity(1), offset);
+            let mut file = vec![0; usize::try_from(offset).unwrap()];
+            file.extend(&record);
+            let at = usize::try_from(offset).unwrap();
+            prop_assert_eq!(find_record(&file, 0, &identity(1)), Some(at));
+            let RecordAt::Whole { payload, payload_offset, end } = record_at(&file, at, &identity(1)) else {
+                return Err(TestCaseError::fail("no record"));
+            };
+            prop_assert_eq!(end, file.len());
+            let frames = frames(payload, payload_offset).unwrap();
+            prop_assert_eq!(frames.len(), batch.events.len());
+            for ((event, place), (found, frame)) in batch.events.iter().zip(places).zip(frames) {
+                prop_assert_eq!(place, found);
+                let start = usize::try_from(place.offset).unwrap();
+                let alone = open_frame(&file[start..start + place.length], place.offset, &identity(1));
+                for frame in [Some(frame), alone] {
+                    let Some(Frame::Event(stored)) = frame else { return Err(TestCaseError::fail("no event")) };
+                    prop_assert_eq!(stored.to_event(), Some(event.clone()));
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_decoded_without_a_panic(bytes in vec(any::<u8>(), 0..300), at in 0..400_usize) {
+            let _ = record_at(&bytes, at, &identity(1));
+            let _ = find_record(&bytes, at, &identity(1));
+            let _ = frames(&bytes, at);
+            let _ = open_frame(&bytes, 0, &identity(1));
+            let _ = understand(KIND_EVENT, &bytes);
+            let _ = understand(KIND_GAP, &bytes);
+            let _ = super::super::Header::decode(&bytes);
+        }
+    }
+}

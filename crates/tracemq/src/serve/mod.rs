@@ -30,7 +30,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
     runtime.block_on(async {
         let server = Server::start(config.clone()).await?;
-        announce(&config, &server).context("can't write to stdout")?;
+        if let Err(error) = announce(&config, &server) {
+            tracing::warn!(%error, "can't write to stdout; the server runs all the same");
+        }
         stop_asked().await?;
         tokio::select! {
             result = server.stop(STOP_MAX) => result,

@@ -163,14 +163,13 @@ fn a_second_process_on_the_same_folder_is_refused() {
     server.history_with_ends("pump-07", 1);
 }
 
-/// A stopped server's folder with the histories of `clients` pumps.
+/// A stopped server's folder with the histories of `clients` pumps. One pump at a time, so that no write of the store
+/// holds the events of many.
 fn home_with_history(clients: usize) -> Home {
     let home = Home::new("");
     let mut server = home.start();
     for number in 0..clients {
         Device::connect(&server, &Connect::new(Version::V311, format!("pump-{number}"))).close();
-    }
-    for number in 0..clients {
         server.history_with_ends(&format!("pump-{number}"), 1);
     }
     assert_eq!(server.stop().code(), Some(0));
@@ -183,7 +182,8 @@ fn whole_histories(server: &Server, clients: usize) -> usize {
         .filter(|number| {
             let history = server.history(&format!("pump-{number}"));
             assert!(history.items.len() <= 2, "{history:#?}");
-            history.items.len() == 2
+            let reasons: Vec<_> = history.items.iter().map(|event| &*event.reason).collect();
+            reasons == ["accepted", "client-closed"]
         })
         .count()
 }
@@ -199,8 +199,9 @@ fn a_flipped_byte_costs_little_and_is_said() {
 
     let mut server = home.start();
     let whole = whole_histories(&server, 100);
-    assert!((80..100).contains(&whole), "{whole} of 100 histories are whole; {:?}", home.store_files());
-    assert!(server.log().to_lowercase().contains("damaged"), "not said: {}", server.log());
+    assert!((90..100).contains(&whole), "{whole} of 100 histories are whole");
+    let log = server.log();
+    assert!(log.contains("WARN") && log.contains(&*file.to_string_lossy()), "not said: {log}");
     let gaps = server.history("pump-1").gaps;
     assert!(gaps.iter().any(|gap| gap.cause == "damaged"), "not in the answer: {gaps:#?}");
 

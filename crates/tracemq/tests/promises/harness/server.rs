@@ -95,9 +95,14 @@ impl Home {
 
     /// `tracemq serve` on this folder, with free ports.
     pub(crate) fn serve_command(&self) -> Command {
+        self.serve_command_at("127.0.0.1:0")
+    }
+
+    /// The same with an address for MQTT.
+    pub(crate) fn serve_command_at(&self, mqtt: &str) -> Command {
         let mut command = tracemq();
         command.current_dir(self.path()).arg("serve").arg("--config").arg(self.path().join("tracemq.toml"));
-        command.arg("--data-dir").arg(self.data_dir()).args(["--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        command.arg("--data-dir").arg(self.data_dir()).args(["--mqtt", mqtt, "--http", "127.0.0.1:0"]);
         command
     }
 
@@ -113,8 +118,16 @@ impl Home {
         command.stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
         let mut child = command.spawn().unwrap();
         let stdout = Mutex::new(read_lines(&mut child));
-        let mut server =
-            Server { child, mqtt: NOWHERE, http: NOWHERE, data: PathBuf::new(), said: Vec::new(), log, stdout };
+        let mut server = Server {
+            child,
+            mqtt: NOWHERE,
+            http: NOWHERE,
+            data: PathBuf::new(),
+            said: Vec::new(),
+            log,
+            folder: self.path().to_owned(),
+            stdout,
+        };
         server.wait_until_ready();
         server
     }
@@ -143,6 +156,8 @@ pub(crate) struct Server {
     pub(crate) data: PathBuf,
     said: Vec<String>,
     log: PathBuf,
+    /// Where it was started; what it prints may be relative to that.
+    folder: PathBuf,
     /// Behind a mutex so that threads can share the server; only its owner reads.
     stdout: Mutex<mpsc::Receiver<String>>,
 }
@@ -159,7 +174,7 @@ impl Server {
             match words[..] {
                 ["mqtt", address, ..] => self.mqtt = address.parse().unwrap(),
                 ["console" | "http", url, ..] => self.http = url.strip_prefix("http://").unwrap().parse().unwrap(),
-                ["data", path, ..] => self.data = path.into(),
+                ["data", path, ..] => self.data = self.folder.join(path),
                 _ => {}
             }
             self.said.push(line);
