@@ -232,7 +232,7 @@ fn another_method_secret_or_scheme_fails() {
         for secret in [
             "x",
             &format!("{}&", one.secret),
-            one.secret.trim_start_matches(char::is_alphabetic),
+            one.secret.trim_start_matches(['F', 't', 'Y']),
             &format!("{}x", one.secret),
         ] {
             let mut changed = one.clone();

@@ -236,6 +236,10 @@ fn b25_the_payload_format_goes_through_unjudged() {
     }
 }
 
+/// Details that would tell that the library refused what our rules had passed.
+const THE_LIBRARYS_WORDS: &[&str] =
+    &["Invalid ", "Malformed packet", "utf8 error", "Unsupported p", "is required", "frame's"];
+
 /// What a random client does next.
 #[derive(Clone, Debug)]
 enum Act {
@@ -281,6 +285,10 @@ proptest! {
                 Act::Deliver => { peer.deliver(); }
                 Act::Gone => peer.link.gone(now),
                 Act::Later(ms) => { now = now.plus_ms(ms); broker.expire(now); }
+            }
+            if let Some(Closing::End(end)) = &peer.closed {
+                let detail = end.detail.as_deref().unwrap_or_default();
+                prop_assert!(!THE_LIBRARYS_WORDS.iter().any(|word| detail.contains(word)), "no rule of ours saw it: {detail}");
             }
             if peer.closed.is_some() || (peer.accepted.is_none() && peer.link.deadline().is_none()) {
                 let sent = peer.output.len();

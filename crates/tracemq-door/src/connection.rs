@@ -5,6 +5,7 @@
 //! slow client can't delay the record. Buffers exist only while they hold bytes.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use socket2::SockRef;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tracemq_broker::{Closing, Link, Step};
@@ -24,8 +26,6 @@ use crate::listener::{Place, Shared};
 
 /// Bytes taken from a socket in one read; on the stack, so that it costs an idle connection nothing.
 const READ_BYTES: usize = 8 * 1024;
-/// Reads in a row before others get their turn.
-const READS_IN_A_ROW: usize = 8;
 /// Bytes thrown away from a client after the server has closed, so that the last packet reaches it before a reset.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
@@ -43,13 +43,16 @@ pub(crate) struct Connection {
     /// Since when the client has not taken the bytes that wait.
     stalled: Option<Instant>,
     waiting_noted: bool,
+    /// Deliveries have the next turn.
+    just_received: bool,
     bytes_in: u64,
     bytes_out: u64,
     place: Place,
 }
 
 enum Wake {
-    Readable,
+    /// So many bytes were read into `input`; none at the end of the stream.
+    Received(io::Result<usize>),
     Writable,
     Delivered(Step),
     Timer,
@@ -73,6 +76,7 @@ impl Connection {
             last_out: None,
             stalled: None,
             waiting_noted: false,
+            just_received: false,
             bytes_in: 0,
             bytes_out: 0,
             place,
@@ -84,7 +88,7 @@ impl Connection {
         loop {
             let wake = std::future::poll_fn(|cx| self.poll_wake(cx)).await;
             let step = match wake {
-                Wake::Readable => self.read(),
+                Wake::Received(read) => self.received(read),
                 Wake::Writable => self.write(),
                 Wake::Delivered(step) => step,
                 Wake::Timer => self.on_timer(),
@@ -108,16 +112,21 @@ impl Connection {
     }
 
     /// Waits for the next thing to do. Bytes that came are looked at before anything is written: a DISCONNECT that
-    /// arrived together with a reset is the reason, not the reset.
+    /// arrived together with a reset is the reason, not the reset. Who floods us with packets gets its deliveries all
+    /// the same: the two take turns.
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         if self.output.len() < self.shared.settings.write_buffer_max {
-            if self.stream.poll_read_ready(cx).is_ready() {
-                return Poll::Ready(Wake::Readable);
+            let deliveries_first = std::mem::take(&mut self.just_received);
+            if !deliveries_first && let Poll::Ready(received) = self.poll_read(cx) {
+                return Poll::Ready(received);
             }
             let room = self.shared.settings.write_buffer_max - self.output.len();
             let now = self.shared.tick();
             if let Poll::Ready(step) = self.link.poll_deliveries(now, cx, room, &mut self.output) {
                 return Poll::Ready(Wake::Delivered(step));
+            }
+            if deliveries_first && let Poll::Ready(received) = self.poll_read(cx) {
+                return Poll::Ready(received);
             }
         }
         if !self.output.is_empty() && self.stream.poll_write_ready(cx).is_ready() {
@@ -126,6 +135,16 @@ impl Connection {
         self.set_timer();
         ready!(self.timer.as_mut().poll(cx));
         Poll::Ready(Wake::Timer)
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        let mut scratch = [MaybeUninit::uninit(); READ_BYTES];
+        let mut scratch = ReadBuf::uninit(&mut scratch);
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut scratch));
+        let bytes = scratch.filled();
+        self.input.extend_from_slice(bytes);
+        self.just_received = true;
+        Poll::Ready(Wake::Received(read.map(|()| bytes.len())))
     }
 
     /// Moves the timer earlier when it must be; later it moves by itself when it fires, so that an ordinary packet
@@ -167,25 +186,16 @@ impl Connection {
         step
     }
 
-    fn read(&mut self) -> Step {
-        let mut scratch = [0; READ_BYTES];
-        for _ in 0..READS_IN_A_ROW {
-            match self.stream.try_read(&mut scratch) {
-                Ok(0) => return Step::Close(Closing::End(ending::of_fin(self.input.len()))),
-                Ok(n) => {
-                    self.bytes_in += n as u64;
-                    self.last_in = Some(Instant::now());
-                    self.input.extend_from_slice(scratch.get(..n).unwrap_or_default());
-                    let step = self.receive();
-                    if n < READ_BYTES || !matches!(step, Step::Continue) {
-                        return step;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Step::Continue,
-                Err(error) => return Step::Close(Closing::End(ending::of_io_error(&error, "reading"))),
+    fn received(&mut self, read: io::Result<usize>) -> Step {
+        match read {
+            Ok(0) => Step::Close(Closing::End(ending::of_fin(self.input.len()))),
+            Ok(n) => {
+                self.bytes_in += n as u64;
+                self.last_in = Some(Instant::now());
+                self.receive()
             }
+            Err(error) => Step::Close(Closing::End(ending::of_io_error(&error, "reading"))),
         }
-        Step::Continue
     }
 
     fn receive(&mut self) -> Step {
@@ -246,8 +256,19 @@ impl Connection {
 
     /// The peer is gone. If its last words still wait to be read, they are the reason.
     fn after_failed_write(&mut self, error: &io::Error) -> Step {
-        self.output = BytesMut::new();
-        let last_words = self.read();
+        let mut scratch = [0; READ_BYTES];
+        let mut last_words = Step::Continue;
+        while matches!(last_words, Step::Continue) {
+            self.output = BytesMut::new();
+            last_words = match self.stream.try_read(&mut scratch) {
+                Ok(n) => {
+                    self.input.extend_from_slice(scratch.get(..n).unwrap_or_default());
+                    self.received(Ok(n))
+                }
+                Err(reading) if reading.kind() == io::ErrorKind::WouldBlock => break,
+                Err(reading) => self.received(Err(reading)),
+            };
+        }
         self.output = BytesMut::new();
         match last_words {
             Step::Close(closing @ Closing::DisconnectReceived { .. }) => Step::Close(closing),

@@ -152,8 +152,14 @@ impl EventStore for Journal {
         let gaps = view.index.gaps(query.range);
         let matching = view.index.matching(&query.instance, &query.subject, query.range);
         let total = u64::try_from(matching.len()).unwrap_or(u64::MAX);
-        let places = view.places(matching.get(window(matching.len(), query)).unwrap_or_default());
+        let page = window(matching.len(), query);
+        let rows = page.len();
+        let places = view.places(matching.get(page).unwrap_or_default());
         drop(view);
+        if places.len() != rows {
+            let (path, what) = (self.dir.clone(), "the index names a file that is not open");
+            return Err(StoreError::Damaged { path, offset: 0, length: 0, what });
+        }
         let mut buffer = Vec::new();
         let events: Result<Vec<Event>, StoreError> =
             places.iter().map(|(entry, file)| file.read_event_of(&query.subject, entry, &mut buffer)).collect();

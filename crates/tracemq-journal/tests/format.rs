@@ -27,7 +27,7 @@ fn event(reason: Reason, number: u16) -> Event {
     let actions = [Action::Open, Action::Connect, Action::Disconnect, Action::Close];
     let provenances = [Provenance::Observed, Provenance::Reported, Provenance::Inferred];
     let peers = ["10.0.0.7:1883", "[2001:db8::7]:8883", "[fe80::1%3]:1"];
-    let full = number % 4 != 0;
+    let full = !number.is_multiple_of(4);
     Event {
         time: TimeMs(1_621_580_400_000 + i64::from(number)),
         instance: InstanceId::new("mqtt-local").unwrap(),

@@ -9,6 +9,10 @@ use tracemq_model::{Event, Gap, GapCause};
 use crate::counts::PendingGaps;
 use crate::{LostCounts, RecorderCounts, RecorderSettings, approximate_bytes};
 
+/// Room for so many events is reserved at start, so that handing over need not allocate: 20 MB of address space, which
+/// becomes memory only where it is used. A larger queue grows when it has to.
+pub(crate) const RESERVED_EVENTS_MAX: usize = 65_536;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
@@ -76,7 +80,7 @@ impl Queue {
         settings.batch_events_max = settings.batch_events_max.clamp(1, settings.queue_events_max);
         let state = State {
             phase: Phase::Running,
-            waiting: Vec::with_capacity(settings.queue_events_max),
+            waiting: Vec::with_capacity(settings.queue_events_max.min(RESERVED_EVENTS_MAX)),
             waiting_bytes: 0,
             waiting_since: None,
             taken: 0,

@@ -9,7 +9,7 @@ use tracemq_model::{Event, Gap, TimeMs};
 use tracemq_store::{Batch, EventStore, StoreError};
 use tracing::{error, info, warn};
 
-use crate::queue::{Outcome, Queue, Turn};
+use crate::queue::{Outcome, Queue, RESERVED_EVENTS_MAX, Turn};
 use crate::{Clock, RecorderSettings};
 
 /// How often the store is told that the recorder runs.
@@ -52,7 +52,7 @@ impl Writer {
     /// Runs until the queue is closed and drained, then lets go of the store.
     pub(crate) fn run(mut self) {
         let _ending = Ending(Arc::clone(&self.queue));
-        let mut taken = Vec::with_capacity(self.queue.settings.queue_events_max);
+        let mut taken = Vec::with_capacity(self.queue.settings.queue_events_max.min(RESERVED_EVENTS_MAX));
         let mut batch = Batch::default();
         loop {
             // What is handed over before this moment is among what is taken, so that it becomes the moment up to which

@@ -31,7 +31,9 @@ pub(crate) fn parse(text: &str, now: &Zoned) -> anyhow::Result<TimeMs> {
     if let Ok(time) = text.parse::<civil::DateTime>() {
         return Ok(zoned(time.to_zoned(now.time_zone().clone()).context("there is no such time in this zone")?));
     }
-    if let Ok(time) = text.parse::<civil::Time>() {
+    if text.contains(':')
+        && let Ok(time) = text.parse::<civil::Time>()
+    {
         return Ok(zoned(now.date().to_datetime(time).to_zoned(now.time_zone().clone())?));
     }
     Err(anyhow!("`{text}` is no time; write 42m, 1h30m, 2d, now, today, yesterday, 10:30, 2026-11-22 or RFC 3339"))

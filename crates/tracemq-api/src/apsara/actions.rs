@@ -64,8 +64,12 @@ const NOT_SERVED: [&str; 49] = [
 
 /// Passes calls of the one operation.
 pub(super) fn check(incoming: &Incoming) -> Result<(), Fault> {
-    let version = named_once(incoming, "Version", "x-acs-version")?;
+    let lacks = |name| !incoming.headers.names().any(|known| known == name);
+    if lacks("authorization") && !lacks("x-acs-date") && incoming.all.get("AccessKeyId").is_none() {
+        return Err(Fault::missing("Authorization")); // all but signed in its headers
+    }
     let action = named_once(incoming, "Action", "x-acs-action")?;
+    let version = named_once(incoming, "Version", "x-acs-version")?;
     if version != VERSION {
         return Err(Fault::invalid("Version"));
     }

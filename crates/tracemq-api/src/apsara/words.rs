@@ -60,7 +60,7 @@ pub(super) fn action_info(reason: Reason) -> &'static str {
 /// of the year 9999 or after it are shown as the nearest that can be written.
 pub(super) fn time(time: TimeMs, utc_offset_s: i32) -> String {
     const FIRST_MS: i64 = -62_135_596_800_000; // 0001-01-01T00:00:00Z
-    const LAST_MS: i64 = 253_402_207_200_999; // 9999-12-30T22:00:00.999Z, the last that jiff knows
+    const LAST_MS: i64 = 253_402_207_200_000; // 9999-12-30T22:00:00Z, the last that jiff knows
     let offset = Offset::from_seconds(utc_offset_s).unwrap_or(Offset::UTC);
     let shift_ms = i64::from(offset.seconds()) * 1_000;
     // Shifted first and shown as if in UTC, so that no offset can lead past the calendar's end.
@@ -83,8 +83,8 @@ mod tests {
             (-1, 0, "1969-12-31 23:59:59.999"),
             (1_000, 0, "1970-01-01 00:00:01.000"),
             (i64::MIN, EAST_8, "0001-01-01 00:00:00.000"),
-            (i64::MAX, EAST_8, "9999-12-30 22:00:00.999"),
-            (253_402_300_799_999, EAST_8, "9999-12-30 22:00:00.999"),
+            (i64::MAX, EAST_8, "9999-12-30 22:00:00.000"),
+            (253_402_300_799_999, EAST_8, "9999-12-30 22:00:00.000"),
             (0, i32::MAX, "1970-01-01 00:00:00.000"),
         ] {
             assert_eq!(time(TimeMs(ms), offset), expected, "{ms} {offset}");

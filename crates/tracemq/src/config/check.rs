@@ -131,6 +131,20 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_defaults_are_the_defaults() {
+        let page = include_str!("../../../../docs/configuration.md");
+        let documented = page.split("```toml").nth(1).unwrap().split("```").next().unwrap();
+        let documented: Config = toml::from_str(documented).unwrap();
+        assert_eq!(documented.to_toml().unwrap(), Config::default().to_toml().unwrap());
+        let keys: toml::Table = toml::from_str(&Config::default().to_toml().unwrap()).unwrap();
+        for (section, value) in &keys {
+            for key in value.as_table().into_iter().flat_map(toml::Table::keys) {
+                assert!(page.contains(&format!("{key} =")), "{section}.{key} is not in docs/configuration.md");
+            }
+        }
+    }
+
+    #[test]
     fn secrets_do_not_come_out_again() {
         let config: Config = toml::from_str("[[mqtt.users]]\nname = 'a'\npassword = 'hunter2'").unwrap();
         assert!(!config.to_toml().unwrap().contains("hunter2"));

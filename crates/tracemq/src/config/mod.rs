@@ -53,7 +53,7 @@ pub(crate) struct Mqtt {
     pub max_client_id_bytes: usize,
     /// Connections held at once.
     pub max_connections: usize,
-    /// Longest keep alive granted to MQTT 5.0 clients, and assumed of older ones.
+    /// Longest keep alive granted to MQTT 5.0 clients; older ones keep what they asked for.
     pub max_keep_alive_s: u16,
     /// Messages of QoS 1 and 2 under way to one client.
     pub max_inflight: u16,
@@ -258,7 +258,7 @@ impl Default for Api {
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { enabled: true, max_queued_events: 65_536, max_batch_events: 4_096, linger_ms: 5 }
+        Self { enabled: true, max_queued_events: 65_536, max_batch_events: 4_096, linger_ms: 20 }
     }
 }
 

@@ -98,3 +98,20 @@ fn a_failed_read_is_an_error_of_that_query_alone() {
     assert!(matches!(journal.page(&query()), Err(StoreError::Io { operation: "read", .. })));
     assert_eq!(batches(&journal), [0, 1]);
 }
+
+#[test]
+fn what_a_failed_write_left_is_taken_back_or_the_store_is_poisoned() {
+    let place = Place::in_one_file();
+    let disk = place.written(0..2);
+    let before = disk.content(&place.path(1));
+    let (journal, _) = place.open(&disk);
+    disk.set_fault(once(1, ErrorKind::StorageFull));
+    assert!(matches!(journal.append(&batch(2)), Err(StoreError::Full { .. })));
+    assert_eq!(disk.content(&place.path(1)), before);
+    disk.set_fault(Some(Fault { first: 1, for_good: true, kind: ErrorKind::StorageFull, written: 30 }));
+    assert!(matches!(journal.append(&batch(2)), Err(StoreError::Full { .. })));
+    disk.set_fault(None);
+    assert!(matches!(journal.append(&batch(2)), Err(StoreError::Poisoned { .. })));
+    drop(journal);
+    assert_eq!(batches(&place.open(&disk).0), [0, 1]);
+}

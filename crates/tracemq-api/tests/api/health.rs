@@ -1,0 +1,66 @@
+//! For those who run the server: liveness, readiness, numbers.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::Request;
+
+use crate::world::World;
+
+#[tokio::test]
+async fn alive_and_ready() {
+    let world = World::new();
+    for path in ["/livez", "/readyz"] {
+        let answer = world.get(path, &[]).await;
+        assert_eq!((answer.status, answer.header("x-content-type-options")), (200, "nosniff"), "{path}");
+        let post = world.send(Request::builder().method("POST").uri(path).body(Body::empty()).unwrap()).await;
+        assert_eq!((post.status, post.json()["code"].as_str()), (405, Some("method-not-allowed")));
+    }
+    let world = World::with(|state| state.gauges.ready = Arc::new(|| false));
+    assert_eq!(world.get("/readyz", &[]).await.status, 503);
+    assert_eq!(world.get("/livez", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn metrics_are_well_formed_and_hold_no_text_of_clients() {
+    let world = World::new();
+    let answer = world.get("/metrics", &[]).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "text/plain; version=0.0.4; charset=utf-8"));
+    for line in [
+        "tracemq_connections 3",
+        "tracemq_sessions 4",
+        "tracemq_store_events 3",
+        "tracemq_store_size_bytes 0",
+        "tracemq_recorder_events_total 0",
+        "tracemq_recorder_queue_events 0",
+        r#"tracemq_recorder_events_lost_total{cause="queue-full"} 0"#,
+        concat!("tracemq_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+    ] {
+        assert!(answer.body.lines().any(|found| found == line), "{line} in {}", answer.body);
+    }
+    let mut family = "";
+    for line in answer.body.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            family = help.split_once(' ').unwrap().0;
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert_eq!((name, name.ends_with("_total")), (family, kind == "counter"), "{line}");
+        } else {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            assert!(name.split('{').next() == Some(family) && value.parse::<u64>().is_ok(), "{line}");
+        }
+    }
+    assert!(!answer.body.contains("GID_test") && !answer.body.contains("192.0.2.7"));
+}
+
+#[tokio::test]
+async fn unknown_paths_say_so() {
+    let world = World::new();
+    for path in
+        ["/api", "/api/v1/clients", "/api/v1/clients//events", "/api/v2/clients/x/events", "/console", "/../etc"]
+    {
+        let answer = world.get(path, &[]).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (404, Some("no-such-path")), "{path}");
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+    }
+}

@@ -1,0 +1,283 @@
+//! A router with what it needs around it, and the way to call it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
+use serde_json::Value;
+use tower::ServiceExt;
+use tracemq_access::{AccessKey, AccountId, KeyRing, Policy, Secret};
+use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, router};
+use tracemq_model::{
+    Action, ClientId, ConnectionId, Details, Event, Gap, InstanceId, Provenance, Reason, TimeMs, TimeRange, TracePage,
+    TraceQuery,
+};
+use tracemq_recorder::Recorder;
+use tracemq_store::{Batch, EventStore, MemoryStore, StoreError, StoreStats};
+
+use crate::signing::{Signer, Wire};
+
+/// 2026-11-22T08:17:52Z
+pub(crate) const NOW: i64 = 1_795_335_472_000;
+pub(crate) const INSTANCE: &str = "mqtt-cn-test";
+pub(crate) const OTHER_INSTANCE: &str = "mqtt-cn-other";
+pub(crate) const CLIENT: &str = "GID_test@@@producer";
+pub(crate) const SECRET: &str = "Secret/With+Odd=Chars&01";
+
+/// Counts the questions that reach the store, and fails them when told to.
+pub(crate) struct WatchedStore {
+    memory: MemoryStore,
+    pub(crate) questions: AtomicUsize,
+    pub(crate) fails: std::sync::atomic::AtomicBool,
+}
+
+impl EventStore for WatchedStore {
+    fn append(&self, batch: &Batch) -> Result<(), StoreError> {
+        self.memory.append(batch)
+    }
+    fn page(&self, query: &TraceQuery) -> Result<TracePage, StoreError> {
+        self.questions.fetch_add(1, Ordering::SeqCst);
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(StoreError::Poisoned { path: "secret-path".into() });
+        }
+        self.memory.page(query)
+    }
+    fn gaps(&self, range: TimeRange) -> Result<Vec<Gap>, StoreError> {
+        self.memory.gaps(range)
+    }
+    fn orphans(&self) -> Result<Vec<Event>, StoreError> {
+        self.memory.orphans()
+    }
+    fn mark_alive(&self, now: TimeMs) -> Result<(), StoreError> {
+        self.memory.mark_alive(now)
+    }
+    fn last_alive(&self) -> Option<TimeMs> {
+        self.memory.last_alive()
+    }
+    fn stats(&self) -> StoreStats {
+        self.memory.stats()
+    }
+}
+
+/// Answers, with what is asked of them most.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The `Code` of an error.
+    pub(crate) fn code(&self) -> String {
+        self.json()["Code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_ok(&self) {
+        assert_eq!(self.status, 200, "{self:?}");
+        assert!(self.json()["DeviceInfoList"].is_array(), "{self:?}");
+    }
+
+    /// Refused with this code, and without a byte of history.
+    #[track_caller]
+    pub(crate) fn assert_refused(&self, status: u16, code: &str) {
+        assert_eq!((self.status, self.code().as_str()), (status, code), "{self:?}");
+        assert!(!self.body.contains("DeviceInfoList") && !self.body.contains("mqtt.trace.action"), "{self:?}");
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) router: Router,
+    pub(crate) store: Arc<WatchedStore>,
+    pub(crate) clock: Arc<AtomicI64>,
+    state: ApiState,
+}
+
+pub(crate) fn key(id: &str, secret: &str, account: &str) -> AccessKey {
+    AccessKey {
+        id: id.into(),
+        secret: Secret::new(secret).unwrap(),
+        account: AccountId::new(account).unwrap(),
+        enabled: true,
+        security_token: None,
+        expires: None,
+        policy: Policy::full_access(),
+    }
+}
+
+pub(crate) fn policy(effect: &str, action: &str, resource: &str) -> Policy {
+    let statement = format!(r#"{{"Effect":"{effect}","Action":"{action}","Resource":"{resource}"}}"#);
+    let all = r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#;
+    let statements = if effect == "Deny" { format!("{all},{statement}") } else { statement };
+    Policy::parse(&format!(r#"{{"Version":"1","Statement":[{statements}]}}"#)).unwrap()
+}
+
+/// All kinds of keys; `main` is the one that most tests use.
+fn keys() -> Vec<AccessKey> {
+    let with = |id: &str, change: fn(&mut AccessKey)| {
+        let mut key = key(id, SECRET, "local");
+        change(&mut key);
+        key
+    };
+    vec![
+        with("main", |_| {}),
+        with("second", |_| {}),
+        key("foreign", SECRET, "stranger"),
+        with("disabled", |key| key.enabled = false),
+        with("ended", |key| key.expires = Some(TimeMs(NOW))),
+        with("sts", |key| key.security_token = Some(Secret::new("CAIS+token/==%").unwrap())),
+        with("sts-ended", |key| {
+            key.security_token = Some(Secret::new("CAIS+old").unwrap());
+            key.expires = Some(TimeMs(NOW - 1));
+        }),
+        with("nothing", |key| key.policy = policy("Allow", "mq:Other", "*")),
+        with("denied", |key| key.policy = policy("Deny", "mq:QueryMqttDeviceTrace", "acs:mq:*:*:mqtt-cn-test")),
+        with("by-name", |key| {
+            key.policy = policy("Allow", "mq:QueryMqttTraceDevice", "acs:mq:cn-hangzhou:local:instance/mqtt-cn-test");
+        }),
+        key("ampersand", "a&b", "local"),
+        key("percent", "100%25 of it", "local"),
+        key("one-byte", "x", "local"),
+        key("unicode", "ключ-é中", "local"),
+    ]
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut ApiState)) -> Self {
+        let clock = Arc::new(AtomicI64::new(NOW));
+        let memory = MemoryStore::new(100_000);
+        let store = Arc::new(WatchedStore { memory, questions: 0.into(), fails: false.into() });
+        let now = Arc::clone(&clock);
+        let instance = |id: &str, account: &str, region: Option<&str>| Instance {
+            id: InstanceId::new(id).unwrap(),
+            account: AccountId::new(account).unwrap(),
+            region: region.map(str::to_owned),
+        };
+        let mut state = ApiState {
+            store: Arc::clone(&store) as Arc<dyn EventStore>,
+            recorder: Recorder::off(),
+            keys: Arc::new(KeyRing::new(keys()).unwrap()),
+            instances: vec![
+                instance(INSTANCE, "local", None),
+                instance(OTHER_INSTANCE, "stranger", Some("cn-beijing")),
+            ],
+            settings: ApiSettings { calls_per_second: 1_000_000, ..ApiSettings::default() },
+            clock: Arc::new(move || TimeMs(now.load(Ordering::SeqCst))),
+            gauges: Gauges { connections: Arc::new(|| 3), sessions: Arc::new(|| 4), ready: Arc::new(|| true) },
+        };
+        change(&mut state);
+        let world = Self { router: router(state.clone()).unwrap(), store, clock, state };
+        world.record_history();
+        world
+    }
+
+    /// The same world after a restart of the server.
+    pub(crate) fn restarted(self) -> Self {
+        let Self { router: old, store, clock, state } = self;
+        drop(old);
+        Self { router: router(state.clone()).unwrap(), store, clock, state }
+    }
+
+    pub(crate) fn append(&self, events: Vec<Event>, gaps: Vec<Gap>) {
+        self.store.append(&Batch { events, gaps }).unwrap();
+    }
+
+    /// A connect, its close, and a connect of the device that most tests ask for.
+    fn record_history(&self) {
+        let first = event(1, NOW - 3_000, Action::Connect, Reason::Accepted);
+        let second = event(1, NOW - 2_000, Action::Close, Reason::KeepAliveTimeout);
+        let third = event(2, NOW - 1_000, Action::Connect, Reason::Accepted);
+        self.append(vec![first, second, third], vec![]);
+    }
+
+    pub(crate) fn pass(&self, ms: i64) {
+        self.clock.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// Signs as `key_id` at the moment, with a new nonce.
+    pub(crate) fn signer(&self, key_id: &str) -> Signer {
+        Signer::new(key_id, SECRET, self.clock.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn questions(&self) -> usize {
+        self.store.questions.load(Ordering::SeqCst)
+    }
+
+    pub(crate) async fn call(&self, wire: &Wire) -> Answer {
+        let mut request = Request::builder().method(wire.method.as_str()).uri(&wire.target);
+        for (name, value) in &wire.headers {
+            request = request.header(name, value.as_slice());
+        }
+        self.send(request.body(Body::from(wire.body.clone())).unwrap()).await
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, 16 << 20).await.unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+    }
+
+    pub(crate) async fn get(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::builder().uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+}
+
+pub(crate) fn event(connection: u128, time: i64, action: Action, reason: Reason) -> Event {
+    Event {
+        time: TimeMs(time),
+        instance: InstanceId::new(INSTANCE).unwrap(),
+        connection: ConnectionId(connection),
+        action,
+        reason,
+        provenance: Provenance::Observed,
+        client: Some(ClientId::new(CLIENT).unwrap()),
+        peer: Some("192.0.2.7:4711".parse().unwrap()),
+        details: Details::default(),
+    }
+}
+
+/// The parameters of a call that is answered.
+pub(crate) fn parameters() -> Vec<(String, String)> {
+    let pairs = [
+        ("MqttRegionId", "cn-hangzhou"),
+        ("InstanceId", INSTANCE),
+        ("ClientId", CLIENT),
+        ("BeginTime", "1795330000000"),
+        ("EndTime", "1795339999999"),
+        ("CurrentPage", "1"),
+        ("PageSize", "5"),
+        ("Reverse", "false"),
+    ];
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+/// Those parameters with some changed; none takes one out.
+pub(crate) fn parameters_with(changes: &[(&str, Option<&str>)]) -> Vec<(String, String)> {
+    let mut pairs = parameters();
+    for (name, value) in changes {
+        pairs.retain(|(known, _)| known != name);
+        pairs.extend(value.map(|value| ((*name).to_owned(), value.to_owned())));
+    }
+    pairs
+}
