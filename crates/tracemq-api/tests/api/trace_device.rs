@@ -1,10 +1,12 @@
 //! The operation: pages, order, ranges, words, formats.
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use serde_json::{Value, json};
 use tracemq_model::{Action, ClientId, Gap, GapCause, Reason, TimeMs};
 
 use crate::signing::{Signer, pairs};
-use crate::world::{CLIENT, NOW, World, event, parameters, parameters_with, policy};
+use crate::world::{CLIENT, NOW, World, event, parameters, parameters_with, policy, send};
 
 async fn ask(world: &World, changes: &[(&str, Option<&str>)]) -> Value {
     let answer = world.call(&world.signer("main").v1(&parameters_with(changes))).await;
@@ -227,10 +229,38 @@ async fn only_answered_calls_are_metered() {
 #[tokio::test]
 async fn a_store_that_fails_is_an_error_without_its_inside() {
     let world = World::new();
-    world.store.fails.store(true, std::sync::atomic::Ordering::SeqCst);
+    world.store.fails.store(true, SeqCst);
     let answer = world.call(&world.signer("main").v1(&parameters())).await;
     answer.assert_refused(500, "InternalError");
     assert!(!answer.body.contains("secret-path"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_stuck_is_an_overload_and_calls_given_up_give_nothing_back_early() {
+    let world = World::new();
+    world.store.stuck.store(true, SeqCst);
+    let waiting: Vec<_> = (0..32)
+        .map(|_| {
+            let (router, wire) = (world.router.clone(), world.signer("main").v1(&parameters()));
+            tokio::spawn(send(router, wire))
+        })
+        .collect();
+    while world.questions() < 32 {
+        tokio::task::yield_now().await;
+    }
+    let answer = world.call(&world.signer("main").v1(&parameters())).await;
+    answer.assert_refused(500, "SystemOverFlow");
+    let expected = "An error occurred while processing your request. Please try again.";
+    assert_eq!(answer.json()["Message"], expected);
+    // Callers that went away have not made room: their questions are still under way.
+    for call in &waiting {
+        call.abort();
+    }
+    let answer = world.call(&world.signer("main").v1(&parameters())).await;
+    answer.assert_refused(500, "SystemOverFlow");
+    assert_eq!(world.questions(), 32);
+    world.store.stuck.store(false, SeqCst);
+    world.call(&world.signer("main").v1(&parameters())).await.assert_ok();
 }
 
 #[tokio::test]

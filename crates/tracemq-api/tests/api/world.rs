@@ -1,7 +1,7 @@
 //! A router with what it needs around it, and the way to call it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -26,11 +26,13 @@ pub(crate) const OTHER_INSTANCE: &str = "mqtt-cn-other";
 pub(crate) const CLIENT: &str = "GID_test@@@producer";
 pub(crate) const SECRET: &str = "Secret/With+Odd=Chars&01";
 
-/// Counts the questions that reach the store, and fails them when told to.
+/// Counts the questions that reach the store, and fails or holds them when told to.
 pub(crate) struct WatchedStore {
     memory: MemoryStore,
     pub(crate) questions: AtomicUsize,
-    pub(crate) fails: std::sync::atomic::AtomicBool,
+    pub(crate) fails: AtomicBool,
+    /// While set, questions wait.
+    pub(crate) stuck: AtomicBool,
 }
 
 impl EventStore for WatchedStore {
@@ -39,6 +41,9 @@ impl EventStore for WatchedStore {
     }
     fn page(&self, query: &TraceQuery) -> Result<TracePage, StoreError> {
         self.questions.fetch_add(1, Ordering::SeqCst);
+        while self.stuck.load(Ordering::SeqCst) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
         if self.fails.load(Ordering::SeqCst) {
             return Err(StoreError::Poisoned { path: "secret-path".into() });
         }
@@ -161,7 +166,7 @@ impl World {
     pub(crate) fn with(change: impl FnOnce(&mut ApiState)) -> Self {
         let clock = Arc::new(AtomicI64::new(NOW));
         let memory = MemoryStore::new(100_000);
-        let store = Arc::new(WatchedStore { memory, questions: 0.into(), fails: false.into() });
+        let store = Arc::new(WatchedStore { memory, questions: 0.into(), fails: false.into(), stuck: false.into() });
         let now = Arc::clone(&clock);
         let instance = |id: &str, account: &str, region: Option<&str>| Instance {
             id: InstanceId::new(id).unwrap(),
@@ -219,19 +224,11 @@ impl World {
     }
 
     pub(crate) async fn call(&self, wire: &Wire) -> Answer {
-        let mut request = Request::builder().method(wire.method.as_str()).uri(&wire.target);
-        for (name, value) in &wire.headers {
-            request = request.header(name, value.as_slice());
-        }
-        self.send(request.body(Body::from(wire.body.clone())).unwrap()).await
+        send(self.router.clone(), wire.clone()).await
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = axum::body::to_bytes(body, 16 << 20).await.unwrap();
-        let body = String::from_utf8(body.to_vec()).unwrap();
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+        answer(self.router.clone(), request).await
     }
 
     pub(crate) async fn get(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
@@ -241,6 +238,23 @@ impl World {
         }
         self.send(request.body(Body::empty()).unwrap()).await
     }
+}
+
+/// Sends `wire` to `router`.
+pub(crate) async fn send(router: Router, wire: Wire) -> Answer {
+    let mut request = Request::builder().method(wire.method.as_str()).uri(&wire.target);
+    for (name, value) in &wire.headers {
+        request = request.header(name, value.as_slice());
+    }
+    answer(router, request.body(Body::from(wire.body)).unwrap()).await
+}
+
+async fn answer(router: Router, request: Request<Body>) -> Answer {
+    let response = router.oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, 16 << 20).await.unwrap();
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    Answer { status: parts.status.as_u16(), headers: parts.headers, body }
 }
 
 pub(crate) fn event(connection: u128, time: i64, action: Action, reason: Reason) -> Event {
