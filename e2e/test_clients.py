@@ -8,7 +8,6 @@ import uuid
 
 import paho.mqtt.client as mqtt
 import pytest
-from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -338,7 +337,7 @@ def test_keep_alive_is_kept_by_pings(server):
     wait_until(device.client.is_connected, "CONNACK")
     with pytest.raises(queue.Empty):
         device.ends.get(timeout=7)
-    assert device.client.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS
+    device.client.disconnect()
     device.client.loop_stop()
     events = server.wait_for_reasons(device.client_id, "accepted", "client-disconnected")
     assert events[1]["duration_ms"] >= 7000

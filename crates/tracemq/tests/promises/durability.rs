@@ -59,6 +59,13 @@ fn a_clean_stop_leaves_nothing_to_infer() {
     assert_eq!(told, [("accepted", "observed"), ("server-shutdown", "observed")]);
 }
 
+#[test]
+fn a_stop_right_after_the_start_is_as_clean_as_any() {
+    for _ in 0..20 {
+        assert_eq!(Home::new("").start().stop().code(), Some(0));
+    }
+}
+
 /// What answers have shown before a kill, by client.
 type Seen = Mutex<BTreeMap<String, BTreeSet<Event>>>;
 
