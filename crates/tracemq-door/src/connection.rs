@@ -94,20 +94,26 @@ impl Connection {
                 Wake::Timer => self.on_timer(),
             };
             if let Some(closing) = self.act_on(step) {
-                let client_still_reads = match &closing {
-                    Closing::DisconnectReceived { .. } => false,
-                    Closing::End(end) => match end.reason.initiator() {
-                        Initiator::Server | Initiator::Admin => true,
-                        Initiator::Client => end.reason == Reason::SessionTakenOver,
-                        Initiator::Network => false,
-                    },
-                };
+                let lingers = self.client_may_still_read(&closing);
                 self.end(closing);
-                if client_still_reads {
+                if lingers {
                     Box::pin(self.linger()).await;
                 }
                 return;
             }
+        }
+    }
+
+    /// Whether the client is still there, and the server's last words may not have reached it yet.
+    fn client_may_still_read(&self, closing: &Closing) -> bool {
+        match closing {
+            Closing::DisconnectReceived { .. } => false,
+            Closing::End(end) if end.reason == Reason::ServerShutdown => !self.output.is_empty(),
+            Closing::End(end) => match end.reason.initiator() {
+                Initiator::Server | Initiator::Admin => true,
+                Initiator::Client => end.reason == Reason::SessionTakenOver,
+                Initiator::Network => false,
+            },
         }
     }
 

@@ -36,9 +36,10 @@ impl Shared {
         Tick(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// When, by the runtime's clock, `tick` will be.
+    /// When, by the runtime's clock, all of `tick` is over: a tick counts whole milliseconds, and nothing that is timed
+    /// by it may happen early.
     pub(crate) fn instant(&self, tick: Tick) -> Instant {
-        self.started + Duration::from_millis(tick.0)
+        self.started + Duration::from_millis(tick.0.saturating_add(1))
     }
 
     fn next_id(&self) -> ConnectionId {

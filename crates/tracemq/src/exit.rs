@@ -6,6 +6,8 @@ use std::process::ExitCode;
 /// Ends that a script may want to tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
+    /// What was typed can't be meant.
+    Usage = 2,
     /// There is nothing on record.
     NotFound = 3,
     /// The server refused the key.

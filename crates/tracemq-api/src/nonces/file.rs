@@ -7,8 +7,8 @@
 //! marks a floor, which stands in `timestamp`. Reading a file ends at its first record that does not check.
 //!
 //! There are at most two: the current one, and `<name>.old` before it. When all that stands in `.old` is forgotten,
-//! which is so once the current one is 31 minutes old, the current one becomes `.old`, so that together they hold what
-//! an hour brings at most.
+//! which is so once the current one is 31 minutes old, the current one ends with the floor and becomes `.old`, so that
+//! together they hold what an hour brings at most.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -111,17 +111,16 @@ impl NonceFile {
         }
         self.opened_at = now; // also when it fails: it is tried again in 31 minutes, not with each call
         self.append(Record::Floor(floor));
-        if let Err(error) = self.rotate(floor) {
+        if let Err(error) = self.rotate() {
             tracing::warn!(%error, path = %self.path.display(), "can't begin a new file of nonces");
         }
     }
 
-    fn rotate(&mut self, floor: TimeMs) -> io::Result<()> {
+    fn rotate(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
         fs::rename(&self.path, old(&self.path))?;
         self.file = create(&self.path)?;
         self.length = 0;
-        self.append(Record::Floor(floor));
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::Digest;
 use tracemq_api::{Login, ROUTES};
 
-use crate::signing::{Place, Wire, hex, query};
+use crate::signing::{Place, Wire, hex, pairs, query};
 use crate::world::{CLIENT, INSTANCE, SECRET, World, parameters, parameters_with};
 
 #[tokio::test]
@@ -199,6 +199,10 @@ async fn a08_only_a_verified_signature_counts() {
     let both = both.header("Authorization", &authorization).header("x-acs-action", "QueryMqttTraceDevice");
     let both = both.header("x-acs-version", "2020-04-20");
     world.call(&both).await.assert_refused(400, "IncompleteSignature");
+    for second in [("AccessKeyId", "main"), ("Signature", "AAAA")] {
+        let more = [parameters(), pairs(&[second])].concat();
+        world.call(&world.signer("main").v3(&more)).await.assert_refused(400, "IncompleteSignature");
+    }
     assert_eq!(world.questions(), 0);
 }
 
@@ -264,6 +268,15 @@ async fn a11_the_body_s_hash_is_that_of_the_bytes_received() {
     {
         let signer = world.signer("main");
         let wire = signer.sign_v3(signer.v3(&parameters()).set("x-acs-content-sha256", Some(&claimed)));
+        world.call(&wire).await.assert_refused(400, "SignatureDoesNotMatch");
+    }
+    // The right hash where it is signed, another in the header.
+    let names =
+        ["host", "x-acs-action", "x-acs-content-sha256", "x-acs-date", "x-acs-signature-nonce", "x-acs-version"];
+    for claimed in [hex(b"other"), empty.to_uppercase(), "UNSIGNED-PAYLOAD".into()] {
+        let signer = world.signer("main");
+        let wire = signer.v3(&parameters()).set("x-acs-content-sha256", Some(&claimed));
+        let wire = signer.sign_v3_with_hash(wire, &names, &empty);
         world.call(&wire).await.assert_refused(400, "SignatureDoesNotMatch");
     }
     let mut wire = world.signer("main").v3(&parameters());

@@ -382,6 +382,8 @@ async fn a28_one_source_names_the_target() {
         let answer = world.call(&world.signer("by-name").v1(&parameters_with(&[(name, Some(bent))]))).await;
         answer.assert_refused(403, "NoPermission");
     }
+    let bent = parameters_with(&[("MqttRegionId", Some("x:local:instance/good"))]);
+    world.call(&world.signer("good-only").v1(&bent)).await.assert_refused(403, "NoPermission");
     world.call(&world.signer("by-name").v1(&parameters())).await.assert_ok();
 }
 

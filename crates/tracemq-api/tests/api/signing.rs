@@ -183,6 +183,13 @@ impl Signer {
 
     /// Signs the headers called `names`, in that order.
     pub(crate) fn sign_v3_over(&self, wire: Wire, names: &[&str]) -> Wire {
+        let hash = wire.headers.iter().find(|(name, _)| name == "x-acs-content-sha256");
+        let hash = hash.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).unwrap_or_default();
+        self.sign_v3_with_hash(wire, names, &hash)
+    }
+
+    /// Signs with `hash` for the body, whatever the header says.
+    pub(crate) fn sign_v3_with_hash(&self, wire: Wire, names: &[&str], hash: &str) -> Wire {
         let (path, query) = wire.target.split_once('?').unwrap_or((&wire.target, ""));
         let canonical_query = Params::parse(query.as_bytes()).unwrap().canonical(None);
         let value = |name: &str| {
@@ -191,8 +198,7 @@ impl Signer {
         };
         let lines: String = names.iter().map(|name| format!("{name}:{}\n", value(name))).collect();
         let list = names.join(";");
-        let canonical =
-            format!("{}\n{path}\n{canonical_query}\n{lines}\n{list}\n{}", wire.method, value("x-acs-content-sha256"));
+        let canonical = format!("{}\n{path}\n{canonical_query}\n{lines}\n{list}\n{hash}", wire.method);
         let signature = acs3::sign(&self.secret, &acs3::string_to_sign(&canonical));
         let authorization =
             format!("ACS3-HMAC-SHA256 Credential={},SignedHeaders={list},Signature={signature}", self.key_id);

@@ -151,6 +151,7 @@ fn keys() -> Vec<AccessKey> {
         with("by-name", |key| {
             key.policy = policy("Allow", "mq:QueryMqttTraceDevice", "acs:mq:cn-hangzhou:local:instance/mqtt-cn-test");
         }),
+        with("good-only", |key| key.policy = policy("Allow", "mq:*", "acs:mq:*:*:instance/good*")),
         key("ampersand", "a&b", "local"),
         key("percent", "100%25 of it", "local"),
         key("one-byte", "x", "local"),

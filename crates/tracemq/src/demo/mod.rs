@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::config::{Config, User};
-use crate::serve::{self, STOP_MAX, Server};
+use crate::serve::{STOP_MAX, Server, StopSignals};
 
 /// Runs the command until Ctrl-C.
 ///
@@ -22,6 +22,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
     runtime.block_on(async {
+        let mut stop_signals = StopSignals::listen()?;
         let mut config = Config { data_dir: folder.path().to_owned(), ..Config::default() };
         config.mqtt.listen = free_or_any(config.mqtt.listen).await;
         config.http.listen = free_or_any(config.http.listen).await;
@@ -37,7 +38,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         // The demo goes on also when nobody reads what it says.
         let _ = introduce(&config, &server);
         let fleet = devices::start(server.mqtt, config.data_dir.display().to_string());
-        serve::stop_asked().await?;
+        stop_signals.next().await;
         fleet.abort();
         server.stop(STOP_MAX).await
     })

@@ -89,6 +89,14 @@ impl Server {
     pub(super) fn find(url: Option<&str>, data_dir: &Path) -> anyhow::Result<Self> {
         let running = || fs::read_to_string(data_dir.join(ADDRESS_FILE)).ok().map(|text| text.trim().to_owned());
         let url = url.map(str::to_owned).or_else(running).unwrap_or_else(|| "http://127.0.0.1:8080".into());
+        if !url.strip_prefix("http://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
+            return Err(Ended {
+                ending: Ending::Usage,
+                what: format!("`{url}` is no URL of a server"),
+                next: "write it like http://127.0.0.1:8080".into(),
+            }
+            .into());
+        }
         let (id, secret) = match (std::env::var("TRACEMQ_ACCESS_KEY_ID"), std::env::var("TRACEMQ_ACCESS_KEY_SECRET")) {
             (Ok(id), Ok(secret)) => (id, secret),
             _ => match credentials::load(data_dir)? {

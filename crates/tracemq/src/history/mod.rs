@@ -25,7 +25,12 @@ const TABLE_LINES: u64 = 100;
 pub(crate) fn run(args: &HistoryArgs) -> anyhow::Result<()> {
     let now = Zoned::now();
     let time = |text: &Option<String>, flag: &str| {
-        text.as_deref().map(|text| time_words::parse(text, &now).with_context(|| flag.to_owned())).transpose()
+        let usage = |error: anyhow::Error| Ended {
+            ending: Ending::Usage,
+            what: format!("{flag}: {error:#}"),
+            next: "more about times: tracemq history --help".into(),
+        };
+        text.as_deref().map(|text| time_words::parse(text, &now).map_err(usage)).transpose()
     };
     let question = Question {
         subject: match (&args.client_id, args.address) {
@@ -154,7 +159,14 @@ fn nothing_on_record(question: &Question, page: &Page) -> Ended {
     Ended {
         ending: Ending::NotFound,
         what: format!("nothing is on record for {}{range}", question.shell_word()),
-        next: "is that the exact client identifier? Connections that never named one: tracemq history --address IP"
-            .into(),
+        next: match question.subject {
+            client::Subject::Client(_) => {
+                "is that the exact client identifier? Connections that never named one: tracemq history --address IP"
+            }
+            client::Subject::Address(_) => {
+                "connections that named a client are under its identifier: tracemq history ID"
+            }
+        }
+        .into(),
     }
 }

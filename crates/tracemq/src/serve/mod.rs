@@ -8,8 +8,10 @@ use std::fs;
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::{Context, anyhow};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use tracemq_api::ServeLimits;
 
 use crate::cli::ServeArgs;
 use crate::config::Config;
@@ -25,34 +27,47 @@ pub(crate) const STOP_MAX: Duration = Duration::from_secs(10);
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let config = args.resolve()?;
     log::init();
-    raise_descriptor_limit();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
     runtime.block_on(async {
+        let mut stop_signals = StopSignals::listen()?; // first: a stop may be asked for while the server still starts
         let server = Server::start(config.clone()).await?;
         if let Err(error) = announce(&config, &server) {
             tracing::warn!(%error, "can't write to stdout; the server runs all the same");
         }
-        stop_asked().await?;
+        stop_signals.next().await;
         tokio::select! {
             result = server.stop(STOP_MAX) => result,
-            again = stop_asked() => again,
+            () = stop_signals.next() => Err(anyhow!("stopped at once by a second signal; what was not yet written is lost")),
         }
     })
 }
 
-/// Completes on SIGTERM or SIGINT.
-///
-/// # Errors
-/// When the operating system gives no signal handler.
-pub(crate) async fn stop_asked() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT.
+pub(crate) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// From here on the signals no longer end the process by themselves.
+    ///
+    /// # Errors
+    /// When the operating system gives no signal handler.
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("can't listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("can't listen for SIGINT")?,
+        })
     }
-    Ok(())
+
+    /// Completes with the next of them.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 fn announce(config: &Config, server: &Server) -> std::io::Result<()> {
@@ -81,14 +96,21 @@ fn announce(config: &Config, server: &Server) -> std::io::Result<()> {
     out.flush()
 }
 
-/// Each connection is a descriptor, and the usual soft limit of 1,024 is there for programs that use `select`.
-fn raise_descriptor_limit() {
+/// Raises the limit of open files as far as it goes, and tells how many MQTT connections fit below it: each is a
+/// descriptor, and the usual soft limit of 1,024 is there for programs that use `select`.
+fn connections_that_fit() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "can't raise the limit of open files; it bounds the number of connections");
     }
+    let descriptors =
+        getrlimit(Resource::Nofile).current.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    // Kept back: HTTP with all its connections, the store's files, the listeners. With few descriptors half of them:
+    // better few connections than a store that can't open a file.
+    let reserved = 128 + ServeLimits::default().connections_max;
+    descriptors - reserved.min(descriptors / 2)
 }
 
 /// Makes the data folder, for the owner's eyes only.

@@ -19,7 +19,7 @@ use tracemq_recorder::{Recorder, RecorderSettings};
 use tracemq_store::EventStore;
 use tracing::{info, warn};
 
-use super::{create_data_dir, keys};
+use super::{connections_that_fit, create_data_dir, keys};
 use crate::config::{self, Config, LOCAL_ACCOUNT};
 use crate::credentials::{self, Credentials};
 
@@ -70,7 +70,7 @@ impl Server {
         let anonymous = config.mqtt.allow_anonymous || (no_users && config.mqtt.listen.ip().is_loopback());
         let access = Arc::new(MqttAccess::new(&config::users(&config.mqtt), anonymous)?);
         let settings = DoorSettings {
-            connections_max: config.mqtt.max_connections,
+            connections_max: connections_max(config.mqtt.max_connections),
             ..DoorSettings::new(config.instance.id.clone(), "mqtt")
         };
         let door =
@@ -121,6 +121,17 @@ impl Server {
 async fn reached(mut stage: watch::Receiver<Stage>, wanted: Stage) {
     // An error means that the server is gone without a stop: then it is time as well.
     let _ = stage.wait_for(|stage| *stage >= wanted).await;
+}
+
+fn connections_max(configured: usize) -> usize {
+    let fit = connections_that_fit();
+    if fit < configured {
+        warn!(
+            configured,
+            fit, "the limit of open files (ulimit -n) allows fewer connections than mqtt.max_connections"
+        );
+    }
+    configured.min(fit)
 }
 
 fn wall_clock() -> TimeMs {

@@ -89,6 +89,8 @@ fn the_exit_code_says_what_went_wrong() {
     let home = Home::new("");
     let server = server_with_history(&home);
     assert_eq!(run(history(&server).arg("--no-such-flag")).0, Some(2));
+    assert_eq!(run(history(&server).args(["x", "--since", "someday"])).0, Some(2));
+    assert_eq!(run(history(&server).args(["x", "--url", "nonsense"])).0, Some(2));
     let (code, stdout, stderr) = run(history(&server).arg("pump-unknown"));
     assert_eq!((code, &*stdout), (Some(3), ""), "{stderr}");
     assert!(stderr.contains("pump-unknown"), "{stderr}");

@@ -1,6 +1,8 @@
 //! Promise: no bytes from the network bring the server down, disturb a good client, or leave a hole in the record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpStream;
+use std::process::Command;
 
 use crate::harness::{
     Connect, Device, Dice, Event, Home, PINGREQ, Server, VERSIONS, Version, packet, publish, string, subscribe, varint,
@@ -293,4 +295,28 @@ fn noise_hurts_only_its_senders() {
     assert_still_good(&mut good, "at the end");
     assert!(server.is_running());
     assert!(!server.log().contains("panicked"), "{}", server.log());
+}
+
+#[test]
+fn connections_leave_descriptors_for_the_store_and_for_answers() {
+    let home = Home::new("");
+    let serve = home.serve_command();
+    let mut limited = Command::new("sh");
+    limited.current_dir(home.path()).args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""]);
+    limited.arg(serve.get_program()).args(serve.get_args());
+    let server = home.start_command(limited);
+    let crowd: Vec<_> = (0..100).map(|_| TcpStream::connect(server.mqtt).unwrap()).collect();
+    let refused = wait_until("the ones too many are on record", || {
+        let history = server.nameless_history();
+        let refused = history.items.iter().filter(|event| event.reason == "server-overloaded").count();
+        if refused > 0 { Ok(refused) } else { Err("nothing yet") }
+    });
+    assert!(refused <= 100 - 20, "hardly any place for clients: {refused} of 100 were refused");
+    drop(crowd);
+    wait_until("places are free again", || {
+        let mut device = Device::try_dial(&server)?;
+        device.try_send(&Connect::new(Version::V311, "late").bytes())?;
+        device.try_receive().map(|_| device.close())
+    });
+    server.history_with_ends("late", 1).assert_every_connection_ended_once();
 }
