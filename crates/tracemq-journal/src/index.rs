@@ -85,7 +85,24 @@ impl Index {
 
     /// Adds an event behind its subject's others. False when its time belongs elsewhere: [`Index::sort`] has to follow.
     pub(crate) fn push(&mut self, instance: &str, subject: SubjectRef<'_>, entry: Entry) -> bool {
-        let Some(series) = self.series_or_new(instance, subject) else { return true };
+        // Looked up before it is made, since it is nearly always there: names cost a hash each, on every event.
+        let instance = match self.instances.get_mut(instance) {
+            Some(known) => known,
+            None => match InstanceId::new(instance) {
+                Ok(id) => self.instances.entry(id).or_default(),
+                Err(_) => return true, // no file holds a name that is none
+            },
+        };
+        let series = match subject {
+            SubjectRef::Client(client) => match instance.clients.get_mut(client) {
+                Some(known) => known,
+                None => match ClientId::new(client) {
+                    Ok(id) => instance.clients.entry(id).or_default(),
+                    Err(_) => return true,
+                },
+            },
+            SubjectRef::Address(address) => instance.addresses.entry(address).or_default(),
+        };
         let in_order = series.last().is_none_or(|last| *last < entry);
         series.push(entry);
         self.events += 1;
@@ -147,23 +164,6 @@ impl Index {
     pub(crate) fn subjects(&self) -> u64 {
         let count: usize = self.instances.values().map(|i| i.clients.len() + i.addresses.len()).sum();
         u64::try_from(count).unwrap_or(u64::MAX)
-    }
-
-    /// None only for names that are no identifiers, which no file holds.
-    fn series_or_new(&mut self, instance: &str, subject: SubjectRef<'_>) -> Option<&mut Series> {
-        if !self.instances.contains_key(instance) {
-            self.instances.insert(InstanceId::new(instance).ok()?, Instance::default());
-        }
-        let known = self.instances.get_mut(instance)?;
-        if let SubjectRef::Client(client) = subject
-            && !known.clients.contains_key(client)
-        {
-            known.clients.insert(ClientId::new(client).ok()?, Series::new());
-        }
-        match subject {
-            SubjectRef::Client(client) => known.clients.get_mut(client),
-            SubjectRef::Address(address) => Some(known.addresses.entry(address).or_default()),
-        }
     }
 
     fn series_mut(&mut self, instance: &str, subject: SubjectRef<'_>) -> Option<&mut Series> {
