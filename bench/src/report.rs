@@ -42,23 +42,12 @@ impl Report {
     }
 
     fn rows(&self) -> Vec<Row<'_>> {
-        let row = |(kind, rounds): (&Kind, &'_ Vec<Figures>)| -> (&'static str, f64, f64, f64) {
-            (
-                kind.name(),
-                median(rounds.iter().map(|f| f.cycles_per_second)),
-                median(rounds.iter().map(|f| f.cpu_us_per_cycle)),
-                median(rounds.iter().map(|f| f.bytes_per_idle_connection)),
-            )
-        };
-        let rows = self.rounds.iter().map(|entry| {
-            let (server, cycles, cpu, bytes) = row(entry);
-            Row {
-                server,
-                rounds: entry.1,
-                median_cycles_per_second: cycles,
-                median_cpu_us_per_cycle: cpu,
-                median_bytes_per_idle_connection: bytes,
-            }
+        let rows = self.rounds.iter().map(|(kind, rounds)| Row {
+            server: kind.name(),
+            rounds,
+            median_cycles_per_second: median(rounds.iter().map(|f| f.cycles_per_second)),
+            median_cpu_us_per_cycle: median(rounds.iter().map(|f| f.cpu_us_per_cycle)),
+            median_bytes_per_idle_connection: median(rounds.iter().map(|f| f.bytes_per_idle_connection)),
         });
         rows.collect()
     }

@@ -1,8 +1,8 @@
 //! One connection, from accept to close.
 //!
 //! A small state machine around a socket: bytes in, the broker's steps, bytes out. What it sees it tells the
-//! [`Lifecycle`]; the events that come of it go to the recorder at once, before any last bytes are written, so that a
-//! slow client can't delay the record. Buffers exist only while they hold bytes.
+//! [`Record`]; the events that come of it go to the recorder at once, before any last bytes are written, so that a slow
+//! client can't delay them. Buffers exist only while they hold bytes.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -16,13 +16,15 @@ use bytes::{Buf, BytesMut};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 use tracemq_broker::{Closing, Link, Step};
-use tracemq_model::{End, Initiator, Lifecycle, Meter, Observation, Opening, Reason, Traffic};
+use tracemq_model::{End, Initiator, Observation, Opening, Reason, Traffic};
 
 use crate::admission;
 use crate::ending;
-use crate::listener::{Place, Shared};
+use crate::record::Record;
+use crate::shared::Shared;
 
 /// Bytes taken from a socket in one read; on the stack, so that it costs an idle connection nothing.
 const READ_BYTES: usize = 8 * 1024;
@@ -33,11 +35,10 @@ pub(crate) struct Connection {
     shared: Arc<Shared>,
     stream: TcpStream,
     link: Link,
-    lifecycle: Lifecycle,
+    record: Record,
     input: BytesMut,
     output: BytesMut,
     timer: Pin<Box<Sleep>>,
-    opened: Instant,
     last_in: Option<Instant>,
     last_out: Option<Instant>,
     /// Since when the client has not taken the bytes that wait.
@@ -47,7 +48,7 @@ pub(crate) struct Connection {
     just_received: bool,
     bytes_in: u64,
     bytes_out: u64,
-    place: Place,
+    place: OwnedSemaphorePermit,
 }
 
 enum Wake {
@@ -59,19 +60,18 @@ enum Wake {
 }
 
 impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream, opening: Opening, place: Place) -> Self {
-        let opened = Instant::now();
+    pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream, opening: Opening, place: OwnedSemaphorePermit) -> Self {
         let link = shared.broker.open(opening.connection, shared.tick());
-        let first_timer = opened + shared.settings.waiting_after;
+        let record = Record::new(Arc::clone(&shared), opening);
+        let first_timer = record.opened + shared.settings.waiting_after;
         Self {
             shared,
             stream,
             link,
-            lifecycle: Lifecycle::new(opening),
+            record,
             input: BytesMut::new(),
             output: BytesMut::new(),
             timer: Box::pin(tokio::time::sleep_until(first_timer.into())),
-            opened,
             last_in: None,
             last_out: None,
             stalled: None,
@@ -165,7 +165,7 @@ impl Connection {
 
     fn next_deadline(&self) -> Option<Instant> {
         let settings = &self.shared.settings;
-        let waiting = (!self.waiting_noted).then(|| self.opened + settings.waiting_after);
+        let waiting = (!self.waiting_noted).then(|| self.record.opened + settings.waiting_after);
         let stalled = self.stalled.map(|since| since + settings.write_stall_max);
         let link = self.link.deadline().map(|tick| self.shared.instant(tick));
         [waiting, stalled, link].into_iter().flatten().min()
@@ -178,7 +178,7 @@ impl Connection {
             let detail = format!("{} bytes waited, and the client took none of them", self.output.len());
             return Step::Close(Closing::End(End::of(Reason::SlowConsumer).with_detail(&detail)));
         }
-        if !self.waiting_noted && now >= self.opened + settings.waiting_after {
+        if !self.waiting_noted && now >= self.record.opened + settings.waiting_after {
             self.waiting_noted = true;
             self.observe(Observation::Waiting);
         }
@@ -298,25 +298,20 @@ impl Connection {
     }
 
     fn observe(&mut self, observation: Observation) {
-        let meter = self.meter();
-        if let Some(event) = self.lifecycle.observe((self.shared.clock)(), observation, &meter) {
-            self.shared.recorder.record(event);
-        }
+        let traffic = self.traffic();
+        self.record.observe(observation, Some(traffic));
     }
 
-    fn meter(&self) -> Meter {
-        let millis = |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+    fn traffic(&self) -> Traffic {
+        let age_ms = |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (packets_in, packets_out) = self.link.packets();
-        Meter {
-            duration_ms: millis(self.opened),
-            traffic: Traffic {
-                bytes_in: self.bytes_in,
-                bytes_out: self.bytes_out,
-                packets_in,
-                packets_out,
-                last_in_age_ms: self.last_in.map(millis),
-                last_out_age_ms: self.last_out.map(millis),
-            },
+        Traffic {
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            packets_in,
+            packets_out,
+            last_in_age_ms: self.last_in.map(age_ms),
+            last_out_age_ms: self.last_out.map(age_ms),
         }
     }
 

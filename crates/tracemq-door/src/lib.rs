@@ -7,7 +7,9 @@ mod admission;
 mod connection;
 mod ending;
 mod listener;
+mod record;
 mod settings;
+mod shared;
 
 pub use listener::{Door, DoorHandle};
 pub use settings::{Clock, DoorSettings};

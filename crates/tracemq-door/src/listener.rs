@@ -2,61 +2,20 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tracemq_access::mqtt::MqttAccess;
-use tracemq_broker::{Broker, Tick};
-use tracemq_model::{ConnectionId, ConnectionIds, End, Lifecycle, Meter, Observation, Opening, Reason};
+use tracemq_broker::Broker;
+use tracemq_model::{End, Observation, Opening, Reason};
 use tracemq_recorder::Recorder;
 use tracing::{info, warn};
 
 use crate::connection::Connection;
+use crate::record::Record;
 use crate::settings::{Clock, DoorSettings};
-
-/// What all connections of a listener share.
-pub(crate) struct Shared {
-    pub(crate) broker: Arc<Broker>,
-    pub(crate) access: Arc<MqttAccess>,
-    pub(crate) recorder: Recorder,
-    pub(crate) clock: Clock,
-    pub(crate) settings: DoorSettings,
-    started: Instant,
-    ids: Mutex<ConnectionIds>,
-    open: AtomicUsize,
-    open_changed: watch::Sender<()>,
-}
-
-impl Shared {
-    /// The broker's time: milliseconds since this door was built, by a clock that does not step.
-    pub(crate) fn tick(&self) -> Tick {
-        Tick(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
-    }
-
-    /// When, by the runtime's clock, all of `tick` is over: a tick counts whole milliseconds, and nothing that is timed
-    /// by it may happen early.
-    pub(crate) fn instant(&self, tick: Tick) -> Instant {
-        self.started + Duration::from_millis(tick.0.saturating_add(1))
-    }
-
-    fn next_id(&self) -> ConnectionId {
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        ids.next((self.clock)())
-    }
-}
-
-/// Counts a connection for as long as it is held.
-pub(crate) struct Place(Arc<Shared>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Release);
-        self.0.open_changed.send_replace(());
-    }
-}
+use crate::shared::Shared;
 
 /// A bound listener that does not accept yet.
 pub struct Door {
@@ -71,7 +30,7 @@ pub struct DoorHandle(Arc<Shared>);
 impl DoorHandle {
     /// TCP connections held now, with or without CONNECT.
     pub fn connections(&self) -> usize {
-        self.0.open.load(Ordering::Acquire)
+        self.0.places_taken()
     }
 }
 
@@ -88,19 +47,7 @@ impl Door {
         clock: Clock,
         settings: DoorSettings,
     ) -> io::Result<Self> {
-        let mut node = [0; 4];
-        getrandom::fill(&mut node).map_err(io::Error::other)?;
-        let shared = Shared {
-            broker,
-            access,
-            recorder,
-            clock,
-            settings,
-            started: Instant::now(),
-            ids: Mutex::new(ConnectionIds::new(u32::from_ne_bytes(node))),
-            open: AtomicUsize::new(0),
-            open_changed: watch::channel(()).0,
-        };
+        let shared = Shared::new(broker, access, recorder, clock, settings)?;
         Ok(Self { listener, shared: Arc::new(shared) })
     }
 
@@ -137,16 +84,14 @@ impl Door {
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             listener: Arc::clone(&settings.name),
         };
-        let held = self.shared.open.fetch_add(1, Ordering::AcqRel);
-        let place = Place(Arc::clone(&self.shared));
-        if held >= settings.connections_max {
-            let end = End::of(Reason::ServerOverloaded)
-                .with_detail(&format!("{held} connections are open, the most that mqtt.max_connections allows"));
-            let mut lifecycle = Lifecycle::new(opening);
-            let event = lifecycle.observe((self.shared.clock)(), Observation::Ended(end), &Meter::default());
-            event.into_iter().for_each(|event| self.shared.recorder.record(event));
+        let Some(place) = self.shared.take_place() else {
+            let end = End::of(Reason::ServerOverloaded).with_detail(&format!(
+                "{} connections are open, the most that mqtt.max_connections and the limit of open files allow",
+                settings.connections_max
+            ));
+            Record::new(Arc::clone(&self.shared), opening).observe(Observation::Ended(end), None);
             return;
-        }
+        };
         // Small packets are the rule in MQTT; waiting to fill a segment would only add delay. Failing is harmless.
         let _ = stream.set_nodelay(true);
         tokio::spawn(Connection::new(Arc::clone(&self.shared), stream, opening, place).run());
@@ -168,17 +113,9 @@ async fn expire(shared: Arc<Shared>) {
 }
 
 async fn drain(shared: &Shared, drain_max: Duration) {
-    let mut changed = shared.open_changed.subscribe();
     shared.broker.shut_down(End::of(Reason::ServerShutdown));
-    let all_gone = async {
-        while shared.open.load(Ordering::Acquire) > 0 {
-            if changed.changed().await.is_err() {
-                return;
-            }
-        }
-    };
-    if tokio::time::timeout(drain_max, all_gone).await.is_err() {
-        let left = shared.open.load(Ordering::Acquire);
+    if tokio::time::timeout(drain_max, shared.all_places_free()).await.is_err() {
+        let left = shared.places_taken();
         warn!(left, "connections were still open when the time to drain was over");
     } else {
         info!("all connections are closed");

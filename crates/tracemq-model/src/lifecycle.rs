@@ -106,8 +106,8 @@ pub enum Observation {
 pub struct Meter {
     /// Milliseconds since the TCP accept, by a clock that does not step.
     pub duration_ms: u64,
-    /// What had passed.
-    pub traffic: Traffic,
+    /// What had passed; none when whoever observes can't tell.
+    pub traffic: Option<Traffic>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl Lifecycle {
         event.details.detail = end.detail;
         event.details.other_connection = end.other_connection;
         event.details.duration_ms = Some(meter.duration_ms);
-        event.details.traffic = Some(meter.traffic);
+        event.details.traffic = meter.traffic;
         event
     }
 

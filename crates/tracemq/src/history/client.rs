@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use tracemq_api::rest::EventRow;
 use tracemq_model::TimeMs;
 
+use super::shown::shown;
 use crate::credentials;
 use crate::exit::{Ended, Ending};
 use crate::serve::ADDRESS_FILE;
@@ -38,7 +39,7 @@ impl Question {
             Subject::Client(id) if id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@:/+=%,".contains(&b)) => {
                 id.clone()
             }
-            Subject::Client(id) => format!("'{}'", super::table::shown(id).replace('\'', r"'\''")),
+            Subject::Client(id) => format!("'{}'", shown(id).replace('\'', r"'\''")),
             Subject::Address(address) => format!("--address {address}"),
         }
     }

@@ -1,6 +1,7 @@
 //! `tracemq history`: what happened to one device, as a table for people or a JSON object a line for programs.
 
 mod client;
+mod shown;
 mod table;
 
 use std::io::{IsTerminal, Write, stdout};

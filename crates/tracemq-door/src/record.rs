@@ -1,0 +1,97 @@
+//! One connection's way onto the record: what is observed goes through its lifecycle to the recorder. However the
+//! connection's task comes to its end, the connection gets one.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracemq_model::{End, Lifecycle, Meter, Observation, Opening, Reason, Traffic};
+
+use crate::shared::Shared;
+
+pub(crate) struct Record {
+    shared: Arc<Shared>,
+    lifecycle: Lifecycle,
+    pub(crate) opened: Instant,
+}
+
+impl Record {
+    /// Of a connection that TCP has just accepted.
+    pub(crate) fn new(shared: Arc<Shared>, opening: Opening) -> Self {
+        Self { shared, lifecycle: Lifecycle::new(opening), opened: Instant::now() }
+    }
+
+    /// Hands the event that `observation` makes, if it makes one, to the recorder.
+    pub(crate) fn observe(&mut self, observation: Observation, traffic: Option<Traffic>) {
+        let duration_ms = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let meter = Meter { duration_ms, traffic };
+        if let Some(event) = self.lifecycle.observe((self.shared.clock)(), observation, &meter) {
+            self.shared.recorder.record(event);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let (reason, detail) = if std::thread::panicking() {
+            (Reason::InternalError, "a fault of the server ended this connection; its log says more")
+        } else {
+            (Reason::ServerShutdown, "the server stopped before the connection could be closed in order")
+        };
+        self.observe(Observation::Ended(End::of(reason).with_detail(detail)), None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tracemq_access::mqtt::MqttAccess;
+    use tracemq_broker::{Broker, Limits};
+    use tracemq_model::{ConnectionId, InstanceId, Order, Subject, TimeMs, TimeRange, TraceQuery};
+    use tracemq_recorder::{Recorder, RecorderSettings};
+    use tracemq_store::{EventStore, MemoryStore};
+
+    use super::*;
+    use crate::settings::DoorSettings;
+
+    #[test]
+    fn a_connection_has_an_end_however_its_task_comes_to_its_own() {
+        let instance = InstanceId::new("mqtt-local").unwrap();
+        let store = Arc::new(MemoryStore::new(100));
+        let recorder = Recorder::start(store.clone(), Arc::new(|| TimeMs(5)), RecorderSettings::default()).unwrap();
+        let access = Arc::new(MqttAccess::new(&[], true).unwrap());
+        let settings = DoorSettings::new(instance.clone(), "mqtt");
+        let broker = Broker::new(Limits::default());
+        let shared = Shared::new(broker, access, recorder.clone(), Arc::new(|| TimeMs(5)), settings).unwrap();
+        let shared = Arc::new(shared);
+        let record = |id| {
+            let peer = "192.0.2.1:4000".parse().unwrap();
+            let listener = "mqtt".into();
+            let opening = Opening { instance: instance.clone(), connection: ConnectionId(id), peer, listener };
+            Record::new(Arc::clone(&shared), opening)
+        };
+
+        drop(record(1));
+        let faulty = record(2);
+        let fault = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _held = faulty;
+            panic!("a fault of the server");
+        }));
+        assert!(fault.is_err());
+        let mut closed = record(3);
+        closed.observe(Observation::Ended(End::of(Reason::ClientClosed)), None);
+        drop(closed);
+
+        assert!(recorder.flush(Duration::from_secs(10)));
+        let query = TraceQuery {
+            instance: instance.clone(),
+            subject: Subject::Address("192.0.2.1".parse().unwrap()),
+            range: TimeRange::ALL,
+            order: Order::OldestFirst,
+            offset: 0,
+            limit: 10,
+        };
+        let reasons: Vec<_> = store.page(&query).unwrap().events.iter().map(|event| event.reason).collect();
+        assert_eq!(reasons, [Reason::ServerShutdown, Reason::InternalError, Reason::ClientClosed]);
+    }
+}

@@ -1,0 +1,29 @@
+//! What came from the wire, made safe to look at: no client identifier can move a cursor or forge a line.
+
+/// `text` with everything that could act on a terminal, or reorder what is read, written as an escape.
+pub(super) fn shown(text: &str) -> String {
+    let acts = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if acts(c) {
+            safe.extend(c.escape_unicode());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_the_wire_acts_on_the_terminal() {
+        assert_eq!(shown("a\x1b[2Jb\r\n\u{202e}c\u{9b}"), r"a\u{1b}[2Jb\u{d}\u{a}\u{202e}c\u{9b}");
+        assert_eq!(shown("pump-07 é中"), "pump-07 é中");
+    }
+}
