@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tracemq_model::{GapCause, InstanceId};
 
-use crate::routes::Shared;
+use crate::state::Shared;
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

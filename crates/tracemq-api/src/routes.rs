@@ -11,10 +11,8 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get};
 
 use crate::rest::Problem;
-use crate::state::{ApiError, ApiState, App};
+use crate::state::{ApiError, ApiState, App, Shared};
 use crate::{apsara, metrics, rest};
-
-pub(crate) type Shared = Arc<App>;
 
 /// Longer targets are refused: the longest call of an SDK is a tenth of it.
 const TARGET_MAX_BYTES: usize = 16_384;

@@ -110,6 +110,9 @@ pub struct ApiState {
 /// Accounts whose rate is remembered at once; they come from the keys, so that it bounds a mistake, not callers.
 const ACCOUNTS_MAX: usize = 100_000;
 
+/// As handlers get it.
+pub(crate) type Shared = Arc<App>;
+
 /// All that handlers share.
 pub(crate) struct App {
     pub(crate) keys: Arc<KeyRing>,

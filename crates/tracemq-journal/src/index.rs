@@ -139,7 +139,7 @@ impl Index {
         gaps_overlapping(self.gaps.iter().map(|(gap, _)| *gap), range)
     }
 
-    /// Drops what stands in `file`. Looks at every event: about 50 ms for 10 million.
+    /// Drops what stands in `file`. Looks at every event.
     pub(crate) fn forget_file(&mut self, file: u32) {
         let mut events = 0;
         let mut keep = |series: &mut Series| {

@@ -8,7 +8,7 @@ use tracemq_access::{AccessKey, Secret};
 use tracemq_model::TimeMs;
 
 use crate::nonces::{self, NonceRefusal};
-use crate::routes::Shared;
+use crate::state::Shared;
 
 use super::fault::Fault;
 use super::incoming::Incoming;

@@ -20,7 +20,7 @@ use axum::extract::Request;
 use axum::response::Response;
 
 use crate::metrics::Surface;
-use crate::routes::Shared;
+use crate::state::Shared;
 
 pub(crate) use answer::request_id;
 pub(crate) use trace_device::{PERMISSIONS, resource_names};

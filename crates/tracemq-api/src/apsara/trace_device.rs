@@ -7,8 +7,8 @@ use tracemq_access::{AccessKey, Decision};
 use tracemq_model::{ClientId, Event, InstanceId, Order, Subject, TimeMs, TimeRange, TracePage, TraceQuery};
 
 use crate::lookup::LookupError;
-use crate::routes::Shared;
 use crate::state::Instance;
+use crate::state::Shared;
 
 use super::fault::Fault;
 use super::incoming::Incoming;

@@ -7,8 +7,8 @@ use tracemq_access::{AccessKey, Decision, Secret};
 use tracemq_model::TimeMs;
 
 use crate::apsara::{PERMISSIONS, resource_names};
-use crate::routes::Shared;
 use crate::state::Instance;
+use crate::state::Shared;
 
 use super::Problem;
 

@@ -22,7 +22,7 @@ use tracemq_access::params::{Plus, decode};
 use tracemq_model::{ClientId, Subject};
 
 use crate::metrics::{Outcome, Surface};
-use crate::routes::Shared;
+use crate::state::Shared;
 
 pub(crate) use problem::Problem;
 pub use row::{EventRow, GapRow};
