@@ -100,6 +100,32 @@ fn an_old_connection_can_do_nothing_after_its_takeover() {
 }
 
 #[test]
+fn a_disconnect_that_was_on_its_way_is_the_end_and_not_the_takeover_or_the_stop() {
+    for v5 in [false, true] {
+        let broker = broker();
+        let mut old = Peer::connected(&broker, 1, &connect(v5, "twin"));
+        let mut new = Peer::connected(&broker, 2, &connect(v5, "twin"));
+        let mut last = publish(v5, 0, "a", 0, &[], b"ghost");
+        last.extend(packet(0xe0, &[]));
+        old.send(&last);
+        assert!(matches!(old.closed, Some(tracemq_broker::Closing::DisconnectReceived { .. })), "{:?}", old.closed);
+        broker.shut_down(tracemq_model::End::of(Reason::ServerShutdown));
+        new.send(&packet(0xe0, &[]));
+        assert!(matches!(new.closed, Some(tracemq_broker::Closing::DisconnectReceived { .. })), "{:?}", new.closed);
+    }
+}
+
+#[test]
+fn a_connect_that_meets_the_stop_still_names_its_client() {
+    let broker = broker();
+    let mut late = Peer::open(&broker, 1, Tick(0));
+    broker.shut_down(tracemq_model::End::of(Reason::ServerShutdown));
+    late.send(&connect(false, "late").bytes());
+    assert_eq!(late.reason(), Reason::ServerShutdown);
+    assert_eq!(late.link.request().unwrap().client.as_ref().unwrap().as_str(), "late");
+}
+
+#[test]
 fn keep_alive_is_watched_and_capped() {
     let broker = broker();
     let mut peer = Peer::connected(&broker, 1, &connect(true, "dev").keep_alive(10));
@@ -219,12 +245,15 @@ fn ids_are_assigned_from_the_connection() {
         let broker = broker();
         let mut peer = Peer::open(&broker, 0xab, Tick(0));
         peer.send(&connect(v5, "").bytes());
-        let assigned = peer.accepted.as_ref().unwrap().assigned.clone().unwrap();
-        assert!(assigned.as_str().ends_with("ab"));
         assert_eq!(peer.link.request().unwrap().client, None);
+        let assigned = peer.accepted.as_ref().unwrap().assigned.clone();
         let connack = peer.packets().remove(0).1;
-        let told = connack.windows(assigned.as_str().len()).any(|part| part == assigned.as_str().as_bytes());
-        assert_eq!(told, v5);
+        let Some(assigned) = assigned else {
+            assert!(!v5, "MQTT 5.0 clients are told their identifier");
+            continue; // 3.x clients can't be, and so have none
+        };
+        assert!(v5 && assigned.as_str().ends_with("ab"));
+        assert!(connack.windows(assigned.as_str().len()).any(|part| part == assigned.as_str().as_bytes()));
     }
     let mut kept = Peer::open(&broker(), 1, Tick(0));
     kept.send(&connect(true, "").flags(0).bytes());

@@ -4,7 +4,7 @@
 //! [`Record`]; the events that come of it go to the recorder at once, before any last bytes are written, so that a slow
 //! client can't delay them. Buffers exist only while they hold bytes.
 
-use std::io;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -28,6 +28,8 @@ use crate::shared::Shared;
 
 /// Bytes taken from a socket in one read; on the stack, so that it costs an idle connection nothing.
 const READ_BYTES: usize = 8 * 1024;
+/// Reads in a row that the last words of a client may take, so that a flood of them can't put an end off.
+const LAST_READS_MAX: usize = 8;
 /// Bytes thrown away from a client after the server has closed, so that the last packet reaches it before a reset.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
@@ -56,6 +58,8 @@ enum Wake {
     Received(io::Result<usize>),
     Writable,
     Delivered(Step),
+    /// A takeover or the server's stop waits to be obeyed.
+    Ordered,
     Timer,
 }
 
@@ -91,16 +95,27 @@ impl Connection {
                 Wake::Received(read) => self.received(read),
                 Wake::Writable => self.write(),
                 Wake::Delivered(step) => step,
+                Wake::Ordered => self.on_order(),
                 Wake::Timer => self.on_timer(),
             };
             if let Some(closing) = self.act_on(step) {
                 let lingers = self.client_may_still_read(&closing);
+                self.send_last_packet();
                 self.end(closing);
                 if lingers {
                     Box::pin(self.linger()).await;
                 }
                 return;
             }
+        }
+    }
+
+    /// As much of it as the socket takes at once, so that the record counts it; a slow client is not waited for.
+    fn send_last_packet(&mut self) {
+        if let Ok(n @ 1..) = self.stream.try_write(&self.output) {
+            self.output.advance(n);
+            self.bytes_out += n as u64;
+            self.last_out = Some(Instant::now());
         }
     }
 
@@ -125,6 +140,9 @@ impl Connection {
             let deliveries_first = std::mem::take(&mut self.just_received);
             if !deliveries_first && let Poll::Ready(received) = self.poll_read(cx) {
                 return Poll::Ready(received);
+            }
+            if self.link.is_ordered_to_end() {
+                return Poll::Ready(Wake::Ordered);
             }
             let room = self.shared.settings.write_buffer_max - self.output.len();
             let now = self.shared.tick();
@@ -175,6 +193,9 @@ impl Connection {
         let now = Instant::now();
         let settings = &self.shared.settings;
         if self.stalled.is_some_and(|since| now >= since + settings.write_stall_max) {
+            if let said @ (Step::Close(_) | Step::Authenticate(_) | Step::Accepted(_)) = self.last_words() {
+                return said;
+            }
             let detail = format!("{} bytes waited, and the client took none of them", self.output.len());
             return Step::Close(Closing::End(End::of(Reason::SlowConsumer).with_detail(&detail)));
         }
@@ -182,10 +203,12 @@ impl Connection {
             self.waiting_noted = true;
             self.observe(Observation::Waiting);
         }
-        let tick = self.shared.tick();
         let mut step = Step::Continue;
-        if self.link.deadline().is_some_and(|deadline| deadline <= tick) {
-            step = self.link.timed_out(tick, &mut self.output);
+        if self.link.deadline().is_some_and(|deadline| deadline <= self.shared.tick()) {
+            step = self.last_words();
+            if matches!(step, Step::Continue) {
+                step = self.link.timed_out(self.shared.tick(), &mut self.output);
+            }
         }
         let next = self.next_deadline().unwrap_or_else(|| now + Duration::from_secs(24 * 3600));
         self.timer.as_mut().reset(next.into());
@@ -230,6 +253,9 @@ impl Connection {
                     Step::Close(closing) => return Some(closing),
                     Step::Continue | Step::Authenticate(_) | Step::Accepted(_) => {
                         self.waiting_noted = true;
+                        if acceptance.keep_alive_s == 0 {
+                            self.let_the_system_watch();
+                        }
                         self.observe(Observation::ConnectAccepted(acceptance));
                         self.receive()
                     }
@@ -237,6 +263,17 @@ impl Connection {
                 Step::Close(closing) => return Some(closing),
             };
         }
+    }
+
+    /// A client without keep alive that loses power would never be missed: the operating system asks for it instead,
+    /// after ten minutes of silence and then each minute, and gives up after five questions.
+    fn let_the_system_watch(&self) {
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(600))
+            .with_interval(Duration::from_secs(60))
+            .with_retries(5);
+        // Without it the connection is as it was; there is nothing better to do.
+        let _ = SockRef::from(&self.stream).set_tcp_keepalive(&keepalive);
     }
 
     /// Writes what waits, as far as the socket takes it.
@@ -260,25 +297,45 @@ impl Connection {
         Step::Continue
     }
 
-    /// The peer is gone. If its last words still wait to be read, they are the reason.
-    fn after_failed_write(&mut self, error: &io::Error) -> Step {
+    /// What the client had said when others ordered the end; then the order is obeyed.
+    fn on_order(&mut self) -> Step {
+        match self.last_words() {
+            Step::Continue => self.receive(),
+            said @ (Step::Close(_) | Step::Authenticate(_) | Step::Accepted(_)) => said,
+        }
+    }
+
+    /// Before the server, a failed write or a deadline decides how the connection ends: what the client had already said
+    /// by then is asked of the operating system itself, whatever the runtime knows of readiness. A DISCONNECT, a close or
+    /// a ping that waits there is the truth.
+    fn last_words(&mut self) -> Step {
         let mut scratch = [0; READ_BYTES];
-        let mut last_words = Step::Continue;
-        while matches!(last_words, Step::Continue) {
-            self.output = BytesMut::new();
-            last_words = match self.stream.try_read(&mut scratch) {
+        for _ in 0..LAST_READS_MAX {
+            let read = (&*SockRef::from(&self.stream)).read(&mut scratch);
+            let step = match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Step::Continue,
+                Err(error) => self.received(Err(error)),
                 Ok(n) => {
                     self.input.extend_from_slice(scratch.get(..n).unwrap_or_default());
                     self.received(Ok(n))
                 }
-                Err(reading) if reading.kind() == io::ErrorKind::WouldBlock => break,
-                Err(reading) => self.received(Err(reading)),
             };
+            if !matches!(step, Step::Continue) {
+                return step;
+            }
         }
-        self.output = BytesMut::new();
-        match last_words {
+        Step::Continue
+    }
+
+    /// The peer is gone. If its last words still wait to be read, they are the reason.
+    fn after_failed_write(&mut self, error: &io::Error) -> Step {
+        let said = self.last_words();
+        self.output = BytesMut::new(); // nobody takes it any more
+        match said {
             Step::Close(closing @ Closing::DisconnectReceived { .. }) => Step::Close(closing),
-            Step::Close(Closing::End(end)) if end.reason == Reason::ConnectionReset => Step::Close(Closing::End(end)),
+            Step::Close(Closing::End(end)) if matches!(end.reason, Reason::ConnectionReset | Reason::ClientClosed) => {
+                Step::Close(Closing::End(end))
+            }
             Step::Close(_) | Step::Continue | Step::Authenticate(_) | Step::Accepted(_) => {
                 Step::Close(Closing::End(ending::of_io_error(error, "writing")))
             }

@@ -9,7 +9,10 @@ pub(crate) fn of_io_error(error: &io::Error, doing: &str) -> End {
     let kind = error.kind();
     let reason = if kind == ErrorKind::ConnectionReset {
         Reason::ConnectionReset
-    } else if matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted | ErrorKind::NotConnected) {
+    } else if kind == ErrorKind::BrokenPipe {
+        // A reset that comes after the client's FIN is reported so: the client had closed, and took no more.
+        Reason::ClientClosed
+    } else if matches!(kind, ErrorKind::ConnectionAborted | ErrorKind::NotConnected) {
         Reason::BrokenPipe
     } else {
         Reason::NetworkError // whatever else a socket reports, it is the path
@@ -35,7 +38,8 @@ mod tests {
     fn each_kind_of_loss_has_its_reason() {
         for (kind, reason) in [
             (ErrorKind::ConnectionReset, Reason::ConnectionReset),
-            (ErrorKind::BrokenPipe, Reason::BrokenPipe),
+            (ErrorKind::BrokenPipe, Reason::ClientClosed),
+            (ErrorKind::NotConnected, Reason::BrokenPipe),
             (ErrorKind::TimedOut, Reason::NetworkError),
             (ErrorKind::HostUnreachable, Reason::NetworkError),
         ] {

@@ -17,6 +17,9 @@ use crate::record::Record;
 use crate::settings::{Clock, DoorSettings};
 use crate::shared::Shared;
 
+/// The longest backlog that Linux grants a listener by default (net.core.somaxconn).
+const BACKLOG_MAX: usize = 4_096;
+
 /// A bound listener that does not accept yet.
 pub struct Door {
     listener: TcpListener,
@@ -71,23 +74,17 @@ impl Door {
                 },
             }
         }
-        drop(self.listener);
+        turn_away_who_still_waits(self.listener, &self.shared);
         expiry.abort();
         drain(&self.shared, drain_max).await;
     }
 
     fn welcome(&self, stream: TcpStream, peer: SocketAddr) {
-        let settings = &self.shared.settings;
-        let opening = Opening {
-            instance: settings.instance.clone(),
-            connection: self.shared.next_id(),
-            peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
-            listener: Arc::clone(&settings.name),
-        };
+        let opening = opening(&self.shared, peer);
         let Some(place) = self.shared.take_place() else {
             let end = End::of(Reason::ServerOverloaded).with_detail(&format!(
                 "{} connections are open, the most that mqtt.max_connections and the limit of open files allow",
-                settings.connections_max
+                self.shared.settings.connections_max
             ));
             Record::new(Arc::clone(&self.shared), opening).observe(Observation::Ended(end), None);
             return;
@@ -95,6 +92,25 @@ impl Door {
         // Small packets are the rule in MQTT; waiting to fill a segment would only add delay. Failing is harmless.
         let _ = stream.set_nodelay(true);
         tokio::spawn(Connection::new(Arc::clone(&self.shared), stream, opening, place).run());
+    }
+}
+
+/// TCP has accepted those in the listener's backlog, and nobody here has seen them yet: they too get their end.
+fn turn_away_who_still_waits(listener: TcpListener, shared: &Arc<Shared>) {
+    let Ok(listener) = listener.into_std() else { return };
+    for _ in 0..BACKLOG_MAX {
+        let Ok((_stream, peer)) = listener.accept() else { return };
+        let end = End::of(Reason::ServerShutdown).with_detail("the server was stopping when it came");
+        Record::new(Arc::clone(shared), opening(shared, peer)).observe(Observation::Ended(end), None);
+    }
+}
+
+fn opening(shared: &Shared, peer: SocketAddr) -> Opening {
+    Opening {
+        instance: shared.settings.instance.clone(),
+        connection: shared.next_id(),
+        peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+        listener: Arc::clone(&shared.settings.name),
     }
 }
 

@@ -41,7 +41,7 @@ pub struct ConnectRequest {
 /// What a CONNACK with success says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acceptance {
-    /// The client identifier that the server assigned to a client without one.
+    /// The client identifier that the server assigned to a client without one, if it told the client (MQTT 5.0).
     pub assigned: Option<ClientId>,
     /// Keep alive in force, in seconds; 0 means off.
     pub keep_alive_s: u16,
@@ -123,13 +123,15 @@ enum Stage {
 pub struct Lifecycle {
     opening: Opening,
     stage: Stage,
+    /// Of the last event. The wall clock may step back; a connection does not end before it began.
+    last: TimeMs,
     request: Option<Box<ConnectRequest>>,
 }
 
 impl Lifecycle {
     /// A connection that TCP has just accepted.
     pub fn new(opening: Opening) -> Self {
-        Self { opening, stage: Stage::Opened, request: None }
+        Self { opening, stage: Stage::Opened, last: TimeMs::MIN, request: None }
     }
 
     /// What was known at the accept.
@@ -143,7 +145,16 @@ impl Lifecycle {
     }
 
     /// Takes in what was seen at `time`, and gives the event that it makes, if it makes one.
+    ///
+    /// When the clock has stepped back since the last event, the new one gets that one's time; how long the connection
+    /// was open is in the event's duration, which comes from a clock that does not step.
     pub fn observe(&mut self, time: TimeMs, observation: Observation, meter: &Meter) -> Option<Event> {
+        let event = self.react(time.max(self.last), observation, meter)?;
+        self.last = event.time;
+        Some(event)
+    }
+
+    fn react(&mut self, time: TimeMs, observation: Observation, meter: &Meter) -> Option<Event> {
         match (self.stage, observation) {
             (Stage::Ended, _) | (Stage::Waiting | Stage::Connected, Observation::Waiting) => None,
             (Stage::Opened, Observation::Waiting) => {
@@ -262,9 +273,12 @@ mod tests {
     }
 
     fn run(observations: impl IntoIterator<Item = Observation>) -> Vec<Event> {
+        run_at((0..).zip(observations))
+    }
+
+    fn run_at(observations: impl Iterator<Item = (i64, Observation)>) -> Vec<Event> {
         let mut lifecycle = Lifecycle::new(opening());
-        (0..)
-            .zip(observations)
+        observations
             .filter_map(|(time, observation)| lifecycle.observe(TimeMs(time), observation, &Meter::default()))
             .collect()
     }
@@ -344,11 +358,14 @@ mod tests {
         /// Whatever is seen in whatever order: at most one end, nothing after it, beginnings before it and at most
         /// once each; and once any end was seen there is exactly one.
         #[test]
-        fn one_end_for_each_beginning(observations in proptest::collection::vec(any_observation(), 0..24)) {
+        fn one_end_for_each_beginning(
+            observations in proptest::collection::vec(any_observation(), 0..24),
+            times in proptest::collection::vec(any::<i64>(), 24),
+        ) {
             let saw_end = observations.iter().any(|o| {
                 matches!(o, Observation::DisconnectReceived { .. } | Observation::Ended(_))
             });
-            let events = run(observations);
+            let events = run_at(times.into_iter().zip(observations));
             let ends = events.iter().filter(|e| e.action.is_end()).count();
             prop_assert_eq!(ends, usize::from(saw_end));
             if let Some(at) = events.iter().position(|e| e.action.is_end()) {

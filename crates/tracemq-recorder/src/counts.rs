@@ -19,6 +19,8 @@ pub struct RecorderCounts {
     pub batches: u64,
     /// What the store said when it last failed, with all its causes; none if it never did.
     pub last_error: Option<String>,
+    /// Whether the store did not take what it was last given: events pile up, or are being lost.
+    pub failing: bool,
     /// For how long the oldest of the queued has been waiting, at least; 0 when none is.
     pub lag: Duration,
 }
@@ -81,11 +83,15 @@ impl PendingGaps {
         std::mem::take(&mut self.0)
     }
 
+    pub(crate) fn as_slice(&self) -> &[Gap] {
+        &self.0
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    fn merge(&mut self, gap: Gap) {
+    pub(crate) fn merge(&mut self, gap: Gap) {
         match self.0.iter_mut().find(|known| known.cause == gap.cause) {
             Some(known) => {
                 known.from = known.from.min(gap.from);

@@ -4,7 +4,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracemq_model::{Event, Gap, GapCause};
+use tracemq_model::{Event, Gap, GapCause, TimeRange};
 
 use crate::counts::PendingGaps;
 use crate::{LostCounts, RecorderCounts, RecorderSettings, approximate_bytes};
@@ -40,10 +40,13 @@ struct State {
     waiting: Vec<Event>,
     waiting_bytes: usize,
     waiting_since: Option<Instant>,
+    /// From the earliest to the latest time of what waits.
+    waiting_span: Option<TimeRange>,
     /// In the writer's hands: not waiting any more, not settled yet.
     taken: usize,
     taken_bytes: usize,
     taken_since: Option<Instant>,
+    taken_span: Option<TimeRange>,
     /// How many were ever queued, and of how many of them it is known what became of them. Both in order.
     accepted: u64,
     settled: u64,
@@ -52,10 +55,13 @@ struct State {
     /// The writer waits for a first event, so that it has to be woken for it.
     asleep: bool,
     gaps: PendingGaps,
+    /// Those in the writer's hands: the store may know of them by now, or never.
+    taken_gaps: Vec<Gap>,
     recorded: u64,
     lost: LostCounts,
     batches: u64,
     last_error: Option<String>,
+    failing: bool,
 }
 
 /// What the writer has got to do next.
@@ -83,18 +89,22 @@ impl Queue {
             waiting: Vec::with_capacity(settings.queue_events_max.min(RESERVED_EVENTS_MAX)),
             waiting_bytes: 0,
             waiting_since: None,
+            waiting_span: None,
             taken: 0,
             taken_bytes: 0,
             taken_since: None,
+            taken_span: None,
             accepted: 0,
             settled: 0,
             flushes: 0,
             asleep: false,
             gaps: PendingGaps::default(),
+            taken_gaps: Vec::new(),
             recorded: 0,
             lost: LostCounts::default(),
             batches: 0,
             last_error: None,
+            failing: false,
         };
         Self { state: Mutex::new(state), work: Condvar::new(), progress: Condvar::new(), settings }
     }
@@ -120,6 +130,9 @@ impl Queue {
         if state.waiting.is_empty() {
             state.waiting_since = Some(Instant::now());
         }
+        let time = event.time;
+        let span = state.waiting_span.get_or_insert(TimeRange { from: time, to: time });
+        (span.from, span.to) = (span.from.min(time), span.to.max(time));
         state.waiting.push(event);
         state.waiting_bytes += bytes;
         state.accepted += 1;
@@ -152,7 +165,9 @@ impl Queue {
         state.taken = taken.len();
         state.taken_bytes = std::mem::take(&mut state.waiting_bytes);
         state.taken_since = state.waiting_since.take();
+        state.taken_span = state.waiting_span.take();
         let gaps = state.gaps.take();
+        state.taken_gaps.clone_from(&gaps);
         if ended { Turn::End(gaps) } else { Turn::Write(gaps) }
     }
 
@@ -161,8 +176,10 @@ impl Queue {
         let bytes: usize = events.iter().map(approximate_bytes).sum();
         let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
         let mut state = self.lock();
+        state.taken_gaps.clear();
         match outcome {
             Outcome::Recorded => {
+                state.failing = false;
                 state.recorded += count;
                 state.batches += u64::from(count > 0);
             }
@@ -178,13 +195,31 @@ impl Queue {
         state.taken_bytes = state.taken_bytes.saturating_sub(bytes);
         if state.taken == 0 {
             state.taken_since = None;
+            state.taken_span = None;
         }
         drop(state);
         self.progress.notify_all();
     }
 
+    /// For the writer: the store did not take what it was given.
     pub(crate) fn note_error(&self, error: String) {
-        self.lock().last_error = Some(error);
+        let mut state = self.lock();
+        state.last_error = Some(error);
+        state.failing = true;
+    }
+
+    /// For the writer: the store took a mark, and with it stands good again.
+    pub(crate) fn note_mark(&self) {
+        self.lock().failing = false;
+    }
+
+    /// The losses that the store may not know of: those that wait to be told, and those that are being told.
+    pub(crate) fn pending_gaps(&self) -> Vec<Gap> {
+        let state = self.lock();
+        let mut pending = PendingGaps::default();
+        pending.put_back(state.gaps.as_slice().to_vec());
+        pending.put_back(state.taken_gaps.clone());
+        pending.take()
     }
 
     /// For the writer: whether the store knows of every loss so far.
@@ -240,13 +275,13 @@ impl Queue {
     /// The writer is gone, whether it meant to or not: nothing is left unsettled.
     pub(crate) fn ended(&self) {
         let mut state = self.lock();
+        if state.phase == Phase::Running {
+            state.last_error = Some("the recorder's thread has ended".to_owned());
+            state.failing = true;
+        }
         state.phase = Phase::Stopped;
         state.lose_waiting();
-        let held = u64::try_from(std::mem::take(&mut state.taken)).unwrap_or(u64::MAX);
-        state.lost.add(GapCause::StoreFailed, held);
-        state.settled += held;
-        state.taken_bytes = 0;
-        state.taken_since = None;
+        state.lose_taken();
         drop(state);
         self.progress.notify_all();
     }
@@ -259,6 +294,7 @@ impl Queue {
             queued: u64::try_from(state.waiting.len() + state.taken).unwrap_or(u64::MAX),
             batches: state.batches,
             last_error: state.last_error.clone(),
+            failing: state.failing,
             lag: state.taken_since.or(state.waiting_since).map_or(Duration::ZERO, |since| since.elapsed()),
         }
     }
@@ -278,6 +314,21 @@ impl State {
         self.settled += u64::try_from(waiting.len()).unwrap_or(u64::MAX);
         self.waiting_bytes = 0;
         self.waiting_since = None;
+        self.waiting_span = None;
+    }
+
+    /// What the writer held when it went.
+    fn lose_taken(&mut self) {
+        let told = std::mem::take(&mut self.taken_gaps);
+        self.gaps.put_back(told);
+        let held = u64::try_from(std::mem::take(&mut self.taken)).unwrap_or(u64::MAX);
+        if let (1.., Some(TimeRange { from, to })) = (held, self.taken_span.take()) {
+            self.gaps.merge(Gap { from, to, lost: Some(held), cause: GapCause::StoreFailed });
+        }
+        self.lost.add(GapCause::StoreFailed, held);
+        self.settled += held;
+        self.taken_bytes = 0;
+        self.taken_since = None;
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tracemq_model::{Event, TimeMs};
+use tracemq_model::{Event, Gap, TimeMs};
 use tracemq_store::{EventStore, StoreError};
 
 use crate::queue::Queue;
@@ -78,6 +78,18 @@ impl Recorder {
     /// What became of the events so far.
     pub fn counts(&self) -> RecorderCounts {
         self.running.as_ref().map(|running| running.queue.counts()).unwrap_or_default()
+    }
+
+    /// Whether recording is switched off.
+    pub fn is_off(&self) -> bool {
+        self.running.is_none()
+    }
+
+    /// The losses that the store may not know of yet, at most one span for each cause: answers from the store are
+    /// incomplete there too. A loss is here until after the store has taken it, so that one who asks here first and
+    /// the store then finds each at least once.
+    pub fn pending_gaps(&self) -> Vec<Gap> {
+        self.running.as_ref().map(|running| running.queue.pending_gaps()).unwrap_or_default()
     }
 
     /// Waits, at most for `deadline`, until everything that was handed over before is durable or counted as lost.

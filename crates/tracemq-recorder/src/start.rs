@@ -10,9 +10,12 @@ use tracemq_store::{Batch, EventStore, StoreError};
 /// closed already are no orphans then.
 pub(crate) fn settle_last_run(store: &dyn EventStore, now: TimeMs, batch_events_max: usize) -> Result<(), StoreError> {
     let last_alive = store.last_alive();
-    // Without a mark the beginning itself is the last sign of life.
-    let ends_at = last_alive.unwrap_or(TimeMs::MIN);
-    let ends: Vec<Event> = store.orphans()?.iter().map(|beginning| close_orphan(beginning, ends_at)).collect();
+    let orphans = store.orphans()?;
+    // Whichever came last: the mark, or the beginning of any of them. Each is a sign of life of the server, not later
+    // than now unless the clock stepped back.
+    let signs_of_life = orphans.iter().map(|beginning| beginning.time.min(now)).chain(last_alive);
+    let ends_at = signs_of_life.max().unwrap_or(TimeMs::MIN);
+    let ends: Vec<Event> = orphans.iter().map(|beginning| close_orphan(beginning, ends_at)).collect();
     // The clock may have stepped back since.
     let gap = last_alive.map(|alive| Gap {
         from: alive.min(now),

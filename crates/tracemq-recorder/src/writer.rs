@@ -169,7 +169,7 @@ impl Writer {
             return;
         }
         match catch_unwind(AssertUnwindSafe(|| self.store.mark_alive(complete_until))) {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => self.queue.note_mark(),
             Ok(Err(error)) => self.queue.note_error(chain(&error)),
             Err(_) => self.queue.note_error("the store panicked".to_owned()),
         }

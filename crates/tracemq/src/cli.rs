@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Config;
 
@@ -15,9 +15,9 @@ use crate::config::Config;
     max_term_width = 100,
     after_help = "\
 Examples:
-  tracemq demo                                 see it work, with pretend devices
-  tracemq serve                                MQTT on 127.0.0.1:1883, HTTP on 127.0.0.1:8080
-  tracemq history pump-07 --since 24h          what happened to a device"
+  tracemq demo                           see it work, with pretend devices
+  tracemq serve                          MQTT on port 1883, HTTP on port 8080
+  tracemq history pump-07 --since 24h    what happened to a device"
 )]
 pub(crate) struct Cli {
     /// What to do.
@@ -85,20 +85,34 @@ impl ServeArgs {
 
 /// Flags of `tracemq history`.
 #[derive(Args)]
-#[command(after_help = "\
-Times: 42m, 1h30m, 2d (ago), now, today, yesterday, 10:30, 2026-11-22, 2026-11-22T10:30:00Z, epoch seconds.
-On a terminal this prints a table, which may change between releases; in a pipe, or with -o jsonl, a JSON object a
-line, which may only gain fields.
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 nothing on record, 4 refused, 5 no server, 6 not recorded in that range.
+#[command(
+    group(ArgGroup::new("subject").required(true).args(["client_id", "address"])),
+    after_help = "\
+Times, local unless they name a zone:
+  42m, 1h30m, 2d, 1w, -1w         so long ago: s, m, h, d and w
+  now, today, yesterday           a day begins at midnight
+  10:30, 10:30:15                 the latest that is not in the future; for
+                                  --since with --until, the latest before it
+  2026-11-22, 2026-11-22T10:30    a date; a date with a time
+  2026-11-22T10:30:00Z            RFC 3339, also with an offset like +08:00
+  1795343400, 1795343400000       seconds or milliseconds since 1970
+
+On a terminal this prints a table, which may change between releases; in a
+pipe, or with -o jsonl, a JSON object a line, which may only gain fields.
+
+Exit status:
+  0 done             3 nothing on record     5 no server
+  1 failed           4 access refused        6 that range was not recorded
+  2 wrong usage
 
 Examples:
   tracemq history pump-07
   tracemq history pump-07 --since yesterday --until 10:30
-  tracemq history pump-07 -o jsonl | jq -r 'select(.action == \"close\") | .reason'
-  tracemq history --address 192.0.2.7          connections that never named a client")]
+  tracemq history pump-07 -o jsonl | jq -r 'select(.action==\"close\").reason'
+  tracemq history --address 192.0.2.7  connections that never named a client"
+)]
 pub(crate) struct HistoryArgs {
     /// Client identifier of the device
-    #[arg(required_unless_present = "address", conflicts_with = "address")]
     pub client_id: Option<String>,
     /// Connections from this address that never named a client
     #[arg(long, value_name = "IP")]
@@ -110,7 +124,7 @@ pub(crate) struct HistoryArgs {
     #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true)]
     pub until: Option<String>,
     /// Only the newest N events [default: 100 in a table, all otherwise]
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
     pub lines: Option<u64>,
     /// Newest first
     #[arg(short = 'r', long)]
@@ -118,7 +132,7 @@ pub(crate) struct HistoryArgs {
     /// How to print [default: table on a terminal, jsonl otherwise]
     #[arg(short = 'o', long, value_name = "FORMAT")]
     pub output: Option<Format>,
-    /// Times in UTC instead of local time
+    /// Show times in UTC instead of local time
     #[arg(long)]
     pub utc: bool,
     /// The server [default: the one that runs on the data folder, else http://127.0.0.1:8080]
@@ -127,6 +141,10 @@ pub(crate) struct HistoryArgs {
     /// Data folder of the server, where its address and key are found [default: tracemq-data]
     #[arg(short = 'D', long, value_name = "DIR", env = "TRACEMQ_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+}
+
+fn at_least_one(text: &str) -> Result<u64, &'static str> {
+    text.parse().ok().filter(|number| *number > 0).ok_or("a number from 1 up is needed")
 }
 
 /// How to print.

@@ -48,21 +48,31 @@ pub(crate) fn load(data_dir: &Path) -> anyhow::Result<Option<Credentials>> {
     })
 }
 
-/// The credentials of a data folder, made anew when there are none; true when they are new.
+/// The credentials of a data folder, for `instance`; drawn anew when there are none, and then true. Nothing is written:
+/// a start that fails must not use up the one time that a new key is shown.
 ///
 /// # Errors
-/// When they can't be read, made or written.
-pub(crate) fn load_or_create(data_dir: &Path, instance: &InstanceId) -> anyhow::Result<(Credentials, bool)> {
+/// When they can't be read or drawn.
+pub(crate) fn load_or_draw(data_dir: &Path, instance: &InstanceId) -> anyhow::Result<(Credentials, bool)> {
     if let Some(credentials) = load(data_dir)? {
-        return Ok((credentials, false));
+        return Ok((Credentials { instance_id: instance.clone(), ..credentials }, false));
     }
     let mut random = [0; 64];
     getrandom::fill(&mut random).map_err(|error| anyhow!("no random numbers for a new key: {error}"))?;
     let (id, secret) = AccessKey::random_pair(&random);
-    let credentials = Credentials { access_key_id: id, access_key_secret: secret, instance_id: instance.clone() };
+    Ok((Credentials { access_key_id: id, access_key_secret: secret, instance_id: instance.clone() }, true))
+}
+
+/// Writes `credentials` into a data folder, if it holds others or none.
+///
+/// # Errors
+/// When they can't be written.
+pub(crate) fn save(data_dir: &Path, credentials: &Credentials) -> anyhow::Result<()> {
+    if load(data_dir)?.is_some_and(|kept| kept.instance_id == credentials.instance_id) {
+        return Ok(());
+    }
     let path = path(data_dir);
-    write_private(&path, &toml::to_string(&credentials)?).with_context(|| format!("can't write {}", path.display()))?;
-    Ok((credentials, true))
+    write_private(&path, &toml::to_string(credentials)?).with_context(|| format!("can't write {}", path.display()))
 }
 
 /// Written whole under another name first, so that a crash leaves no half file that would bar the next start.

@@ -10,7 +10,7 @@ pub(crate) enum Ending {
     Usage = 2,
     /// There is nothing on record.
     NotFound = 3,
-    /// The server refused the key.
+    /// The server refused the key, or the key's policy does not allow it.
     Refused = 4,
     /// No server answers.
     Unreachable = 5,

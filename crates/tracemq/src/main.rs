@@ -7,6 +7,7 @@ mod demo;
 mod exit;
 mod history;
 mod serve;
+mod shell;
 mod time_words;
 
 use std::process::ExitCode;

@@ -3,43 +3,57 @@
 use anyhow::{Context, anyhow};
 use jiff::civil;
 use jiff::{SignedDuration, Timestamp, Zoned};
-use tracemq_model::TimeMs;
 
-/// The moment that `text` means when it is `now`. A span without sign (`42m`, `1h30m`, `2d`) lies in the past.
+/// The moment that `text` means when it is `now`. A span (`42m`, `1h30m`, `2d`, `1w`, with or without `-`) lies in the
+/// past. A time without a date is the latest such time that is not after `latest`.
 ///
 /// # Errors
 /// When it means nothing; the message shows what would.
-pub(crate) fn parse(text: &str, now: &Zoned) -> anyhow::Result<TimeMs> {
+pub(crate) fn parse(text: &str, now: &Zoned, latest: &Zoned) -> anyhow::Result<Zoned> {
     let text = text.trim();
-    let zoned = |time: Zoned| TimeMs(time.timestamp().as_millisecond());
-    let day = |date: civil::Date| Ok(zoned(date.to_zoned(now.time_zone().clone())?));
+    let zone = now.time_zone();
+    let day = |date: civil::Date| Ok(date.to_zoned(zone.clone())?);
     match text {
-        "now" => return Ok(zoned(now.clone())),
+        "now" => return Ok(now.clone()),
         "today" => return day(now.date()),
         "yesterday" => return day(now.date().yesterday()?),
         _ => {}
     }
     if let Some(ago) = span(text.strip_prefix('-').unwrap_or(text)) {
-        return Ok(zoned(now.checked_sub(ago)?));
+        return Ok(now.checked_sub(ago)?);
     }
-    if let Some(number) = epoch(text) {
-        return Ok(number);
+    if let Some(timestamp) = epoch(text) {
+        return Ok(timestamp.to_zoned(zone.clone()));
     }
     if let Ok(timestamp) = text.parse::<Timestamp>() {
-        return Ok(TimeMs(timestamp.as_millisecond()));
+        return Ok(timestamp.to_zoned(zone.clone()));
     }
     if let Ok(time) = text.parse::<civil::DateTime>() {
-        return Ok(zoned(time.to_zoned(now.time_zone().clone()).context("there is no such time in this zone")?));
+        return time.to_zoned(zone.clone()).context("there is no such time in this zone");
     }
-    if text.contains(':')
-        && let Ok(time) = text.parse::<civil::Time>()
-    {
-        return Ok(zoned(now.date().to_datetime(time).to_zoned(now.time_zone().clone())?));
+    if let Some(time) = time_of_day(text) {
+        return Ok(latest_of(time, latest)?);
     }
-    Err(anyhow!("`{text}` is no time; write 42m, 1h30m, 2d, now, today, yesterday, 10:30, 2026-11-22 or RFC 3339"))
+    Err(anyhow!(
+        "`{text}` is no time; write 42m, 1h30m, 2d, 1w, now, today, yesterday, 10:30, 2026-11-22, 2026-11-22T10:30, \
+         2026-11-22T10:30:00Z, or seconds or milliseconds since 1970"
+    ))
 }
 
-/// `1h30m`: numbers each followed by d, h, m or s.
+/// `10:30`, `9:30`, `10:30:15`.
+fn time_of_day(text: &str) -> Option<civil::Time> {
+    let (hour, _) = text.split_once(':')?;
+    if hour.len() == 1 { format!("0{text}").parse().ok() } else { text.parse().ok() }
+}
+
+/// The last moment up to `latest` at which clocks showed `time`.
+fn latest_of(time: civil::Time, latest: &Zoned) -> Result<Zoned, jiff::Error> {
+    let on = |date: civil::Date| date.to_datetime(time).to_zoned(latest.time_zone().clone());
+    let same_day = on(latest.date())?;
+    if same_day <= *latest { Ok(same_day) } else { on(latest.date().yesterday()?) }
+}
+
+/// `1h30m`: numbers each followed by w, d, h, m or s.
 fn span(text: &str) -> Option<SignedDuration> {
     if text.is_empty() {
         return None;
@@ -52,6 +66,7 @@ fn span(text: &str) -> Option<SignedDuration> {
             continue;
         }
         let unit = match c {
+            'w' => 604_800,
             'd' => 86_400,
             'h' => 3_600,
             'm' => 60,
@@ -64,11 +79,11 @@ fn span(text: &str) -> Option<SignedDuration> {
 }
 
 /// Ten digits are seconds, thirteen are milliseconds since 1970.
-fn epoch(text: &str) -> Option<TimeMs> {
+fn epoch(text: &str) -> Option<Timestamp> {
     let number: i64 = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())??;
     match text.len() {
-        9..=10 => Some(TimeMs(number * 1_000)),
-        12..=13 => Some(TimeMs(number)),
+        9..=10 => Timestamp::from_second(number).ok(),
+        12..=13 => Timestamp::from_millisecond(number).ok(),
         _ => None,
     }
 }
@@ -79,8 +94,7 @@ mod tests {
 
     fn at(text: &str) -> String {
         let now: Zoned = "2026-11-22T14:00:30+08:00[Asia/Shanghai]".parse().unwrap();
-        let TimeMs(ms) = parse(text, &now).unwrap();
-        Timestamp::from_millisecond(ms).unwrap().to_string()
+        parse(text, &now, &now).unwrap().timestamp().to_string()
     }
 
     #[test]
@@ -93,10 +107,19 @@ mod tests {
             ("-42m", "2026-11-22T05:18:30Z"),
             ("1h30m", "2026-11-22T04:30:30Z"),
             ("2d", "2026-11-20T06:00:30Z"),
+            ("1w", "2026-11-15T06:00:30Z"),
+            ("-1w", "2026-11-15T06:00:30Z"),
+            ("1w2d", "2026-11-13T06:00:30Z"),
             ("10:30", "2026-11-22T02:30:00Z"),
+            ("9:30", "2026-11-22T01:30:00Z"),
+            ("10:30:15", "2026-11-22T02:30:15Z"),
+            ("14:00:30", "2026-11-22T06:00:30Z"),
+            ("14:00:31", "2026-11-21T06:00:31Z"),
+            ("23:59", "2026-11-21T15:59:00Z"),
             ("2026-11-22", "2026-11-21T16:00:00Z"),
             ("2026-11-22 10:00", "2026-11-22T02:00:00Z"),
             ("2026-11-22T10:00:00Z", "2026-11-22T10:00:00Z"),
+            ("2026-11-22T10:00:00+01:00", "2026-11-22T09:00:00Z"),
             ("1621580400", "2021-05-21T07:00:00Z"),
             ("1621580400000", "2021-05-21T07:00:00Z"),
         ] {
@@ -107,9 +130,11 @@ mod tests {
     #[test]
     fn what_is_no_time_is_refused_with_examples() {
         let now = Zoned::now();
-        for bad in ["", "soon", "12", "h", "1x", "25:00", "99999999999999999999d", "2026-13-01"] {
-            assert!(parse(bad, &now).is_err(), "{bad}");
+        for bad in
+            ["", "soon", "12", "-", "h", "w", ":30", "0010:30", "1x", "25:00", "99999999999999999999d", "2026-13-01"]
+        {
+            assert!(parse(bad, &now, &now).is_err(), "{bad}");
         }
-        assert!(parse("soon", &now).unwrap_err().to_string().contains("yesterday"));
+        assert!(parse("soon", &now, &now).unwrap_err().to_string().contains("yesterday"));
     }
 }

@@ -61,7 +61,9 @@ impl Problem {
     }
 
     pub(crate) fn no_such_path() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "no-such-path", "Nothing is here", "no such path; GET / says which there are")
+        let detail = "there are /api/v1/clients/{client_id}/events, /api/v1/addresses/{ip}/events, /metrics, /livez, /readyz, \
+                      and / for SDKs of ApsaraMQ for MQTT";
+        Self::new(StatusCode::NOT_FOUND, "no-such-path", "Nothing is here", detail)
     }
 
     pub(crate) fn method_not_allowed() -> Self {

@@ -119,7 +119,7 @@ fn read_range(params: &Params, now: TimeMs) -> Result<TimeRange, Problem> {
     let moment = |name, default| match params.get(name) {
         None => Ok(default),
         Some(text) => read_moment(text, now).ok_or_else(|| {
-            Problem::field(name, &"must be a time such as 2026-11-22T08:00:00Z, 1795334400000 or -2h (s, m, h, d, w)")
+            Problem::field(name, &"must be a time such as 2026-11-22T08:00:00Z, 1795334400000 or 2h (s, m, h, d, w)")
         }),
     };
     let range = TimeRange { from: moment("since", TimeMs::MIN)?, to: moment("until", TimeMs::MAX)? };
@@ -129,13 +129,14 @@ fn read_range(params: &Params, now: TimeMs) -> Result<TimeRange, Problem> {
     Ok(range)
 }
 
-/// RFC 3339, milliseconds since 1970, or a span back from `now`.
+/// RFC 3339, milliseconds since 1970, or a span back from `now` (`2h`, also written `-2h`).
 fn read_moment(text: &str, now: TimeMs) -> Option<TimeMs> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     if digits(text.strip_prefix('-').unwrap_or(text)) {
         return text.parse().ok().map(TimeMs);
     }
-    if let Some(span) = text.strip_prefix('-') {
+    let span = text.strip_prefix('-').unwrap_or(text);
+    if span.ends_with(|unit: char| unit.is_ascii_lowercase()) {
         let unit_at = span.len().checked_sub(1)?;
         let (number, unit) = span.split_at_checked(unit_at)?;
         let unit_ms: i64 = match unit {
@@ -149,7 +150,9 @@ fn read_moment(text: &str, now: TimeMs) -> Option<TimeMs> {
         let number: i64 = digits(number).then(|| number.parse().ok())??;
         return Some(now.plus(number.checked_mul(unit_ms)?.checked_neg()?));
     }
-    text.parse::<Timestamp>().ok().map(|time| TimeMs(time.as_millisecond()))
+    // A `+` that stands for itself in a query string arrives as a space: `...T08:00:00 01:00`.
+    let time = text.parse::<Timestamp>().or_else(|_| text.replace(' ', "+").parse());
+    time.ok().map(|time| TimeMs(time.as_millisecond()))
 }
 
 #[cfg(test)]
@@ -173,7 +176,9 @@ mod tests {
             ("", None),
             ("-", None),
             ("-h", None),
-            ("2h", None),
+            ("2h", Some(1_795_327_200_000)),
+            ("2026-11-22T16:00:00 08:00", Some(1_795_334_400_000)),
+            ("h", None),
             ("-2x", None),
             ("-2é", None),
             ("--2h", None),

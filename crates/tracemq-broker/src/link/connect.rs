@@ -195,6 +195,8 @@ impl Link {
             let detail = format!("CONNACK is larger than the client's maximum packet size of {packet_bytes_max}");
             return Err(End::of(Reason::PacketTooLarge).with_detail(&detail));
         }
+        // A 3.x client is never told what its session is called, so that it has no name to be found by.
+        let assigned = assigned.filter(|_| version == ProtocolVersion::V5);
         Ok(Acceptance { assigned, keep_alive_s, session_present: attached.present })
     }
 }

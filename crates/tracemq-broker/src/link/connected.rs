@@ -10,7 +10,7 @@ use tracemq_model::{ProtocolVersion, Reason};
 
 use super::{Closing, Link, Permissions, Stage, Step};
 use crate::broker::Counters;
-use crate::codec;
+use crate::codec::{self, Raw};
 use crate::limits::Tick;
 use crate::packet::{Connect, Kind, Outgoing, Packet, Publish, Qos, Subscription, Will};
 use crate::rules::{self, Fault, Filter};
@@ -83,13 +83,35 @@ impl Link {
         input: &mut BytesMut,
         output: &mut BytesMut,
     ) -> Result<Option<Step>, Fault> {
+        match self.take(input)? {
+            Some(raw) => self.handle(now, raw, output),
+            None => Ok(Some(Step::Continue)),
+        }
+    }
+
+    /// The same when the end is ordered: nothing that the client sent takes effect any more, but a DISCONNECT among it
+    /// was said before it could know, and is the end. `Continue` when there is none.
+    pub(super) fn receive_last(&mut self, now: Tick, input: &mut BytesMut, output: &mut BytesMut) -> Step {
+        while let Ok(Some(raw)) = self.take(input) {
+            if raw.kind == Kind::Disconnect {
+                return self.handle(now, raw, output).ok().flatten().unwrap_or(Step::Continue);
+            }
+            self.packets_received += 1;
+        }
+        Step::Continue
+    }
+
+    fn take(&self, input: &mut BytesMut) -> Result<Option<Raw>, Fault> {
+        let Stage::Connected(connected) = &self.stage else { return Ok(None) };
+        let v5 = connected.version == ProtocolVersion::V5;
+        codec::take(input, true, v5, self.broker.limits().packet_bytes_max)
+    }
+
+    fn handle(&mut self, now: Tick, mut raw: Raw, output: &mut BytesMut) -> Result<Option<Step>, Fault> {
         let Stage::Connected(connected) = &self.stage else { return Ok(Some(Step::Continue)) };
         let version = connected.version;
         let v5 = version == ProtocolVersion::V5;
         let limits = self.broker.limits();
-        let Some(mut raw) = codec::take(input, true, v5, limits.packet_bytes_max)? else {
-            return Ok(Some(Step::Continue));
-        };
         self.packets_received += 1;
         self.last_received = now;
         let kind = raw.kind;

@@ -79,9 +79,21 @@ impl Link {
     /// Consumes whole packets from `input`, writes replies to `output`. Returns after at most one thing that the
     /// caller must act on; to be called again until it is `Continue`. Between [`Step::Authenticate`] and
     /// [`decide`](Self::decide) it consumes nothing.
+    ///
+    /// When a takeover or the server's stop has ordered the end, `input` has no effect any more; but a DISCONNECT in it
+    /// was sent before, and is the end.
     pub fn receive(&mut self, now: Tick, input: &mut BytesMut, output: &mut BytesMut) -> Step {
-        if let Some(end) = self.mailbox.end() {
-            return self.end_on_order(now, *end, output);
+        if self.mailbox.has_order() {
+            let said = match &self.stage {
+                Stage::Opening => self.receive_opening(now, input, output),
+                Stage::Deciding(_) | Stage::Connected(_) | Stage::Closed(_) => self.receive_last(now, input, output),
+            };
+            if !matches!(said, Step::Continue) {
+                return said; // a CONNECT too: who decides on it obeys
+            }
+            if let Some(end) = self.mailbox.end() {
+                return self.end_on_order(now, *end, output);
+            }
         }
         loop {
             let handled = match &self.stage {
@@ -96,6 +108,12 @@ impl Link {
                 Err(fault) => return self.fail(now, &fault, output),
             }
         }
+    }
+
+    /// Whether somebody else has ordered this link to end. Before it is told so by
+    /// [`poll_deliveries`](Self::poll_deliveries), the caller should bring it what the client may have said last.
+    pub fn is_ordered_to_end(&self) -> bool {
+        self.mailbox.has_order()
     }
 
     /// Messages that others sent to this client, takeover, shutdown. Registers the waker when there is nothing. Writes

@@ -35,6 +35,11 @@ impl Mailbox {
         self.lock().end.take()
     }
 
+    /// Whether the order to end has come and was not yet obeyed.
+    pub(crate) fn has_order(&self) -> bool {
+        self.lock().end.is_some()
+    }
+
     /// Orders the end. The first order stands.
     pub(crate) fn order_end(&self, end: End) {
         self.lock().end.get_or_insert_with(|| Box::new(end));

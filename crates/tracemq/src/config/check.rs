@@ -6,6 +6,7 @@ use anyhow::bail;
 use tracemq_access::mqtt::{MqttAccess, MqttUser};
 
 use super::{Config, Mqtt};
+use crate::serve::keys;
 
 pub(super) fn check(config: &Config) -> anyhow::Result<()> {
     let mut faults = Faults(Vec::new());
@@ -21,10 +22,14 @@ pub(super) fn check(config: &Config) -> anyhow::Result<()> {
     faults.within("recorder.max_batch_events", recorder.max_batch_events, 1, 65_536);
     faults.within("recorder.linger_ms", recorder.linger_ms, 0, 1_000);
     faults.within("store.max_bytes", config.store.max_bytes, 1 << 20, 1 << 40);
-    for key in &config.access_keys {
-        if let Err(error) = key.expires_at() {
-            faults.0.push(format!("{error:#}"));
-        }
+    if let Err(error) = keys::check(config) {
+        faults.0.push(format!("{error:#}"));
+    }
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if let Some(region) = &config.instance.region
+        && (region.is_empty() || region.len() > 64 || !region.bytes().all(word))
+    {
+        faults.0.push(format!("instance.region: `{}` is not 1 to 64 of A-Z a-z 0-9 - _", region.escape_debug()));
     }
     if faults.0.is_empty() { Ok(()) } else { bail!("the config is not usable:\n  {}", faults.0.join("\n  ")) }
 }
@@ -125,9 +130,36 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_refused_with_the_line() {
-        let error = toml::from_str::<Config>("data_dir = 'x'\n[mqtt]\nlisen = '127.0.0.1:1'").unwrap_err().to_string();
-        assert!(error.contains("line 3") && error.contains("lisen"), "{error}");
+    fn keys_that_the_server_could_not_use_are_faults() {
+        let key = "[[access_keys]]\nid = 'a'\n";
+        for (rest, said) in [
+            ("secret = ''", "secret"),
+            ("secret = 's'\npolicy = '{}'", "policy"),
+            ("secret = 's'\naccount = 'a:b'", "account"),
+            ("secret = 's'\nexpires = 'soon'", "expires"),
+            ("secret = 's'\n[[access_keys]]\nid = 'a'\nsecret = 't'", "twice"),
+        ] {
+            let told = faults(&format!("{key}{rest}"));
+            assert!(told.contains("`a`") && told.contains(said), "{rest}: {told}");
+        }
+        assert!(faults("instance.region = 'a:b'").contains("instance.region"));
+        assert!(faults("instance.region = ''").contains("instance.region"));
+    }
+
+    #[test]
+    fn what_can_t_be_read_is_refused_with_its_line_and_without_quoting_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tracemq.toml");
+        for (text, line, said) in [
+            ("data_dir = 'x'\n[mqtt]\nlisen = '127.0.0.1:1'", "line 3", "lisen"),
+            ("[[mqtt.users]]\nname = 'a'\npassword = 'sekrit' x", "line 3", ""),
+            ("mqtt.listen = 'localhost:1883'", "line 1", "127.0.0.1:1883"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let error = format!("{:#}", Config::load(Some(&file)).unwrap_err());
+            assert!(error.contains(line) && error.contains(said), "{error}");
+            assert!(!error.contains("sekrit"), "{error}");
+        }
     }
 
     #[test]

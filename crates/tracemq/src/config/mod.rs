@@ -283,7 +283,13 @@ impl Config {
         let Some(file) = file else { return Ok(Self::default()) };
         let text =
             std::fs::read_to_string(file).with_context(|| format!("can't read the config {}", file.display()))?;
-        toml::from_str(&text).map_err(|error| anyhow!("{}: {}", file.display(), error.to_string().trim_end()))
+        toml::from_str(&text).map_err(|error| {
+            // The parser's own display quotes the line, which may hold a password.
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let (line, message) = (before.matches('\n').count() + 1, error.message());
+            let hint = if message.contains("socket address") { "; write IP:PORT, such as 127.0.0.1:1883" } else { "" };
+            anyhow!("{}: line {line}: {message}{hint}", file.display())
+        })
     }
 
     /// Checks every value.

@@ -79,11 +79,11 @@ const PARTS: [Part; 9] = [
 ];
 
 /// Starts them all; they stop when the handle is aborted.
-pub(super) fn start(server: SocketAddr, data_dir: String) -> tokio::task::JoinHandle<()> {
+pub(super) fn start(server: SocketAddr) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         let mut devices = JoinSet::new();
         for part in &PARTS {
-            let _ = tell(part, &data_dir); // the demo goes on also when nobody reads what it says
+            let _ = tell(part); // the demo goes on also when nobody reads what it says
             devices.spawn(async move {
                 loop {
                     // A failed round is the point of most of them; the next one tries again.
@@ -97,11 +97,10 @@ pub(super) fn start(server: SocketAddr, data_dir: String) -> tokio::task::JoinHa
     })
 }
 
-fn tell(part: &Part, data_dir: &str) -> io::Result<()> {
+fn tell(part: &Part) -> io::Result<()> {
     let whom = if part.name.is_empty() { "--address 127.0.0.1" } else { part.name };
-    let who = if part.name.is_empty() { "(no name)" } else { part.name };
     let mut out = io::stdout().lock();
-    writeln!(out, "  {who:<9}  {:<34} {:<23} tracemq history {whom} -D {data_dir}", part.does, part.reason)?;
+    writeln!(out, "  {whom:<24} {:<36} {}", part.does, part.reason)?;
     out.flush()
 }
 

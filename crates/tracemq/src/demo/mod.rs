@@ -11,7 +11,8 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::config::{Config, User};
-use crate::serve::{STOP_MAX, Server, StopSignals};
+use crate::serve::{Server, StopSignals};
+use crate::shell;
 
 /// Runs the command until Ctrl-C.
 ///
@@ -37,10 +38,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
         let server = Server::start(config.clone()).await?;
         // The demo goes on also when nobody reads what it says.
         let _ = introduce(&config, &server);
-        let fleet = devices::start(server.mqtt, config.data_dir.display().to_string());
+        let fleet = devices::start(server.mqtt);
         stop_signals.next().await;
         fleet.abort();
-        server.stop(STOP_MAX).await
+        server.stop().await
     })
 }
 
@@ -65,7 +66,11 @@ fn introduce(config: &Config, server: &Server) -> std::io::Result<()> {
     writeln!(out, "  mqtt     {}{}", server.mqtt, note(server.mqtt != defaults.mqtt.listen))?;
     writeln!(out, "  http     http://{}{}", server.http, note(server.http != defaults.http.listen))?;
     writeln!(out, "  data     {}", config.data_dir.display())?;
-    writeln!(out, "\nEach of them is about to do what it does, again and again. Ask in another terminal:\n")?;
+    writeln!(out, "\nAsk about any of them, in another terminal:")?;
+    let folder = shell::data_dir_flag(&config.data_dir);
+    writeln!(out, "  {} history pump-05{folder}", shell::own_command())?;
+    writeln!(out, "\nEach does what it does, again and again:\n")?;
+    writeln!(out, "  {:<24} {:<36} REASON", "ASK FOR", "WHAT IT DOES")?;
     out.flush()
 }
 

@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -12,38 +11,15 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracemq_api::rest::EventRow;
-use tracemq_model::TimeMs;
 
+use super::question::{Question, Subject};
 use super::shown::shown;
 use crate::credentials;
 use crate::exit::{Ended, Ending};
 use crate::serve::ADDRESS_FILE;
 
-/// Whose history.
-pub(super) enum Subject {
-    Client(String),
-    Address(IpAddr),
-}
-
-/// What is asked.
-pub(super) struct Question {
-    pub(super) subject: Subject,
-    pub(super) since: Option<TimeMs>,
-    pub(super) until: Option<TimeMs>,
-}
-
-impl Question {
-    /// The subject as one would type it.
-    pub(super) fn shell_word(&self) -> String {
-        match &self.subject {
-            Subject::Client(id) if id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@:/+=%,".contains(&b)) => {
-                id.clone()
-            }
-            Subject::Client(id) => format!("'{}'", shown(id).replace('\'', r"'\''")),
-            Subject::Address(address) => format!("--address {address}"),
-        }
-    }
-}
+/// Events of a page; the server gives no more at once.
+pub(super) const PAGE_MAX: u64 = 1_000;
 
 /// An event as the server gave it, and as it is understood.
 #[derive(Clone)]
@@ -77,10 +53,17 @@ struct RawPage {
     next_cursor: Option<String>,
 }
 
+/// Where the access key was found.
+enum KeyFrom {
+    Environment,
+    File(PathBuf),
+}
+
 /// A server and the key to it.
 pub(super) struct Server {
     url: String,
     authorization: String,
+    key_from: KeyFrom,
     agent: ureq::Agent,
 }
 
@@ -98,10 +81,14 @@ impl Server {
             }
             .into());
         }
-        let (id, secret) = match (std::env::var("TRACEMQ_ACCESS_KEY_ID"), std::env::var("TRACEMQ_ACCESS_KEY_SECRET")) {
-            (Ok(id), Ok(secret)) => (id, secret),
+        let from_environment = (std::env::var("TRACEMQ_ACCESS_KEY_ID"), std::env::var("TRACEMQ_ACCESS_KEY_SECRET"));
+        let (id, secret, key_from) = match from_environment {
+            (Ok(id), Ok(secret)) => (id, secret, KeyFrom::Environment),
             _ => match credentials::load(data_dir)? {
-                Some(found) => (found.access_key_id, found.access_key_secret),
+                Some(found) => {
+                    let key_from = KeyFrom::File(credentials::path(data_dir));
+                    (found.access_key_id, found.access_key_secret, key_from)
+                }
                 None => bail!(
                     "no access key: there is no {}\n  say where the server keeps its data with --data-dir DIR, \
                      or set TRACEMQ_ACCESS_KEY_ID and TRACEMQ_ACCESS_KEY_SECRET",
@@ -117,6 +104,7 @@ impl Server {
         Ok(Self {
             url: url.trim_end_matches('/').to_owned(),
             authorization: format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))),
+            key_from,
             agent: config.into(),
         })
     }
@@ -139,7 +127,7 @@ impl Server {
         let body =
             response.body_mut().with_config().limit(64 << 20).read_to_string().context("the answer broke off")?;
         if status != 200 {
-            return Err(refusal(status, &body));
+            return Err(self.refusal(status, &body));
         }
         let raw: RawPage = serde_json::from_str(&body).context("the answer is not what this version understands")?;
         let items = raw.items.into_iter().map(|json| {
@@ -170,26 +158,38 @@ impl Server {
         }
         target
     }
+
+    fn refusal(&self, status: u16, body: &str) -> anyhow::Error {
+        let problem: Option<Problem> = serde_json::from_str(body).ok();
+        let said = problem.and_then(|p| p.detail.or(p.title)).unwrap_or_else(|| "it did not say why".into());
+        let said = shown(&said);
+        let key = match &self.key_from {
+            KeyFrom::Environment => "the access key in TRACEMQ_ACCESS_KEY_ID and TRACEMQ_ACCESS_KEY_SECRET".to_owned(),
+            KeyFrom::File(path) => format!("the access key in {}", path.display()),
+        };
+        let (what, next) = match status {
+            401 => (
+                format!("the server at {} refused {key}: {said}", self.url),
+                match self.key_from {
+                    KeyFrom::Environment => "set both to a key of this server, or unset them to use the data folder's",
+                    KeyFrom::File(_) => "is that the data folder of this server? Name another with --data-dir DIR",
+                },
+            ),
+            // The key is known: looking for another data folder would lead astray.
+            403 => (
+                format!("the policy of {key} does not allow this: {said}"),
+                "use a key that may, or let whoever keeps the server's configuration change `policy` of this one",
+            ),
+            _ => return anyhow!("the server answered {status}: {said}"),
+        };
+        Ended { ending: Ending::Refused, what, next: next.into() }.into()
+    }
 }
 
 #[derive(Deserialize)]
 struct Problem {
     title: Option<String>,
     detail: Option<String>,
-}
-
-fn refusal(status: u16, body: &str) -> anyhow::Error {
-    let problem: Option<Problem> = serde_json::from_str(body).ok();
-    let said = problem.and_then(|p| p.detail.or(p.title)).unwrap_or_else(|| "it did not say why".into());
-    match status {
-        401 | 403 => Ended {
-            ending: Ending::Refused,
-            what: format!("the server refused the access key: {said}"),
-            next: "is --data-dir the data folder of this server?".into(),
-        }
-        .into(),
-        _ => anyhow!("the server answered {status}: {said}"),
-    }
 }
 
 fn percent_encode(text: &str) -> String {

@@ -1,11 +1,13 @@
 //! What came from the wire, made safe to look at: no client identifier can move a cursor or forge a line.
 
-/// `text` with everything that could act on a terminal, or reorder what is read, written as an escape.
+/// Whether `c` could act on a terminal, or reorder what is read.
+pub(super) fn acts(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// `text` with everything that acts written as an escape.
 pub(super) fn shown(text: &str) -> String {
-    let acts = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         if acts(c) {

@@ -1,31 +1,36 @@
 //! The table for people.
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use tracemq_api::rest::EventRow;
 
 use super::client::{GapRow, Row};
+use super::clock::Clock;
+use super::layout::{Cells, wrapped};
 use super::shown::shown;
 
 /// How the table looks.
 pub(super) struct Look {
-    pub(super) zone: TimeZone,
+    pub(super) clock: Clock,
     pub(super) colour: bool,
     /// Columns of the terminal; none leaves lines as long as they are.
     pub(super) width: Option<usize>,
+    /// Whether the rows are of connections that never named a client.
+    pub(super) nameless: bool,
 }
+
+/// What an `open` without an end among the rows means where connections are nameless: what came after a CONNECT is under
+/// the client's identifier.
+const NO_END: &str = "still open, or it named a client later";
 
 /// Columns of the terminal that stdout goes to.
 pub(super) fn terminal_width() -> Option<usize> {
     rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
-/// Prints `rows` in their order, with the gaps at their place.
+/// Prints `rows` in their order, with the gaps at their place. Without rows there are only the gaps.
 pub(super) fn print(
     out: &mut impl Write,
     look: &Look,
@@ -33,69 +38,90 @@ pub(super) fn print(
     gaps: &[GapRow],
     newest_first: bool,
 ) -> io::Result<()> {
-    let began: HashMap<&str, i64> = rows
-        .iter()
-        .filter(|row| row.event.action == "connect" || row.event.action == "open")
-        .map(|row| (row.event.connection.as_str(), row.event.time_ms))
-        .collect();
     let mut gaps: Vec<&GapRow> = gaps.iter().collect();
     gaps.sort_by_key(|gap| if newest_first { -gap.from_ms } else { gap.from_ms });
     let mut gaps = gaps.into_iter().peekable();
-    let heading =
-        format!("{:<23}  {:<10}  {:<26}  {:>9}  {:<21}  {}", "TIME", "ACTION", "REASON", "DURATION", "PEER", "DETAIL");
-    line(out, look, Style::new().bold(), &heading)?;
-    for row in rows {
+    if !rows.is_empty() {
+        let columns = columns("TIME", "ACTION", "REASON", "DURATION");
+        let heading = Cells { columns, peer: "PEER".into(), detail: "DETAIL".into() };
+        print_lines(out, look, Style::new().bold(), &heading.lines(look.width))?;
+    }
+    let connections = Connections::of(rows);
+    for Row { event, .. } in rows {
         let before = |gap: &&GapRow| {
-            if newest_first { gap.from_ms >= row.event.time_ms } else { gap.from_ms <= row.event.time_ms }
+            if newest_first { gap.from_ms >= event.time_ms } else { gap.from_ms <= event.time_ms }
         };
         while let Some(gap) = gaps.next_if(before) {
-            line(out, look, AnsiColor::Yellow.on_default(), &gap_words(gap, &look.zone))?;
+            print_gap(out, look, gap)?;
         }
-        let duration = row.event.duration_ms.or_else(|| {
-            let began = began.get(row.event.connection.as_str())?;
-            matches!(row.event.action.as_str(), "disconnect" | "close")
-                .then(|| u64::try_from(row.event.time_ms - began).unwrap_or(0))
-        });
-        line(out, look, style(&row.event), &event_words(&row.event, duration, &look.zone))?;
+        print_lines(out, look, style(event), &cells(event, &connections, look).lines(look.width))?;
     }
     for gap in gaps {
-        line(out, look, AnsiColor::Yellow.on_default(), &gap_words(gap, &look.zone))?;
+        print_gap(out, look, gap)?;
     }
     Ok(())
 }
 
-fn event_words(event: &EventRow, duration: Option<u64>, zone: &TimeZone) -> String {
-    let mut words = format!(
-        "{:<23}  {:<10}  {:<26}  {:>9}  {:<21}  ",
-        local(event.time_ms, zone),
-        shown(&event.action),
-        shown(&event.reason),
-        duration.map(duration_words).unwrap_or_default(),
-        event.peer.as_deref().map(shown).unwrap_or_default(),
-    );
+/// What the rows say of connections as wholes.
+struct Connections<'a> {
+    began: HashMap<&'a str, i64>,
+    ended: HashSet<&'a str>,
+}
+
+impl<'a> Connections<'a> {
+    fn of(rows: &'a [Row]) -> Self {
+        let (ends, begins): (Vec<_>, Vec<_>) = rows.iter().map(|row| &row.event).partition(|event| is_end(event));
+        Self {
+            began: begins.iter().map(|event| (event.connection.as_str(), event.time_ms)).collect(),
+            ended: ends.iter().map(|event| event.connection.as_str()).collect(),
+        }
+    }
+}
+
+fn is_end(event: &EventRow) -> bool {
+    matches!(event.action.as_str(), "disconnect" | "close")
+}
+
+fn columns(time: &str, action: &str, reason: &str, duration: &str) -> String {
+    format!("{time:<23}  {action:<10}  {reason:<26}  {duration:>9}")
+}
+
+fn cells(event: &EventRow, connections: &Connections<'_>, look: &Look) -> Cells {
+    let connection = event.connection.as_str();
+    let duration = event.duration_ms.or_else(|| {
+        let began = connections.began.get(connection).filter(|_| is_end(event))?;
+        Some(u64::try_from(event.time_ms.saturating_sub(*began)).unwrap_or(0))
+    });
+    // The time of an inferred end is the last one at which the connection is known to have been open.
+    let at_least = if event.provenance == "inferred" { "≥" } else { "" };
+    let duration = duration.map(|ms| format!("{at_least}{}", duration_words(ms))).unwrap_or_default();
+    let mut detail = Vec::new();
     if event.provenance != "observed" {
-        let _ = write!(words, "({}) ", shown(&event.provenance));
+        detail.push(format!("({})", shown(&event.provenance)));
     }
-    words.push_str(&event.detail.as_deref().map(shown).unwrap_or_default());
-    if let Some(other) = &event.other_connection {
-        let _ = write!(words, " by connection {}", shown(other));
+    detail.extend(event.detail.as_deref().map(shown));
+    detail.extend(event.other_connection.as_deref().map(|other| format!("(connection {})", shown(other))));
+    if look.nameless && event.action == "open" && !connections.ended.contains(connection) {
+        detail.push(NO_END.into());
     }
-    words.truncate(words.trim_end().len());
-    words
+    Cells {
+        columns: columns(&look.clock.tell(event.time_ms), &shown(&event.action), &shown(&event.reason), &duration),
+        peer: event.peer.as_deref().map(shown).unwrap_or_default(),
+        detail: detail.join(" "),
+    }
 }
 
 /// One line that says what is missing and why.
-pub(super) fn gap_words(gap: &GapRow, zone: &TimeZone) -> String {
+pub(super) fn gap_words(gap: &GapRow, clock: &Clock) -> String {
     let lost = gap.lost.map_or_else(|| "an unknown number of events".into(), |lost| format!("{lost} events"));
-    let (from, to) = (local(gap.from_ms, zone), local(gap.to_ms, zone));
+    let (from, to) = (clock.tell(gap.from_ms), clock.tell(gap.to_ms));
     format!("-- not recorded: {from} to {to}, {lost} ({})", shown(&gap.cause))
 }
 
-fn local(ms: i64, zone: &TimeZone) -> String {
-    match Timestamp::from_millisecond(ms) {
-        Ok(time) => time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string(),
-        Err(_) => format!("{ms} ms"),
-    }
+fn print_gap(out: &mut impl Write, look: &Look, gap: &GapRow) -> io::Result<()> {
+    let words = gap_words(gap, &look.clock);
+    let lines = look.width.map_or_else(|| vec![words.clone()], |width| wrapped(&words, width));
+    print_lines(out, look, AnsiColor::Yellow.on_default(), &lines)
 }
 
 /// `1.204s`, `4m12s`, `3h05m`, `12d04h`.
@@ -122,31 +148,16 @@ fn style(event: &EventRow) -> Style {
     colour.on_default()
 }
 
-fn line(out: &mut impl Write, look: &Look, style: Style, text: &str) -> io::Result<()> {
-    let cut: String = match look.width {
-        Some(width) if text.chars().count() > width => {
-            text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+fn print_lines(out: &mut impl Write, look: &Look, style: Style, lines: &[String]) -> io::Result<()> {
+    for line in lines {
+        if look.colour {
+            writeln!(out, "{style}{line}{style:#}")?;
+        } else {
+            writeln!(out, "{line}")?;
         }
-        Some(_) | None => text.to_owned(),
-    };
-    if look.colour { writeln!(out, "{style}{cut}{style:#}") } else { writeln!(out, "{cut}") }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_short() {
-        for (ms, expected) in [(0, "0.000s"), (1_204, "1.204s"), (252_000, "4m12s"), (11_100_000, "3h05m")] {
-            assert_eq!(duration_words(ms), expected);
-        }
-        assert_eq!(duration_words(u64::MAX), "213503982334d14h");
-    }
-
-    #[test]
-    fn times_outside_the_calendar_are_still_told() {
-        assert_eq!(local(i64::MAX, &TimeZone::UTC), format!("{} ms", i64::MAX));
-        assert_eq!(local(1_621_580_400_844, &TimeZone::UTC), "2021-05-21 07:00:00.844");
-    }
-}
+mod tests;

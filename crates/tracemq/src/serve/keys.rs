@@ -6,6 +6,16 @@ use tracemq_access::{AccessKey, AccountId, KeyRing, Policy, Secret};
 use crate::config::{AccessKeyEntry, Config, LOCAL_ACCOUNT};
 use crate::credentials::Credentials;
 
+/// Checks the keys of the configuration, before anything is made on disk.
+///
+/// # Errors
+/// When a key can't be used: with its id.
+pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
+    let keys = config.access_keys.iter().map(key).collect::<anyhow::Result<Vec<_>>>()?;
+    KeyRing::new(keys).map_err(|error| anyhow!("access_keys: {error}"))?;
+    Ok(())
+}
+
 /// All keys that open this server.
 ///
 /// # Errors
@@ -22,12 +32,16 @@ pub(super) fn ring(config: &Config, credentials: &Credentials) -> anyhow::Result
     };
     let mut keys = vec![own];
     for entry in &config.access_keys {
-        keys.push(key(entry).with_context(|| format!("access_keys: `{}`", entry.id))?);
+        keys.push(key(entry)?);
     }
     KeyRing::new(keys).map_err(|error| anyhow!("access_keys: {error}"))
 }
 
 fn key(entry: &AccessKeyEntry) -> anyhow::Result<AccessKey> {
+    usable(entry).with_context(|| format!("access_keys: `{}`", entry.id))
+}
+
+fn usable(entry: &AccessKeyEntry) -> anyhow::Result<AccessKey> {
     Ok(AccessKey {
         id: entry.id.clone(),
         secret: Secret::new(entry.secret.reveal()).context("secret")?,

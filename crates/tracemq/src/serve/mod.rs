@@ -1,6 +1,6 @@
 //! `tracemq serve`: builds the parts from the configuration, runs them, and stops them in order.
 
-mod keys;
+pub(crate) mod keys;
 mod log;
 mod server;
 
@@ -15,10 +15,12 @@ use tracemq_api::ServeLimits;
 
 use crate::cli::ServeArgs;
 use crate::config::Config;
+use crate::shell;
 pub(crate) use server::{ADDRESS_FILE, Server};
 
-/// How long a stop may take: connections get their last bytes, the recorder writes what waits.
-pub(crate) const STOP_MAX: Duration = Duration::from_secs(10);
+/// How long each of the three stages of a stop may take: connections get their last bytes, the recorder writes what
+/// waits, HTTP finishes its answers.
+pub(crate) const STOP_STAGE_MAX: Duration = Duration::from_secs(5);
 
 /// Runs the command until SIGTERM or Ctrl-C; a second one ends at once.
 ///
@@ -37,7 +39,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         }
         stop_signals.next().await;
         tokio::select! {
-            result = server.stop(STOP_MAX) => result,
+            result = server.stop() => result,
             () = stop_signals.next() => Err(anyhow!("stopped at once by a second signal; what was not yet written is lost")),
         }
     })
@@ -82,18 +84,31 @@ fn announce(config: &Config, server: &Server) -> std::io::Result<()> {
         let (id, secret) = (&credentials.access_key_id, &credentials.access_key_secret);
         writeln!(
             out,
-            "\nA new access key with all rights; it is shown this once, and kept in {data_dir}/credentials.toml"
+            "\nA new access key with all rights. It is shown this once; {data_dir}/credentials.toml keeps it."
         )?;
         writeln!(out, "  access_key_id      {id}")?;
         writeln!(out, "  access_key_secret  {secret}")?;
         writeln!(out, "  instance_id        {}", credentials.instance_id)?;
         writeln!(out, "\nTry, in another terminal:")?;
-        writeln!(out, "  mosquitto_pub -p {} -i my-device -t hello -m world", server.mqtt.port())?;
+        writeln!(
+            out,
+            "  mosquitto_pub -p {}{} -i my-device -t hello -m world",
+            server.mqtt.port(),
+            login_flags(config)
+        )?;
         writeln!(out, "  curl -s -u '{id}:{secret}' 'http://{}/api/v1/clients/my-device/events'", server.http)?;
     }
-    let folder = if config.data_dir == Config::default().data_dir { String::new() } else { format!(" -D {data_dir}") };
-    writeln!(out, "\nNext: tracemq history my-device{folder}")?;
+    let (tracemq, folder) = (shell::own_command(), shell::data_dir_flag(&config.data_dir));
+    writeln!(out, "\nNext: {tracemq} history my-device{folder}")?;
     out.flush()
+}
+
+/// What `mosquitto_pub` needs to be let in.
+fn login_flags(config: &Config) -> String {
+    match config.mqtt.users.first() {
+        Some(user) if !config.mqtt.allow_anonymous => format!(" -u {} -P PASSWORD", shell::quoted(&user.name)),
+        Some(_) | None => String::new(),
+    }
 }
 
 /// Raises the limit of open files as far as it goes, and tells how many MQTT connections fit below it: each is a

@@ -19,7 +19,7 @@ use tracemq_recorder::{Recorder, RecorderSettings};
 use tracemq_store::EventStore;
 use tracing::{info, warn};
 
-use super::{connections_that_fit, create_data_dir, keys};
+use super::{STOP_STAGE_MAX, connections_that_fit, create_data_dir, keys};
 use crate::config::{self, Config, LOCAL_ACCOUNT};
 use crate::credentials::{self, Credentials};
 
@@ -59,9 +59,12 @@ impl Server {
         let mqtt_listener = bind(config.mqtt.listen, "mqtt").await?;
         let http_listener = bind(config.http.listen, "http").await?;
         let (mqtt, http) = (mqtt_listener.local_addr()?, http_listener.local_addr()?);
+        if !http.ip().is_loopback() {
+            warn!(%http, "HTTP can be reached from other machines, and secrets cross it unencrypted: put a proxy with TLS in front");
+        }
         create_data_dir(&config)?;
         let store = open_store(&config)?;
-        let (credentials, credentials_are_new) = credentials::load_or_create(&config.data_dir, &config.instance.id)?;
+        let (credentials, credentials_are_new) = credentials::load_or_draw(&config.data_dir, &config.instance.id)?;
         let keys = keys::ring(&config, &credentials)?;
         let recorder = start_recorder(&config, &store)?;
 
@@ -87,7 +90,8 @@ impl Server {
             gauges,
         })?;
 
-        let door = tokio::spawn(door.run(reached(stage.clone(), Stage::StopMqtt), super::STOP_MAX));
+        credentials::save(&config.data_dir, &credentials)?;
+        let door = tokio::spawn(door.run(reached(stage.clone(), Stage::StopMqtt), STOP_STAGE_MAX));
         let api = tokio::spawn(tracemq_api::serve(http_listener, router, reached(stage, Stage::StopHttp)));
         let address_file = config.data_dir.join(ADDRESS_FILE);
         std::fs::write(&address_file, format!("http://{http}\n"))
@@ -100,14 +104,14 @@ impl Server {
     ///
     /// # Errors
     /// When a part failed while it ran.
-    pub(crate) async fn stop(self, within: Duration) -> anyhow::Result<()> {
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
         info!("stopping");
         self.stop.send_replace(Stage::StopMqtt);
         let door = self.door.await;
         let recorder = self.recorder;
-        let counts = tokio::task::spawn_blocking(move || recorder.stop(within)).await?;
+        let counts = tokio::task::spawn_blocking(move || recorder.stop(STOP_STAGE_MAX)).await?;
         self.stop.send_replace(Stage::StopHttp);
-        let api = tokio::time::timeout(within, self.api).await;
+        let api = tokio::time::timeout(STOP_STAGE_MAX, self.api).await;
         let _ = std::fs::remove_file(self.config.data_dir.join(ADDRESS_FILE));
         info!(recorded = counts.recorded, lost = counts.lost.total(), "stopped");
         door.context("the MQTT listener failed")?;
@@ -150,7 +154,9 @@ async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
 
 fn open_store(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
     let folder = config.data_dir.join("events");
-    let settings = JournalSettings { total_bytes_max: config.store.max_bytes, ..JournalSettings::default() };
+    // Whole files go: an eighth of the bound each, so that a small bound holds too.
+    let file_bytes_max = JournalSettings::default().file_bytes_max.min(config.store.max_bytes / 8);
+    let settings = JournalSettings { total_bytes_max: config.store.max_bytes, file_bytes_max };
     let (journal, recovery) = Journal::open(&folder, settings).context("can't open the event store")?;
     info!(events = recovery.events, folder = %folder.display(), "event store opened");
     if recovery.cut_bytes > 0 {

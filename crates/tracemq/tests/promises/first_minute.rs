@@ -142,3 +142,19 @@ const NINE: [&str; 9] = [
     "invalid param",
     "Socket IOException",
 ];
+
+#[test]
+fn a_start_that_fails_does_not_use_up_the_one_time_a_key_is_shown() {
+    let home = Home::new("");
+    fs::create_dir_all(home.data_dir().join("nonces")).unwrap(); // where a file is wanted
+    let (code, message) = home.refused_start();
+    assert_eq!(code, Some(1), "{message}");
+    assert!(!home.data_dir().join("credentials.toml").exists());
+    fs::remove_dir(home.data_dir().join("nonces")).unwrap();
+    let mut server = home.start();
+    let secret = server.credentials().access_key_secret;
+    wait_until("the key is shown", || {
+        let said = server.said();
+        if said.contains(&secret) { Ok(()) } else { Err(said) }
+    });
+}

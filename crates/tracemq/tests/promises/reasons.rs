@@ -492,6 +492,17 @@ fn an_assigned_client_identifier_is_on_record() {
     let length = usize::from(connack[id + 2]);
     let client = std::str::from_utf8(&connack[id + 3..id + 3 + length]).unwrap();
     assert_eq!(server.wait_for_connect(client).peer, Some(device.address()));
+
+    // A 3.1.1 client is never told a name: it is found under its address, from beginning to end.
+    let mut nameless = Device::dial(&server);
+    nameless.send(&Connect::new(Version::V311, "").bytes());
+    nameless.receive();
+    let address = nameless.address();
+    nameless.close();
+    let (end, _) = nameless_end(&server, &address);
+    assert_eq!((end.reason.as_str(), end.client), ("client-closed", None));
+    let history = server.nameless_history();
+    assert!(history.items.iter().any(|e| e.action == "connect" && e.connection == end.connection), "{history:#?}");
 }
 
 #[test]
@@ -542,5 +553,45 @@ fn the_server_stops() {
         let client = format!("pump-{version:?}");
         let trial = Trial { server: &server, client: &client, address: device.address(), accepted: true, begun_ms };
         trial.ended(&End::closed_by_server("server-shutdown", "Socket IOException"));
+    }
+}
+
+/// The server could not look for a while; what clients said meanwhile is what happened, whatever else came later.
+#[test]
+fn what_was_said_to_a_frozen_server_comes_first() {
+    let home = Home::new(OPEN);
+    let mut server = home.start();
+    let connect = |client: &str| Device::connect(&server, &Connect::new(Version::V311, client));
+    let (mut gone, mut also_gone) = (connect("gone"), connect("gone-before-the-stop"));
+    let mut alive = Device::connect(&server, &Connect { keep_alive_s: 1, ..Connect::new(Version::V311, "alive") });
+
+    server.freeze();
+    gone.send(&disconnect(Version::V311, 0));
+    let mut twin = Device::dial(&server);
+    twin.send(&Connect::new(Version::V311, "gone").bytes());
+    for _ in 0..5 {
+        alive.send(PINGREQ);
+        alive.hear_nothing_for(Duration::from_millis(500)); // 2.5 s in all, more than 1.5 keep alives
+    }
+    server.thaw();
+    twin.receive();
+    assert_eq!(alive.receive().0, 0xD0, "the pings were answered, not overruled by a deadline");
+    let ended = server.history_with_ends("gone", 1).items.into_iter().find(Event::is_end).unwrap();
+    assert_eq!((&*ended.action, &*ended.reason), ("disconnect", "client-disconnected"));
+
+    server.freeze();
+    also_gone.send(&disconnect(Version::V311, 0));
+    let mut late: Vec<_> = (0..5).map(|_| Device::dial(&server)).collect();
+    server.ask_to_stop();
+    server.thaw();
+    late.iter_mut().for_each(|device| drop(device.receive_until_closed()));
+    wait_until("end after SIGTERM", || if server.is_running() { Err("still running") } else { Ok(()) });
+    let server = home.start();
+    let ended = server.history("gone-before-the-stop").items.into_iter().find(Event::is_end).unwrap();
+    assert_eq!(ended.reason, "client-disconnected");
+    let nameless = server.nameless_history();
+    for device in late {
+        let end = nameless.end_of(&device.address()).expect("who waited in the backlog has its end on record");
+        assert_eq!(end.reason, "server-shutdown");
     }
 }

@@ -212,6 +212,21 @@ impl Server {
         wait_until("end after SIGTERM", || self.child.try_wait().unwrap().ok_or("still running"))
     }
 
+    /// Stops the process where it stands; the operating system goes on taking bytes for it.
+    pub(crate) fn freeze(&self) {
+        signal("STOP", self.child.id());
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        signal("CONT", self.child.id());
+    }
+
+    /// SIGTERM, without waiting for the end.
+    pub(crate) fn ask_to_stop(&self) {
+        signal("TERM", self.child.id());
+    }
+
     /// `kill -9` while other threads use the server.
     pub(crate) fn kill_from_outside(&self) {
         signal("KILL", self.child.id());
