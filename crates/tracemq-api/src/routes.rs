@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get};
@@ -66,24 +66,39 @@ pub fn router(state: ApiState) -> Result<Router, ApiError> {
 }
 
 async fn ready(State(app): State<Shared>) -> Response {
-    if (app.gauges.ready)() {
-        "ready\n".into_response()
+    let why = if !(app.gauges.ready)() {
+        "not ready: the server is starting or stopping\n"
+    } else if app.recorder.counts().failing {
+        "not ready: the store does not take events; its error is in the server's log\n"
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
-    }
+        return "ready\n".into_response();
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }
 
 /// `/` is the RPC surface, and a page of words for the browser of somebody who wonders what runs here.
 async fn root(State(app): State<Shared>, request: Request) -> Response {
-    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let bare = request.method() == Method::GET
-        && request.uri().query().is_none()
+        && request.uri().query().unwrap_or_default().is_empty()
         && !request.headers().contains_key(header::AUTHORIZATION)
         && !request.headers().contains_key("x-acs-action");
-    if bare && accept.contains("text/html") {
+    if bare && accepts_html(request.headers()) {
         return Html(include_str!("landing.html")).into_response();
     }
     apsara::handle(&app, request).await
+}
+
+/// Whether the Accept headers name HTML, and not to refuse it.
+fn accepts_html(headers: &HeaderMap) -> bool {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accept.flat_map(|value| value.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_html = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"));
+        let refused = parts.filter_map(|part| part.split_once('=')).any(|(name, weight)| {
+            name.trim().eq_ignore_ascii_case("q") && weight.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0)
+        });
+        is_html && !refused
+    })
 }
 
 /// Before any handler: targets that are too long or could be read two ways. After it: headers on every answer.

@@ -9,6 +9,7 @@ use tracemq_model::{InstanceId, TimeMs};
 use tracemq_recorder::Recorder;
 use tracemq_store::EventStore;
 
+use crate::gaps::Unstored;
 use crate::lookup::Lookup;
 use crate::metrics::Metrics;
 use crate::nonces::Nonces;
@@ -93,7 +94,7 @@ impl Default for Gauges {
 pub struct ApiState {
     /// Where the history is.
     pub store: Arc<dyn EventStore>,
-    /// Who writes it: asked for its counts alone.
+    /// Who writes it: asked for its counts, and for losses that the store does not know of yet.
     pub recorder: Recorder,
     /// Who may ask.
     pub keys: Arc<KeyRing>,
@@ -120,6 +121,7 @@ pub(crate) struct App {
     pub(crate) settings: ApiSettings,
     pub(crate) gauges: Gauges,
     pub(crate) recorder: Recorder,
+    pub(crate) unstored: Unstored,
     pub(crate) lookup: Lookup,
     pub(crate) nonces: Arc<Nonces>,
     pub(crate) metrics: Metrics,
@@ -135,6 +137,7 @@ impl App {
         Ok(Self {
             throttle: Mutex::new(Throttle::new(settings.calls_per_second, ACCOUNTS_MAX)),
             metrics: Metrics::new(instances.iter().map(|instance| &instance.id)),
+            unstored: Unstored::new(recorder.clone(), &*store, Arc::clone(&clock)),
             lookup: Lookup::new(store),
             nonces,
             keys,

@@ -101,14 +101,14 @@ fn life(opening: Opening, client: usize, time: TimeMs) -> Result<Vec<Event>, Box
     let mut lifecycle = Lifecycle::new(opening);
     let meter = Meter {
         duration_ms: 61_234,
-        traffic: Traffic {
+        traffic: Some(Traffic {
             bytes_in: 4_711,
             bytes_out: 815,
             packets_in: 61,
             packets_out: 62,
             last_in_age_ms: Some(90_001),
             last_out_age_ms: Some(30_001),
-        },
+        }),
     };
     let request = ConnectRequest {
         client: Some(client_id(client)?),

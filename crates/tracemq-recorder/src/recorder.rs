@@ -85,7 +85,7 @@ impl Recorder {
         self.running.is_none()
     }
 
-    /// The losses that the store may not know of yet, at most one span for each cause: answers from the store are
+    /// The losses that the store may not know of yet, at most two spans for each cause: answers from the store are
     /// incomplete there too. A loss is here until after the store has taken it, so that one who asks here first and
     /// the store then finds each at least once.
     pub fn pending_gaps(&self) -> Vec<Gap> {

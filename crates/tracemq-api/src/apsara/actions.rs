@@ -71,7 +71,7 @@ pub(super) fn check(incoming: &Incoming) -> Result<(), Fault> {
     let action = named_once(incoming, "Action", "x-acs-action")?;
     let version = named_once(incoming, "Version", "x-acs-version")?;
     if version != VERSION {
-        return Err(Fault::invalid("Version"));
+        return Err(Fault::no_such_api());
     }
     match action {
         TRACE_DEVICE => Ok(()),

@@ -156,7 +156,10 @@ impl Envelope {
             message: &fault.message,
             host_id: &self.host,
             code: &fault.code,
-            recommend: format!("https://api.aliyun.com/troubleshoot?q={}&product=OnsMqtt", fault.code),
+            recommend: format!(
+                "https://api.aliyun.com/troubleshoot?q={}&product=OnsMqtt&requestId={}",
+                fault.code, self.request_id
+            ),
             access_denied_detail: fault.denied.as_deref().map(AccessDeniedDetail::of),
         }
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use tracemq_access::{AccessKey, Decision};
 use tracemq_model::{ClientId, Event, InstanceId, Order, Subject, TimeMs, TimeRange, TracePage, TraceQuery};
 
+use crate::gaps::merged;
 use crate::lookup::LookupError;
 use crate::state::Instance;
 use crate::state::Shared;
@@ -56,7 +57,14 @@ pub(super) async fn query(app: &Shared, key: &AccessKey, incoming: &Incoming) ->
     let parameters = Parameters::read(incoming)?;
     let instance = find_instance(app, key, parameters.instance, parameters.region)?;
     let query = parameters.query(instance.id.clone());
-    let found = app.lookup.ask(move |store| store.page(&query)).await.map_err(|error| failure(&error))?;
+    let unstored = app.unstored.clone();
+    let asked = app.lookup.ask(move |store| {
+        let gaps = unstored.gaps();
+        let mut found = store.page(&query)?;
+        found.gaps = merged(found.gaps, &gaps, query.range);
+        Ok(found)
+    });
+    let found = asked.await.map_err(|error| failure(&error))?;
     app.metrics.metered(&instance.id);
     Ok(parameters.page(&found, app.settings.utc_offset_s))
 }

@@ -75,5 +75,6 @@ async fn events(app: &Shared, request: &Parts, named: Result<Subject, Problem>) 
     let instance = login::instance(app, key, parameters.get("instance"))?;
     login::check_policy(key, instance)?;
     let question = question::Question::read(&parameters, instance.id.clone(), named?, now)?;
-    app.lookup.ask(move |store| question.answer(store)).await.map_err(|error| Problem::lookup(&error))
+    let unstored = app.unstored.clone();
+    app.lookup.ask(move |store| question.answer(store, &unstored.gaps())).await.map_err(|error| Problem::lookup(&error))
 }

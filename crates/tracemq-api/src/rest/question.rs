@@ -2,8 +2,10 @@
 
 use jiff::Timestamp;
 use tracemq_access::params::Params;
-use tracemq_model::{InstanceId, Order, Subject, TimeMs, TimeRange, TraceQuery};
+use tracemq_model::{Gap, InstanceId, Order, Subject, TimeMs, TimeRange, TraceQuery};
 use tracemq_store::{EventStore, StoreError};
+
+use crate::gaps::merged;
 
 use super::cursor::Cursor;
 use super::row::{EventRow, GapRow};
@@ -48,7 +50,8 @@ impl Question {
         Ok(Self { instance, subject, range, order, limit, cursor })
     }
 
-    pub(super) fn answer(&self, store: &dyn EventStore) -> Result<EventsPage, StoreError> {
+    /// The page, with gaps from the store and from the `unstored`, which were asked for before.
+    pub(super) fn answer(&self, store: &dyn EventStore, unstored: &[Gap]) -> Result<EventsPage, StoreError> {
         let (range, offset) = match &self.cursor {
             Some(cursor) => cursor.resume(|range| self.count(store, range))?,
             None => (self.range, 0),
@@ -65,7 +68,7 @@ impl Question {
         Ok(EventsPage {
             items: found.events.iter().map(EventRow::of).collect(),
             total,
-            gaps: gaps.into_iter().map(GapRow::of).collect(),
+            gaps: merged(gaps, unstored, self.range).into_iter().map(GapRow::of).collect(),
             next_cursor: next,
         })
     }

@@ -178,7 +178,10 @@ async fn operations_are_served_known_or_unknown() {
         }
     }
     let signer = Signer { version: "2019-12-10".into(), ..world.signer("main") };
-    world.call(&signer.v1(&parameters())).await.assert_refused(400, "InvalidVersion");
+    world.call(&signer.v1(&parameters())).await.assert_refused(404, "InvalidApi.NotFound");
+    world.call(&signer.v3(&parameters())).await.assert_refused(404, "InvalidApi.NotFound");
+    let none = world.signer("main").with("Version", None);
+    world.call(&none.v1(&parameters())).await.assert_refused(400, "MissingVersion");
 }
 
 #[tokio::test]
