@@ -78,14 +78,20 @@ async fn ready(State(app): State<Shared>) -> Response {
 
 /// `/` is the RPC surface, and a page of words for the browser of somebody who wonders what runs here.
 async fn root(State(app): State<Shared>, request: Request) -> Response {
-    let bare = request.method() == Method::GET
+    let bare = matches!(*request.method(), Method::GET | Method::HEAD)
         && request.uri().query().unwrap_or_default().is_empty()
-        && !request.headers().contains_key(header::AUTHORIZATION)
+        && request.headers().get_all(header::AUTHORIZATION).iter().all(is_basic)
         && !request.headers().contains_key("x-acs-action");
     if bare && accepts_html(request.headers()) {
         return Html(include_str!("landing.html")).into_response();
     }
     apsara::handle(&app, request).await
+}
+
+/// A login at the REST API, which browsers and curl send along here, is no signature.
+fn is_basic(authorization: &HeaderValue) -> bool {
+    let scheme = authorization.as_bytes().split(|b| *b == b' ').next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case(b"basic")
 }
 
 /// Whether the Accept headers name HTML, and not to refuse it.

@@ -146,9 +146,11 @@ fn without_handles_the_queue_is_drained_all_the_same() {
 #[test]
 fn switched_off_it_drops_everything() {
     let recorder = Recorder::off();
+    assert!(recorder.is_off());
     recorder.record(event(0, 1));
     assert!(recorder.flush(Duration::ZERO));
     assert_eq!(recorder.counts(), RecorderCounts::default());
+    assert_eq!(recorder.pending_gaps(), []);
     assert_eq!(recorder.stop(Duration::ZERO), RecorderCounts::default());
 }
 
@@ -163,7 +165,7 @@ fn it_starts_by_settling_the_last_run() {
     assert_eq!(state.numbers(), [1, 2, 3]);
     let ends: Vec<_> = state.batches.iter().flat_map(|batch| &batch.events).collect();
     assert!(ends.iter().all(|end| end.reason == Reason::ServerLost && end.action.is_end()));
-    assert_eq!(ends.iter().map(|end| end.time.0).collect::<Vec<_>>(), [500, 900, 500]);
+    assert_eq!(ends.iter().map(|end| end.time.0).collect::<Vec<_>>(), [900, 900, 900]);
     let gap = Gap { from: TimeMs(500), to: TimeMs(2_000), lost: None, cause: GapCause::NotRunning };
     // With the last batch, so that a start that is cut off is made up for by the next.
     assert_eq!(state.batches.iter().map(|batch| batch.gaps.len()).collect::<Vec<_>>(), [0, 1]);

@@ -1,14 +1,16 @@
 //! Nonces of signatures that were taken: a signed request is good once.
 //!
 //! A nonce is remembered for 31 minutes, longer than any timestamp is valid. It is never forgotten to make room: at the
-//! bound calls are refused. When nonces are forgotten by age, the largest timestamp among them stays as a floor, and
-//! a request at or below it counts as expired: a clock that steps back revives nothing.
+//! bound calls are refused. When nonces are forgotten by age, the spans of their timestamps are kept, and a request
+//! from within one counts as expired: a clock that steps back revives nothing. While it runs on, those timestamps are
+//! too old anyway.
 //!
 //! With a file, nonces outlive the process: each is written before its call is answered, and synced about once a
 //! second. What a loss of power can lose is thus about the last second of nonces: those requests could be made once
 //! more within 15 minutes. When the file can't be written, calls go on with what is in memory, and the log says so.
 
 mod file;
+mod forgotten;
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -21,6 +23,7 @@ use sha2::{Digest, Sha256};
 use tracemq_model::TimeMs;
 
 use file::{NonceFile, Record};
+use forgotten::{Forgotten, Span};
 
 /// How long a nonce is remembered: 15 minutes before, 15 after, and one for good measure.
 pub(crate) const REMEMBERED_MS: i64 = 31 * 60 * 1_000;
@@ -36,7 +39,7 @@ const SYNC_PERIOD: Duration = Duration::from_secs(1);
 pub(crate) enum NonceRefusal {
     /// It was taken before.
     Used,
-    /// Its timestamp is so old that it may have been taken and forgotten.
+    /// Its timestamp is one of those of forgotten nonces, so that it may be one of them.
     Expired,
     /// As many are remembered as may be.
     Full,
@@ -63,8 +66,10 @@ struct Memory {
     known: HashSet<Hash>,
     /// In order of arrival.
     entries: VecDeque<Entry>,
-    floor: TimeMs,
+    forgotten: Forgotten,
     latest: TimeMs,
+    /// The log has been told that calls are refused for what was forgotten.
+    warned: bool,
     file: Option<NonceFile>,
 }
 
@@ -77,14 +82,11 @@ pub(crate) struct Nonces {
 impl Nonces {
     /// Those of `path`, if one is given, and none else.
     pub(crate) fn open(path: Option<&Path>, max: usize, now: TimeMs) -> io::Result<Arc<Self>> {
-        let mut memory =
-            Memory { known: HashSet::new(), entries: VecDeque::new(), floor: TimeMs::MIN, latest: now, file: None };
+        let mut memory = Memory::new(now);
         let Some(path) = path else { return Ok(Arc::new(Self { max, memory: Mutex::new(memory) })) };
-        let (file, records) = NonceFile::open(path, now)?;
-        memory.file = Some(file);
-        for record in records {
+        for record in file::read_all(path)? {
             match record {
-                Record::Floor(floor) => memory.floor = memory.floor.max(floor),
+                Record::Forgotten(span) => memory.forgotten.add(span, now),
                 Record::Taken { hash, timestamp, received } => {
                     if memory.known.insert(hash) {
                         memory.entries.push_back(Entry { hash, timestamp, received: received.min(now) });
@@ -93,6 +95,7 @@ impl Nonces {
             }
         }
         memory.forget(now);
+        memory.file = Some(NonceFile::open(path, now, memory.records())?);
         let nonces = Arc::new(Self { max, memory: Mutex::new(memory) });
         sync_each_second(Arc::downgrade(&nonces))?;
         Ok(nonces)
@@ -110,9 +113,9 @@ impl Nonces {
         memory.known.insert(*hash);
         memory.entries.push_back(Entry { hash: *hash, timestamp, received: now });
         let oldest = memory.entries.front().map_or(now, |entry| entry.received);
-        let floor = memory.floor;
-        if let Some(file) = &mut memory.file {
-            file.rotate_when_due(now, oldest, floor);
+        let Memory { file, forgotten, .. } = &mut *memory;
+        if let Some(file) = file {
+            file.rotate_when_due(now, oldest, forgotten.spans());
             file.append(Record::Taken { hash: *hash, timestamp, received: now });
         }
         Ok(())
@@ -142,10 +145,38 @@ impl Drop for Nonces {
 }
 
 impl Memory {
-    fn check(&self, hash: &Hash, timestamp: TimeMs, max: usize) -> Result<(), NonceRefusal> {
+    fn new(now: TimeMs) -> Self {
+        Self {
+            known: HashSet::new(),
+            entries: VecDeque::new(),
+            forgotten: Forgotten::default(),
+            latest: now,
+            warned: false,
+            file: None,
+        }
+    }
+
+    /// All there is to know, as it is written down.
+    fn records(&self) -> impl Iterator<Item = Record> {
+        let forgotten = self.forgotten.spans().iter().map(|span| Record::Forgotten(*span));
+        forgotten.chain(self.entries.iter().map(|entry| {
+            let Entry { hash, timestamp, received } = *entry;
+            Record::Taken { hash, timestamp, received }
+        }))
+    }
+
+    fn check(&mut self, hash: &Hash, timestamp: TimeMs, max: usize) -> Result<(), NonceRefusal> {
         if self.known.contains(hash) {
             Err(NonceRefusal::Used)
-        } else if timestamp <= self.floor {
+        } else if self.forgotten.contains(timestamp) {
+            if !self.warned {
+                self.warned = true;
+                tracing::warn!(
+                    timestamp = timestamp.0,
+                    "the clock has stepped: signed calls are refused whose timestamps are among those of calls that \
+                     were made and forgotten (said once)"
+                );
+            }
             Err(NonceRefusal::Expired)
         } else if self.entries.len() >= max {
             Err(NonceRefusal::Full)
@@ -157,7 +188,7 @@ impl Memory {
     fn forget(&mut self, now: TimeMs) {
         while let Some(entry) = self.entries.pop_front_if(|entry| entry.received.plus(REMEMBERED_MS) <= now) {
             self.known.remove(&entry.hash);
-            self.floor = self.floor.max(entry.timestamp);
+            self.forgotten.add(Span { from: entry.timestamp, to: entry.timestamp }, now);
         }
     }
 

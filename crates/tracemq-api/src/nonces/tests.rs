@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
@@ -77,7 +78,7 @@ fn nonces_outlive_a_restart_and_files_stay_bounded() {
 }
 
 #[test]
-fn the_floor_outlives_a_restart() {
+fn what_was_forgotten_outlives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("nonces");
     {
@@ -119,4 +120,81 @@ fn a_file_that_can_t_be_opened_is_an_error_at_start() {
     let folder = tempfile::tempdir().unwrap();
     assert!(Nonces::open(Some(&folder.path().join("no/such/folder")), 10, START).is_err());
     assert!(Nonces::open(Some(folder.path()), 10, START).is_err());
+}
+
+#[test]
+fn a_moment_ahead_refuses_that_moment_alone() {
+    let nonces = Nonces::open(None, 1_000, START).unwrap();
+    let day = 24 * 60;
+    let glitch = hash("a", "glitch");
+    assert_eq!(nonces.take(&glitch, at(day), at(day)), Ok(()));
+    // Clocks of callers are up to 15 minutes off, and calls are irregular: hours apart, then some at once.
+    for minute in (0..day + 120).filter(|minute| minute % 97 == 0 || minute % 400 < 3 || (day - 20..).contains(minute))
+    {
+        for skew in [-15, -7, 0, 1, 15] {
+            let timestamp = at(minute + skew);
+            let expected = if minute + skew == day && minute > 31 { Err(NonceRefusal::Expired) } else { Ok(()) };
+            let taken = nonces.take(&hash("a", &format!("{minute} {skew}")), timestamp, at(minute));
+            assert_eq!(taken, expected, "{minute} {skew}");
+        }
+    }
+    assert_eq!(nonces.take(&glitch, at(day), at(day)), Err(NonceRefusal::Expired));
+    assert!(nonces.settled(START).warned);
+}
+
+#[test]
+fn restarts_keep_files_bounded_however_often_they_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nonces");
+    for minute in 0..300 {
+        let nonces = Nonces::open(Some(&path), 1_000, at(minute)).unwrap();
+        assert_eq!(nonces.take(&hash("a", &minute.to_string()), at(minute), at(minute)), Ok(()));
+        if minute > 0 {
+            let before = minute - 1;
+            let again = nonces.take(&hash("a", &before.to_string()), at(before), at(minute));
+            assert_eq!(again, Err(NonceRefusal::Used));
+        }
+    }
+    let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(Result::unwrap).collect();
+    let bytes: u64 = files.iter().map(|file| file.metadata().unwrap().len()).sum();
+    assert!(bytes <= 36 * 40, "{bytes}");
+    let nonces = Nonces::open(Some(&path), 1_000, START).unwrap();
+    for minute in 0..300 {
+        let again = nonces.take(&hash("a", &minute.to_string()), at(minute), START);
+        assert!(again.is_err(), "{minute}: {again:?}");
+    }
+}
+
+#[test]
+fn files_are_for_the_server_s_user_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nonces");
+    fs::write(&path, b"").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let nonces = Nonces::open(Some(&path), 1_000, START).unwrap();
+    for minute in 0..100 {
+        nonces.take(&hash("a", &minute.to_string()), at(minute), at(minute)).unwrap();
+    }
+    let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(Result::unwrap).collect();
+    assert_eq!(files.len(), 2, "{files:?}");
+    for file in files {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+    }
+}
+
+#[test]
+fn a_start_that_can_not_write_anew_goes_on_with_what_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nonces");
+    let nonces = Nonces::open(Some(&path), 1_000, START).unwrap();
+    nonces.take(&hash("a", "1"), START, START).unwrap();
+    drop(nonces);
+    fs::create_dir(folder.path().join("nonces.new")).unwrap();
+    for nonce in ["2", "3"] {
+        let nonces = Nonces::open(Some(&path), 1_000, START).unwrap();
+        assert_eq!(nonces.take(&hash("a", "1"), START, START), Err(NonceRefusal::Used));
+        assert_eq!(nonces.take(&hash("a", nonce), START, START), Ok(()));
+    }
+    let nonces = Nonces::open(Some(&path), 1_000, START).unwrap();
+    assert_eq!(nonces.take(&hash("a", "2"), START, START), Err(NonceRefusal::Used));
 }

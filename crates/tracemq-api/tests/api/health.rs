@@ -1,11 +1,15 @@
 //! For those who run the server: liveness, readiness, numbers.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use axum::http::Request;
 
-use crate::world::World;
+use tracemq_model::{Action, Reason};
+use tracemq_recorder::Recorder;
+
+use crate::world::{NOW, World, event};
 
 #[tokio::test]
 async fn alive_and_ready() {
@@ -17,8 +21,27 @@ async fn alive_and_ready() {
         assert_eq!((post.status, post.json()["code"].as_str()), (405, Some("method-not-allowed")));
     }
     let world = World::with(|state| state.gauges.ready = Arc::new(|| false));
-    assert_eq!(world.get("/readyz", &[]).await.status, 503);
+    let unready = world.get("/readyz", &[]).await;
+    assert_eq!((unready.status, unready.body.as_str()), (503, "not ready: the server is starting or stopping\n"));
     assert_eq!(world.get("/livez", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn not_ready_while_the_store_does_not_take_events() {
+    let world = World::new();
+    let one = || event(9, NOW, Action::Connect, Reason::Accepted);
+    world.store.full.store(true, Ordering::SeqCst);
+    world.record(one());
+    let unready = world.get("/readyz", &[]).await;
+    assert_eq!(unready.status, 503);
+    assert!(unready.body.contains("the store does not take events") && !unready.body.contains("secret-path"));
+    assert_eq!(world.get("/livez", &[]).await.status, 200);
+    world.store.full.store(false, Ordering::SeqCst);
+    world.record(one());
+    assert_eq!(world.get("/readyz", &[]).await.status, 200);
+    // To have nothing to do is no failure.
+    let off = World::with(|state| state.recorder = Recorder::off());
+    assert_eq!(off.get("/readyz", &[]).await.status, 200);
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! Our own API: who may ask, what can be asked, what stays true when pages follow pages.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
@@ -9,8 +12,10 @@ use tracemq_api::rest::EventRow;
 use tracemq_model::{
     Action, ClientId, ConnectionId, Details, Event, Gap, GapCause, ProtocolVersion, Provenance, Reason, TimeMs, Traffic,
 };
+use tracemq_recorder::Recorder;
+use tracemq_store::{EventStore, MemoryStore};
 
-use crate::world::{Answer, CLIENT, INSTANCE, NOW, OTHER_INSTANCE, SECRET, World, event};
+use crate::world::{Answer, CLIENT, INSTANCE, NOW, OTHER_INSTANCE, SECRET, World, event, parameters_with};
 
 async fn get_as(world: &World, login: &str, target: &str) -> Answer {
     let login = format!("Basic {}", BASE64.encode(login));
@@ -164,7 +169,7 @@ async fn every_bad_parameter_is_named() {
         ("order=ASC", "order"),
         ("since=yesterday", "since"),
         ("until=2026-13-01T00:00:00Z", "until"),
-        ("since=2026-11-22T08:00:00+08:00", "since"),
+        ("since=2026-11-22T08:00:00++08:00", "since"),
         ("since=20&until=10", "since"),
         ("cursor=x", "cursor"),
         ("cursor=YS4xLjIuMy40LjU", "cursor"),
@@ -230,6 +235,7 @@ async fn ranges_and_gaps() {
         (format!("since={}&until={}", NOW - 3_000, NOW - 2_000), 2, 0),
         ("until=2026-11-22T08:17:49.000Z".into(), 1, 0),
         ("since=2026-11-22T16:17:50%2B08:00&until=-1s".into(), 2, 1),
+        ("since=2026-11-22T16:17:50+08:00&until=1s".into(), 2, 1),
     ] {
         let page = get(&world, &format!("{}?{query}", of(CLIENT))).await.json();
         assert_eq!((page["total"].as_u64(), page["gaps"].as_array().unwrap().len()), (Some(total), gaps), "{query}");
@@ -240,6 +246,77 @@ async fn ranges_and_gaps() {
         "from_ms": NOW - 1_500, "to_ms": NOW - 1_400, "cause": "not-running",
     }]);
     assert_eq!(page["gaps"], expected);
+}
+
+/// Of both APIs' answers about `range`: the gaps, and how many the header tells of.
+async fn gaps(world: &World, range: (i64, i64)) -> (Value, String) {
+    let page = get(world, &format!("{}?since={}&until={}", of(CLIENT), range.0, range.1)).await.json();
+    let (from, to) = (range.0.to_string(), range.1.to_string());
+    let asked = parameters_with(&[("BeginTime", Some(&from)), ("EndTime", Some(&to))]);
+    let answer = world.call(&world.signer("main").v1(&asked)).await;
+    answer.assert_ok();
+    (page["gaps"].clone(), answer.header("x-tracemq-gaps").to_owned())
+}
+
+#[tokio::test]
+async fn losses_show_before_the_store_can_be_told() {
+    let world = World::new();
+    let lost = |time| event(9, time, Action::Connect, Reason::Accepted);
+    let none = (json!([]), String::new());
+    let whole = (NOW - 3_600_000, NOW + 3_600_000);
+    assert_eq!(gaps(&world, whole).await, none);
+    world.store.full.store(true, Ordering::SeqCst);
+    world.record(lost(NOW + 1));
+    world.record(lost(NOW + 5));
+    let expected = json!([{
+        "from": "2026-11-22T08:17:52.001Z", "to": "2026-11-22T08:17:52.005Z",
+        "from_ms": NOW + 1, "to_ms": NOW + 5, "lost": 2, "cause": "store-failed",
+    }]);
+    for range in [whole, (NOW + 5, NOW + 9), (NOW - 9, NOW + 1), (NOW + 2, NOW + 3)] {
+        assert_eq!(gaps(&world, range).await, (expected.clone(), "1".into()), "{range:?}");
+    }
+    assert_eq!(gaps(&world, (NOW + 6, NOW + 9)).await, none);
+    assert_eq!(gaps(&world, (NOW - 9, NOW)).await, none);
+    // Later pages tell of it too.
+    let page = get(&world, &format!("{}?limit=1", of(CLIENT))).await.json();
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let page = get(&world, &format!("{}?limit=1&cursor={cursor}", of(CLIENT))).await.json();
+    assert_eq!(page["gaps"], expected);
+
+    // Once the store knows of it, it is told once.
+    world.store.full.store(false, Ordering::SeqCst);
+    world.record(lost(NOW + 7));
+    assert_eq!(gaps(&world, whole).await, (expected, "1".into()));
+}
+
+#[tokio::test]
+async fn while_nobody_records_answers_say_so() {
+    let world = World::with(|state| state.recorder = Recorder::off());
+    world.pass(10_000);
+    let expected = json!([{
+        "from": "2026-11-22T08:17:52.000Z", "to": "2026-11-22T08:18:02.000Z",
+        "from_ms": NOW, "to_ms": NOW + 10_000, "cause": "not-running",
+    }]);
+    for range in [(NOW - 5_000, NOW + 60_000), (NOW + 9_000, NOW + 60_000), (NOW - 5_000, NOW)] {
+        assert_eq!(gaps(&world, range).await, (expected.clone(), "1".into()), "{range:?}");
+    }
+    assert_eq!(gaps(&world, (NOW - 5_000, NOW - 1)).await, (json!([]), String::new()));
+    // The clock may step back.
+    world.pass(-20_000);
+    let (told, _) = gaps(&world, (NOW - 60_000, NOW + 60_000)).await;
+    assert_eq!((told[0]["from_ms"].as_i64(), told[0]["to_ms"].as_i64()), (Some(NOW - 10_000), Some(NOW)));
+}
+
+#[tokio::test]
+async fn while_nobody_records_the_gap_begins_with_the_last_sign_of_life() {
+    let earlier = MemoryStore::new(10);
+    earlier.mark_alive(TimeMs(NOW - 7_000)).unwrap();
+    let world = World::with(|state| {
+        state.recorder = Recorder::off();
+        state.store = Arc::new(earlier.reopen());
+    });
+    let (told, _) = gaps(&world, (NOW - 60_000, NOW + 60_000)).await;
+    assert_eq!((told[0]["from_ms"].as_i64(), told[0]["to_ms"].as_i64()), (Some(NOW - 7_000), Some(NOW)));
 }
 
 /// Walks all pages and returns the connections seen and the totals told; `between` is run after each page.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -14,7 +15,7 @@ use tracemq_model::{
     Action, ClientId, ConnectionId, Details, Event, Gap, InstanceId, Provenance, Reason, TimeMs, TimeRange, TracePage,
     TraceQuery,
 };
-use tracemq_recorder::Recorder;
+use tracemq_recorder::{Recorder, RecorderSettings};
 use tracemq_store::{Batch, EventStore, MemoryStore, StoreError, StoreStats};
 
 use crate::signing::{Signer, Wire};
@@ -31,12 +32,17 @@ pub(crate) struct WatchedStore {
     memory: MemoryStore,
     pub(crate) questions: AtomicUsize,
     pub(crate) fails: AtomicBool,
+    /// While set, nothing can be written.
+    pub(crate) full: AtomicBool,
     /// While set, questions wait.
     pub(crate) stuck: AtomicBool,
 }
 
 impl EventStore for WatchedStore {
     fn append(&self, batch: &Batch) -> Result<(), StoreError> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(StoreError::Full { path: "secret-path".into(), source: std::io::Error::other("full") });
+        }
         self.memory.append(batch)
     }
     fn page(&self, query: &TraceQuery) -> Result<TracePage, StoreError> {
@@ -171,8 +177,17 @@ impl World {
     pub(crate) fn with(change: impl FnOnce(&mut ApiState)) -> Self {
         let clock = Arc::new(AtomicI64::new(NOW));
         let memory = MemoryStore::new(100_000);
-        let store = Arc::new(WatchedStore { memory, questions: 0.into(), fails: false.into(), stuck: false.into() });
+        let store = Arc::new(WatchedStore {
+            memory,
+            questions: 0.into(),
+            fails: false.into(),
+            full: false.into(),
+            stuck: false.into(),
+        });
         let now = Arc::clone(&clock);
+        let now: tracemq_api::Clock = Arc::new(move || TimeMs(now.load(Ordering::SeqCst)));
+        let prompt = RecorderSettings { linger: Duration::ZERO, retries_max: 0, ..RecorderSettings::default() };
+        let recorder = Recorder::start(Arc::clone(&store) as Arc<dyn EventStore>, Arc::clone(&now), prompt).unwrap();
         let instance = |id: &str, account: &str, region: Option<&str>| Instance {
             id: InstanceId::new(id).unwrap(),
             account: AccountId::new(account).unwrap(),
@@ -180,14 +195,14 @@ impl World {
         };
         let mut state = ApiState {
             store: Arc::clone(&store) as Arc<dyn EventStore>,
-            recorder: Recorder::off(),
+            recorder,
             keys: Arc::new(KeyRing::new(keys()).unwrap()),
             instances: vec![
                 instance(INSTANCE, "local", None),
                 instance(OTHER_INSTANCE, "stranger", Some("cn-beijing")),
             ],
             settings: ApiSettings { calls_per_second: 1_000_000, ..ApiSettings::default() },
-            clock: Arc::new(move || TimeMs(now.load(Ordering::SeqCst))),
+            clock: now,
             gauges: Gauges { connections: Arc::new(|| 3), sessions: Arc::new(|| 4), ready: Arc::new(|| true) },
         };
         change(&mut state);
@@ -205,6 +220,12 @@ impl World {
 
     pub(crate) fn append(&self, events: Vec<Event>, gaps: Vec<Gap>) {
         self.store.append(&Batch { events, gaps }).unwrap();
+    }
+
+    /// Hands `event` to the recorder, and waits until it is known what became of it.
+    pub(crate) fn record(&self, event: Event) {
+        self.state.recorder.record(event);
+        assert!(self.state.recorder.flush(Duration::from_secs(60)));
     }
 
     /// A connect, its close, and a connect of the device that most tests ask for.

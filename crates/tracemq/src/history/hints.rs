@@ -7,11 +7,6 @@ use super::shown::acts;
 use crate::cli::{Format, HistoryArgs};
 use crate::shell;
 
-/// How one types the program.
-pub(super) fn program() -> &'static str {
-    "tracemq"
-}
-
 /// Makes the commands.
 pub(super) struct Hints<'a> {
     program: &'a str,

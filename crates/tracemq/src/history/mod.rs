@@ -20,6 +20,7 @@ use jiff::tz::TimeZone;
 
 use crate::cli::{Format, HistoryArgs};
 use crate::exit::Ended;
+use crate::shell;
 use client::{Page, Row, Server};
 use clock::Clock;
 use hints::Hints;
@@ -46,7 +47,8 @@ pub(crate) fn run(args: &HistoryArgs) -> anyhow::Result<()> {
     let question = Question::of(args, &Zoned::now(), &clock)?;
     let data_dir = args.data_dir.as_deref().unwrap_or(Path::new("tracemq-data"));
     let server = Server::find(args.url.as_deref(), data_dir)?;
-    let asking = Asking { args, server, question, hints: Hints::new(hints::program(), args) };
+    let program = shell::own_command();
+    let asking = Asking { args, server, question, hints: Hints::new(&program, args) };
     match format {
         Format::Table => asking.print_table(clock, on_terminal),
         Format::Jsonl => asking.print_jsonl(&clock),

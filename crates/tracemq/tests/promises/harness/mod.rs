@@ -28,7 +28,7 @@ pub(crate) fn wait_until<T, E: Debug>(what: &str, mut probe: impl FnMut() -> Res
         match probe() {
             Ok(found) => return found,
             Err(complaint) if Instant::now() >= deadline => panic!("no {what} in {PATIENCE:?}: {complaint:#?}"),
-            Err(_) => thread::sleep(Duration::from_millis(10)),
+            Err(_) => thread::sleep(Duration::from_millis(25)), // the API takes 500 questions a second, and a probe may be many
         }
     }
 }

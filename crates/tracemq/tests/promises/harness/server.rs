@@ -215,6 +215,15 @@ impl Server {
     /// Stops the process where it stands; the operating system goes on taking bytes for it.
     pub(crate) fn freeze(&self) {
         signal("STOP", self.child.id());
+        let threads = format!("/proc/{}/task", self.child.id());
+        wait_until("standstill", || {
+            let states = fs::read_dir(&threads).unwrap().map(|thread| {
+                let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+                stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next())
+            });
+            let states: Vec<_> = states.collect();
+            if states.iter().all(|state| *state == Some('T')) { Ok(()) } else { Err(states) }
+        });
     }
 
     /// Lets it go on.
