@@ -112,7 +112,9 @@ impl Connection {
 
     /// As much of it as the socket takes at once, so that the record counts it; a slow client is not waited for.
     fn send_last_packet(&mut self) {
-        if let Ok(n @ 1..) = self.stream.try_write(&self.output) {
+        if !self.output.is_empty()
+            && let Ok(n) = self.stream.try_write(&self.output)
+        {
             self.output.advance(n);
             self.bytes_out += n as u64;
             self.last_out = Some(Instant::now());
