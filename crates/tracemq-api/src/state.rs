@@ -78,14 +78,21 @@ pub struct Gauges {
     pub connections: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// MQTT sessions that are kept.
     pub sessions: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Messages that were for a client and did not reach it, since the start.
+    pub messages_dropped: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Whether the server takes work.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Default for Gauges {
-    /// No connections, no sessions, ready.
+    /// Nothing happens, and the server is ready.
     fn default() -> Self {
-        Self { connections: Arc::new(|| 0), sessions: Arc::new(|| 0), ready: Arc::new(|| true) }
+        Self {
+            connections: Arc::new(|| 0),
+            sessions: Arc::new(|| 0),
+            messages_dropped: Arc::new(|| 0),
+            ready: Arc::new(|| true),
+        }
     }
 }
 

@@ -203,7 +203,12 @@ impl World {
             ],
             settings: ApiSettings { calls_per_second: 1_000_000, ..ApiSettings::default() },
             clock: now,
-            gauges: Gauges { connections: Arc::new(|| 3), sessions: Arc::new(|| 4), ready: Arc::new(|| true) },
+            gauges: Gauges {
+                connections: Arc::new(|| 3),
+                sessions: Arc::new(|| 4),
+                messages_dropped: Arc::new(|| 5),
+                ready: Arc::new(|| true),
+            },
         };
         change(&mut state);
         let world = Self { router: router(state.clone()).unwrap(), store, clock, state };

@@ -208,6 +208,10 @@ fn api_settings(config: &Config) -> anyhow::Result<ApiSettings> {
 fn gauges(broker: Arc<Broker>, door: DoorHandle, stage: watch::Receiver<Stage>) -> Gauges {
     Gauges {
         connections: Arc::new(move || door.connections() as u64),
+        messages_dropped: {
+            let broker = Arc::clone(&broker);
+            Arc::new(move || broker.stats().messages_dropped)
+        },
         sessions: Arc::new(move || broker.stats().sessions as u64),
         ready: Arc::new(move || *stage.borrow() == Stage::Running),
     }
