@@ -69,8 +69,13 @@ fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1")
 }
 
+/// `TRACEMQ_GOLDEN=write cargo test -p tracemq-journal --test format` makes the fixture anew: only ever for a format that
+/// is not released yet.
 #[test]
 fn format_1_is_read() {
+    if std::env::var_os("TRACEMQ_GOLDEN").is_some_and(|mode| mode == "write") {
+        write_the_fixture();
+    }
     let dir = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(fixture()).unwrap() {
         let entry = entry.unwrap();
@@ -91,11 +96,8 @@ fn format_1_is_read() {
     assert_eq!((page.events, page.gaps), (expected.events, expected.gaps));
 }
 
-/// Made the fixture, once: `cargo test -p tracemq-journal --test format -- --ignored`. Never again for a format that
-/// was released.
-#[test]
-#[ignore = "writes the fixture of a format that is not released yet"]
 fn write_the_fixture() {
+    std::fs::remove_dir_all(fixture()).unwrap();
     let (journal, _) = Journal::open(&fixture(), JournalSettings::default()).unwrap();
     journal.append(&history()).unwrap();
     drop(journal);
