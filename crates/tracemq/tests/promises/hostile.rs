@@ -320,3 +320,29 @@ fn connections_leave_descriptors_for_the_store_and_for_answers() {
     });
     server.history_with_ends("late", 1).assert_every_connection_ended_once();
 }
+
+/// B3, through the door: a thousand clients announce the largest packet there is, and then say nothing.
+#[test]
+fn a_thousand_announced_giants_cost_no_memory() {
+    const CLIENTS: usize = 1_000;
+    let home = Home::new("[mqtt]\nconnect_timeout_s = 60\n"); // not by the deadline are they closed
+    let server = home.start();
+    Device::connect(&server, &Connect::new(Version::V311, "good")).close();
+    server.history_with_ends("good", 1);
+    let before = server.resident_kib();
+    let mut giants: Vec<_> = (0..CLIENTS).map(|_| Device::dial(&server)).collect();
+    giants.iter_mut().for_each(|giant| giant.send(&[0x10, 0xFF, 0xFF, 0xFF, 0x7F]));
+    for giant in &mut giants {
+        assert!(giant.receive_until_closed().is_empty(), "closed at the length, without a word");
+    }
+    let all = wait_until("an end on record for each", || {
+        let history = server.nameless_history();
+        let ends = history.items.iter().filter(|event| event.is_end()).count();
+        if ends == CLIENTS { Ok(history) } else { Err(ends) }
+    });
+    assert!(all.items.iter().filter(|event| event.is_end()).all(|event| event.reason == "packet-too-large"));
+    let grown = server.resident_kib().saturating_sub(before);
+    assert!(grown < 8 * CLIENTS as u64, "{grown} KiB more for {CLIENTS} clients");
+    Device::connect(&server, &Connect::new(Version::V311, "good")).close();
+    server.history_with_ends("good", 2).assert_every_connection_ended_once();
+}

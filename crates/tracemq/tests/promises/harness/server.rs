@@ -212,6 +212,13 @@ impl Server {
         wait_until("end after SIGTERM", || self.child.try_wait().unwrap().ok_or("still running"))
     }
 
+    /// Resident memory of the process.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Stops the process where it stands; the operating system goes on taking bytes for it.
     pub(crate) fn freeze(&self) {
         signal("STOP", self.child.id());
