@@ -1,18 +1,21 @@
 //! The load: MQTT 3.1.1 clients that connect and disconnect, or connect and stay.
+//!
+//! Plain sockets and as few system calls as a cycle can do with: the generator shares the machine with the server, and
+//! what it spends itself blurs how servers differ.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use anyhow::{Context, anyhow, bail, ensure};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
 
+const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 const DISCONNECT: [u8; 2] = [0xe0, 0];
-/// Connecting all idle clients at once would overflow a listener's backlog; this many are under way at a time.
-const CONNECTING_MAX: usize = 128;
+/// A server that says nothing for this long has hung.
+const SILENCE_MAX: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
 fn connect_packet(client_id: &str) -> Vec<u8> {
     let id_len = u8::try_from(client_id.len()).unwrap_or(u8::MAX);
@@ -21,65 +24,100 @@ fn connect_packet(client_id: &str) -> Vec<u8> {
     packet
 }
 
-async fn join(server: SocketAddr, client_id: &str) -> anyhow::Result<TcpStream> {
-    let mut stream = TcpStream::connect(server).await.context("connect")?;
-    stream.set_nodelay(true)?;
-    stream.write_all(&connect_packet(client_id)).await.context("send CONNECT")?;
-    let mut connack = [0; 4];
-    stream.read_exact(&mut connack).await.context("read CONNACK")?;
-    ensure!(connack == [0x20, 2, 0, 0], "refused: {connack:?}");
+/// Connects and sends CONNECT. Connecting may block: on the loopback address the handshake takes no other's turn.
+fn knock(server: SocketAddr, packet: &[u8]) -> anyhow::Result<TcpStream> {
+    let mut stream = TcpStream::connect(server).context("connect")?;
+    stream.write_all(packet).context("send CONNECT")?;
     Ok(stream)
 }
 
-/// Runs whole cycles (TCP connect, CONNECT, CONNACK, DISCONNECT, close by the server) for `time`; tells how many.
-pub(crate) async fn cycles(server: SocketAddr, concurrency: usize, time: Duration) -> anyhow::Result<u64> {
-    let done = Arc::new(AtomicU64::new(0));
-    let end = Instant::now() + time;
-    let mut clients = JoinSet::new();
+fn read_connack(stream: &mut TcpStream) -> anyhow::Result<()> {
+    let mut connack = [0; CONNACK.len()];
+    stream.read_exact(&mut connack).context("read CONNACK")?;
+    ensure!(connack == CONNACK, "refused: {connack:?}");
+    Ok(())
+}
+
+/// One after another, a client that goes through cycles.
+struct Cycler {
+    packet: Vec<u8>,
+    stream: TcpStream,
+    accepted: bool,
+}
+
+impl Cycler {
+    /// Goes on when there is something to read; tells whether that was the end of a cycle.
+    fn step(&mut self) -> anyhow::Result<bool> {
+        if self.accepted {
+            let n = self.stream.read(&mut [0; 16]).context("await the close")?;
+            return Ok(n == 0);
+        }
+        read_connack(&mut self.stream)?;
+        self.stream.write_all(&DISCONNECT).context("send DISCONNECT")?;
+        self.accepted = true;
+        Ok(false)
+    }
+}
+
+/// Runs whole cycles (TCP connect, CONNECT, CONNACK, DISCONNECT, close by the server) for `time`, `concurrency` at once
+/// on each of `threads` threads; tells how many.
+pub(crate) fn cycles(server: SocketAddr, threads: usize, concurrency: usize, time: Duration) -> anyhow::Result<u64> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads)
+            .map(|thread| scope.spawn(move || cycles_of_one_thread(server, thread, concurrency, time)))
+            .collect();
+        threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a thread of the load panicked"))?).sum()
+    })
+}
+
+fn cycles_of_one_thread(server: SocketAddr, thread: usize, concurrency: usize, time: Duration) -> anyhow::Result<u64> {
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let watch = |n: usize, stream: &TcpStream| {
+        epoll::add(&epoll, stream, epoll::EventData::new_u64(n as u64), epoll::EventFlags::IN)
+    };
+    let mut cyclers = Vec::with_capacity(concurrency);
     for n in 0..concurrency {
-        let done = Arc::clone(&done);
-        clients.spawn(async move {
-            let client_id = format!("cycle-{n:04}");
-            while Instant::now() < end {
-                let mut stream = join(server, &client_id).await?;
-                stream.write_all(&DISCONNECT).await.context("send DISCONNECT")?;
-                let mut rest = [0; 16];
-                while stream.read(&mut rest).await.context("await the close")? > 0 {}
-                done.fetch_add(1, Ordering::Relaxed);
+        let packet = connect_packet(&format!("cycle-{thread:02}-{n:04}"));
+        let stream = knock(server, &packet)?;
+        watch(n, &stream)?;
+        cyclers.push(Cycler { packet, stream, accepted: false });
+    }
+    let mut readable = Vec::with_capacity(concurrency);
+    let mut done = 0;
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        if epoll::wait(&epoll, spare_capacity(&mut readable), Some(&SILENCE_MAX))? == 0 {
+            bail!("the server says nothing");
+        }
+        for event in readable.drain(..) {
+            let n = usize::try_from(event.data.u64())?;
+            let cycler = cyclers.get_mut(n).context("no such client")?;
+            if cycler.step()? {
+                done += 1;
+                cycler.stream = knock(server, &cycler.packet)?; // closing the former takes it out of the epoll set
+                cycler.accepted = false;
+                watch(n, &cycler.stream)?;
             }
-            anyhow::Ok(())
-        });
+        }
     }
-    while let Some(client) = clients.join_next().await {
-        client??;
-    }
-    Ok(done.load(Ordering::Relaxed))
+    Ok(done)
 }
 
 /// Connects `count` clients that stay and do nothing.
-pub(crate) async fn hold(server: SocketAddr, count: usize) -> anyhow::Result<Vec<TcpStream>> {
-    let mut held = Vec::with_capacity(count);
-    let mut connecting = JoinSet::new();
-    for n in 0..count {
-        if connecting.len() >= CONNECTING_MAX
-            && let Some(joined) = connecting.join_next().await
-        {
-            held.push(joined??);
-        }
-        connecting.spawn(async move { join(server, &format!("idle-{n:08}")).await });
-    }
-    while let Some(joined) = connecting.join_next().await {
-        held.push(joined??);
-    }
-    Ok(held)
+pub(crate) fn hold(server: SocketAddr, count: usize) -> anyhow::Result<Vec<TcpStream>> {
+    let clients = (0..count).map(|n| {
+        let mut stream = knock(server, &connect_packet(&format!("idle-{n:08}")))?;
+        read_connack(&mut stream)?;
+        Ok(stream)
+    });
+    clients.collect()
 }
 
 /// Disconnects them, and waits until the server has closed each.
-pub(crate) async fn release(held: Vec<TcpStream>) -> anyhow::Result<()> {
+pub(crate) fn release(held: Vec<TcpStream>) -> anyhow::Result<()> {
     for mut stream in held {
-        stream.write_all(&DISCONNECT).await?;
-        let mut rest = [0; 16];
-        while stream.read(&mut rest).await? > 0 {}
+        stream.write_all(&DISCONNECT)?;
+        while stream.read(&mut [0; 16])? > 0 {}
     }
     Ok(())
 }

@@ -34,6 +34,9 @@ struct Args {
     /// Connections that go through cycles at once
     #[arg(long, default_value_t = 64)]
     concurrency: usize,
+    /// Threads that make the load; one a core when not given
+    #[arg(long)]
+    threads: Option<usize>,
     /// Idle connections for the memory figure
     #[arg(long, default_value_t = 5_000)]
     idle: usize,
@@ -58,9 +61,8 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> anyhow::Result<String> {
     server::raise_descriptor_limit()?;
     let cores = std::thread::available_parallelism()?.get();
-    // Half of the cores make the load, so that the server is what is measured.
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads((cores / 2).max(1)).enable_all().build()?;
+    // With fewer, a thread of the load that is always busy bounds the rate, and all servers seem the same.
+    let threads = args.threads.unwrap_or(cores).max(1);
     let mut kinds = vec![Kind::RecordingOn, Kind::RecordingOff];
     if args.mosquitto.exists() {
         kinds.push(Kind::Mosquitto);
@@ -68,27 +70,29 @@ fn run(args: &Args) -> anyhow::Result<String> {
     let mut report = Report::new(cores);
     for _ in 0..args.rounds {
         for kind in &kinds {
-            let figures = runtime.block_on(measure(*kind, args)).with_context(|| format!("{kind:?}"))?;
+            let figures = measure(*kind, args, threads).with_context(|| format!("{kind:?}"))?;
             report.add(*kind, figures);
         }
     }
     if args.json { report.to_json() } else { Ok(report.to_table()) }
 }
 
-async fn measure(kind: Kind, args: &Args) -> anyhow::Result<Figures> {
+fn measure(kind: Kind, args: &Args, threads: usize) -> anyhow::Result<Figures> {
     let server = Process::start(kind, &args.tracemq, &args.mosquitto)?;
     let empty = server.resident_bytes()?;
-    let idle = load::hold(server.mqtt, args.idle).await?;
+    let idle = load::hold(server.mqtt, args.idle)?;
     let full = server.resident_bytes()?;
-    load::release(idle).await?;
+    load::release(idle)?;
 
-    let cpu_before = server.cpu_ms()?;
-    let cycles = load::cycles(server.mqtt, args.concurrency, Duration::from_secs(args.seconds)).await?;
-    let cpu = server.cpu_ms()? - cpu_before;
+    let (cpu_before, load_before) = (server.cpu_ms()?, server::own_cpu_ms()?);
+    let cycles =
+        load::cycles(server.mqtt, threads, args.concurrency.div_ceil(threads), Duration::from_secs(args.seconds))?;
+    let (cpu, load) = (server.cpu_ms()? - cpu_before, server::own_cpu_ms()? - load_before);
     let (recorded, lost) = server.recorded()?;
     Ok(Figures {
         cycles_per_second: cycles as f64 / args.seconds as f64,
         cpu_us_per_cycle: cpu * 1_000.0 / cycles.max(1) as f64,
+        load_us_per_cycle: load * 1_000.0 / cycles.max(1) as f64,
         bytes_per_idle_connection: full.saturating_sub(empty) as f64 / args.idle.max(1) as f64,
         recorded,
         lost,

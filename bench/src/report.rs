@@ -12,6 +12,8 @@ use crate::server::Kind;
 pub(crate) struct Figures {
     pub(crate) cycles_per_second: f64,
     pub(crate) cpu_us_per_cycle: f64,
+    /// What the load itself spends, beside the server.
+    pub(crate) load_us_per_cycle: f64,
     pub(crate) bytes_per_idle_connection: f64,
     pub(crate) recorded: u64,
     pub(crate) lost: u64,
@@ -29,6 +31,7 @@ struct Row<'a> {
     rounds: &'a [Figures],
     median_cycles_per_second: f64,
     median_cpu_us_per_cycle: f64,
+    median_load_us_per_cycle: f64,
     median_bytes_per_idle_connection: f64,
 }
 
@@ -47,6 +50,7 @@ impl Report {
             rounds,
             median_cycles_per_second: median(rounds.iter().map(|f| f.cycles_per_second)),
             median_cpu_us_per_cycle: median(rounds.iter().map(|f| f.cpu_us_per_cycle)),
+            median_load_us_per_cycle: median(rounds.iter().map(|f| f.load_us_per_cycle)),
             median_bytes_per_idle_connection: median(rounds.iter().map(|f| f.bytes_per_idle_connection)),
         });
         rows.collect()
@@ -60,17 +64,18 @@ impl Report {
 
     pub(crate) fn to_table(&self) -> String {
         let mut table = format!(
-            "{} cores\n{:<24} {:>10} {:>14} {:>16} {:>10} {:>8}\n",
-            self.cores, "server", "cycles/s", "cpu us/cycle", "bytes/idle conn", "recorded", "lost"
+            "{} cores\n{:<24} {:>10} {:>14} {:>14} {:>16} {:>10} {:>8}\n",
+            self.cores, "server", "cycles/s", "cpu us/cycle", "load us/cycle", "bytes/idle conn", "recorded", "lost"
         );
         for row in self.rows() {
             let (recorded, lost) = row.rounds.iter().fold((0, 0), |(r, l), f| (r + f.recorded, l + f.lost));
             let _ = writeln!(
                 table,
-                "{:<24} {:>10.0} {:>14.1} {:>16.0} {:>10} {:>8}",
+                "{:<24} {:>10.0} {:>14.1} {:>14.1} {:>16.0} {:>10} {:>8}",
                 row.server,
                 row.median_cycles_per_second,
                 row.median_cpu_us_per_cycle,
+                row.median_load_us_per_cycle,
                 row.median_bytes_per_idle_connection,
                 recorded,
                 lost

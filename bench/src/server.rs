@@ -110,11 +110,7 @@ impl Process {
 
     /// Processor time that the process has used, in milliseconds.
     pub(crate) fn cpu_ms(&self) -> anyhow::Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let after_name = stat.rsplit_once(')').context("no name in stat")?.1;
-        let field = |n: usize| after_name.split_whitespace().nth(n).and_then(|f| f.parse::<f64>().ok());
-        let ticks = field(11).context("no utime")? + field(12).context("no stime")?;
-        Ok(ticks * 1_000.0 / rustix::param::clock_ticks_per_second() as f64)
+        cpu_ms(&self.child.id().to_string())
     }
 
     /// Events recorded and lost, once the recorder's queue is empty; zeros for other servers.
@@ -136,6 +132,19 @@ impl Process {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Processor time that this process, the load, has used, in milliseconds.
+pub(crate) fn own_cpu_ms() -> anyhow::Result<f64> {
+    cpu_ms("self")
+}
+
+fn cpu_ms(process: &str) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let after_name = stat.rsplit_once(')').context("no name in stat")?.1;
+    let field = |n: usize| after_name.split_whitespace().nth(n).and_then(|f| f.parse::<f64>().ok());
+    let ticks = field(11).context("no utime")? + field(12).context("no stime")?;
+    Ok(ticks * 1_000.0 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 fn get_metrics(http: SocketAddr) -> anyhow::Result<String> {

@@ -19,4 +19,4 @@ mod state;
 
 pub use routes::{Login, ROUTES, Route, router};
 pub use serve::{ServeLimits, serve, serve_within};
-pub use state::{ApiError, ApiSettings, ApiState, Clock, Gauges, Instance};
+pub use state::{ApiError, ApiSettings, ApiState, Clock, Gauges, Instance, Keys};

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tracemq_access::{AccountId, KeyRing, throttle::Throttle};
 use tracemq_model::{InstanceId, TimeMs};
@@ -71,6 +71,28 @@ impl Default for ApiSettings {
     }
 }
 
+/// The keys in force. All clones are one: what is put in force by one of them, is by all.
+#[derive(Clone, Debug)]
+pub struct Keys(Arc<RwLock<Arc<KeyRing>>>);
+
+impl Keys {
+    /// Puts `ring` in force.
+    pub fn new(ring: KeyRing) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(ring))))
+    }
+
+    /// Puts `ring` in force in place of all keys before: whoever calls after this is judged by it, on a connection
+    /// that is open already, too. Rates and nonces are not the keys', and stay as they are.
+    pub fn replace(&self, ring: KeyRing) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+    }
+
+    /// The ring that one call is judged by, from its first question to its last.
+    pub(crate) fn in_force(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Live numbers of the broker, asked for with each scrape of the metrics.
 #[derive(Clone)]
 pub struct Gauges {
@@ -104,7 +126,7 @@ pub struct ApiState {
     /// Who writes it: asked for its counts, and for losses that the store does not know of yet.
     pub recorder: Recorder,
     /// Who may ask.
-    pub keys: Arc<KeyRing>,
+    pub keys: Keys,
     /// What may be asked about.
     pub instances: Vec<Instance>,
     /// What can be set.
@@ -123,7 +145,7 @@ pub(crate) type Shared = Arc<App>;
 
 /// All that handlers share.
 pub(crate) struct App {
-    pub(crate) keys: Arc<KeyRing>,
+    pub(crate) keys: Keys,
     pub(crate) instances: Vec<Instance>,
     pub(crate) settings: ApiSettings,
     pub(crate) gauges: Gauges,

@@ -78,8 +78,10 @@ impl ServeArgs {
         }
         config.mqtt.listen = self.mqtt.unwrap_or(config.mqtt.listen);
         config.http.listen = self.http.unwrap_or(config.http.listen);
-        config.check()?;
-        Ok(config)
+        match (config.check(), &self.config) {
+            (Err(error), Some(file)) => Err(error.context(file.display().to_string())),
+            (checked, _) => checked.map(|()| config),
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use tracemq_access::AccessKey;
 use tracemq_model::InstanceId;
 
+use crate::config::{fault_of_toml, secret_text};
+
 /// What stands in `credentials.toml`.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +19,7 @@ pub(crate) struct Credentials {
     /// The key's name.
     pub access_key_id: String,
     /// The key's secret.
+    #[serde(deserialize_with = "secret_text")]
     pub access_key_secret: String,
     /// The instance that it was made for.
     pub instance_id: InstanceId,
@@ -38,12 +41,11 @@ pub(crate) fn load(data_dir: &Path) -> anyhow::Result<Option<Credentials>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
     };
-    // The parser's own message would quote the line, which holds the secret.
     toml::from_str(&text).map(Some).map_err(|error| {
         anyhow!(
             "{} can't be read ({}); mend it, or delete it to get a new key at the next start",
             path.display(),
-            error.message().lines().next().unwrap_or_default()
+            fault_of_toml(&text, &error).lines().next().unwrap_or_default()
         )
     })
 }

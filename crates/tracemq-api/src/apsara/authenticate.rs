@@ -4,7 +4,7 @@
 //! to see it, and ids are long and random enough not to be found by trying.
 
 use tracemq_access::signature::{Claim, Scheme, acs3, parse_timestamp, rpc_v1};
-use tracemq_access::{AccessKey, Secret};
+use tracemq_access::{AccessKey, KeyRing, Secret};
 use tracemq_model::TimeMs;
 
 use crate::nonces::{self, NonceRefusal};
@@ -16,14 +16,19 @@ use super::incoming::Incoming;
 /// How far a request's clock and ours may be apart, either way.
 const SKEW_MAX_MS: u64 = 15 * 60 * 1_000;
 
-/// Finds the key that signed the request.
-pub(super) fn authenticate<'a>(app: &'a Shared, incoming: &Incoming, now: TimeMs) -> Result<&'a AccessKey, Fault> {
+/// Finds the key among `keys` that signed the request.
+pub(super) fn authenticate<'a>(
+    app: &Shared,
+    keys: &'a KeyRing,
+    incoming: &Incoming,
+    now: TimeMs,
+) -> Result<&'a AccessKey, Fault> {
     let claim = claim(app, incoming)?;
     let timestamp = parse_timestamp(claim.timestamp).ok_or_else(Fault::timestamp_format)?;
     if now.since(timestamp).max(timestamp.since(now)) > SKEW_MAX_MS {
         return Err(Fault::timestamp_expired());
     }
-    let key = app.keys.get(claim.key_id).ok_or_else(Fault::no_such_key)?;
+    let key = keys.get(claim.key_id).ok_or_else(Fault::no_such_key)?;
     if !key.enabled || (key.security_token.is_none() && key.has_expired(now)) {
         return Err(Fault::key_inactive());
     }

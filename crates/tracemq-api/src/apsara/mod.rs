@@ -48,6 +48,7 @@ async fn serve(app: &Shared, incoming: &Incoming, envelope: &mut Envelope) -> Re
     envelope.format = Format::of(incoming)?;
     actions::check(incoming)?;
     let now = app.now();
-    let key = authenticate::authenticate(app, incoming, now)?;
+    let keys = app.keys.in_force();
+    let key = authenticate::authenticate(app, &keys, incoming, now)?;
     trace_device::query(app, key, incoming).await
 }

@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use tracemq_access::{AccessKey, Decision, Secret};
+use tracemq_access::{AccessKey, Decision, KeyRing, Secret};
 use tracemq_model::TimeMs;
 
 use crate::apsara::{PERMISSIONS, resource_names};
@@ -12,11 +12,11 @@ use crate::state::Shared;
 
 use super::Problem;
 
-/// The key that calls. Which part of a login is wrong is not told; a temporary key can't log in this way, for there
-/// is no place for its token.
-pub(super) fn login<'a>(app: &'a Shared, headers: &HeaderMap, now: TimeMs) -> Result<&'a AccessKey, Problem> {
+/// The key among `keys` that calls. Which part of a login is wrong is not told; a temporary key can't log in this way,
+/// for there is no place for its token.
+pub(super) fn login<'a>(keys: &'a KeyRing, headers: &HeaderMap, now: TimeMs) -> Result<&'a AccessKey, Problem> {
     let (id, password) = credentials(headers).ok_or_else(Problem::login)?;
-    let key = app.keys.get(&id);
+    let key = keys.get(&id);
     let nobody = Secret::new("no key has this secret, and no caller is let in by it").ok();
     // Compared also when there is no such key, so that both take the same time.
     let right = key.map(|key| &key.secret).or(nobody.as_ref()).is_some_and(|secret| secret.is(&password));

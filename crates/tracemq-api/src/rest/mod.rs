@@ -69,7 +69,8 @@ fn answered(app: &Shared, answer: Result<EventsPage, Problem>) -> Response {
 /// First who asks, then how often, then what.
 async fn events(app: &Shared, request: &Parts, named: Result<Subject, Problem>) -> Result<EventsPage, Problem> {
     let now = app.now();
-    let key = login::login(app, &request.headers, now)?;
+    let keys = app.keys.in_force();
+    let key = login::login(&keys, &request.headers, now)?;
     app.throttle(&key.account, now).map_err(Problem::too_many)?;
     let parameters = question::read_parameters(request.uri.query().unwrap_or_default())?;
     let instance = login::instance(app, key, parameters.get("instance"))?;

@@ -2,10 +2,13 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
+use tracemq_access::{AccessKey, Secret};
 
 use crate::signing::{Place, Signer, Wire, pairs};
-use crate::world::{CLIENT, INSTANCE, NOW, OTHER_INSTANCE, SECRET, World, parameters, parameters_with};
+use crate::world::{CLIENT, INSTANCE, NOW, OTHER_INSTANCE, SECRET, World, key, parameters, parameters_with};
 
 const MINUTE: i64 = 60_000;
 
@@ -343,6 +346,71 @@ async fn a26_odd_secrets_work_and_disabled_keys_do_not() {
         world.call(&world.signer(key).v1(&parameters())).await.assert_refused(400, "InvalidAccessKeyId.Inactive");
         world.call(&world.signer(key).v3(&parameters())).await.assert_refused(400, "InvalidAccessKeyId.Inactive");
     }
+}
+
+/// What `login` gets from the REST API.
+async fn rest(world: &World, login: &str) -> u16 {
+    let login = format!("Basic {}", BASE64.encode(login));
+    world.get("/api/v1/clients/nobody/events", &[("Authorization", &login)]).await.status
+}
+
+#[tokio::test]
+async fn a26_a_change_of_keys_holds_from_the_next_call_on_and_for_nothing_but_keys() {
+    let world = World::new();
+    let v1 = |secret: &str| Signer { secret: secret.into(), ..world.signer("main") }.v1(&parameters());
+    let v3 = |secret: &str| Signer { secret: secret.into(), ..world.signer("main") }.v3(&parameters());
+    fn main(keys: &mut [AccessKey]) -> &mut AccessKey {
+        keys.iter_mut().find(|key| key.id == "main").unwrap()
+    }
+    let secret_again = format!("main:{SECRET}");
+
+    let taken = v1(SECRET);
+    world.call(&taken).await.assert_ok();
+    world.call(&v3(SECRET)).await.assert_ok();
+    assert_eq!(rest(&world, &secret_again).await, 200);
+    let signed_before = [v1(SECRET), v3(SECRET)];
+
+    // Disabled, taken out, and with another secret: also for what was signed before.
+    type Change = fn(&mut Vec<AccessKey>);
+    let changes: [(Change, u16, &str); 3] = [
+        (|keys| main(keys).enabled = false, 400, "InvalidAccessKeyId.Inactive"),
+        (|keys| keys.retain(|key| key.id != "main"), 404, "InvalidAccessKeyId.NotFound"),
+        (|keys| main(keys).secret = Secret::new("changed").unwrap(), 400, "SignatureDoesNotMatch"),
+    ];
+    for (change, status, code) in changes {
+        world.change_keys(change);
+        for wire in signed_before.iter().chain(&[v1(SECRET), v3(SECRET), taken.clone()]) {
+            world.call(wire).await.assert_refused(status, code);
+        }
+        assert_eq!(rest(&world, &secret_again).await, 401, "{code}");
+        world.call(&world.signer("second").v3(&parameters())).await.assert_ok();
+    }
+    world.call(&v1("changed")).await.assert_ok();
+    world.call(&v3("changed")).await.assert_ok();
+    assert_eq!(rest(&world, "main:changed").await, 200);
+
+    // As before, and a new one. What was refused had not used up its nonce, what was answered had.
+    world.change_keys(|keys| keys.push(key("new", "n", "local")));
+    for wire in &signed_before {
+        world.call(wire).await.assert_ok();
+    }
+    world.call(&taken).await.assert_refused(400, "SignatureNonceUsed");
+    world.call(&Signer { secret: "n".into(), ..world.signer("new") }.v1(&parameters())).await.assert_ok();
+    assert_eq!(rest(&world, "new:n").await, 200);
+}
+
+#[tokio::test]
+async fn a26_a_change_of_keys_gives_no_account_its_calls_back() {
+    let world = World::with(|state| state.settings.calls_per_second = 2);
+    world.call(&world.signer("main").v1(&parameters())).await.assert_ok();
+    world.call(&world.signer("main").v3(&parameters())).await.assert_ok();
+    world.change_keys(|keys| keys.push(key("new", SECRET, "local")));
+    for key in ["main", "new"] {
+        world.call(&world.signer(key).v1(&parameters())).await.assert_refused(400, "Throttling.User");
+        assert_eq!(rest(&world, &format!("{key}:{SECRET}")).await, 429);
+    }
+    world.pass(1_000);
+    world.call(&world.signer("new").v1(&parameters())).await.assert_ok();
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Request};
 use serde_json::Value;
 use tower::ServiceExt;
 use tracemq_access::{AccessKey, AccountId, KeyRing, Policy, Secret};
-use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, router};
+use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, Keys, router};
 use tracemq_model::{
     Action, ClientId, ConnectionId, Details, Event, Gap, InstanceId, Provenance, Reason, TimeMs, TimeRange, TracePage,
     TraceQuery,
@@ -196,7 +196,7 @@ impl World {
         let mut state = ApiState {
             store: Arc::clone(&store) as Arc<dyn EventStore>,
             recorder,
-            keys: Arc::new(KeyRing::new(keys()).unwrap()),
+            keys: Keys::new(KeyRing::new(keys()).unwrap()),
             instances: vec![
                 instance(INSTANCE, "local", None),
                 instance(OTHER_INSTANCE, "stranger", Some("cn-beijing")),
@@ -221,6 +221,13 @@ impl World {
         let Self { router: old, store, clock, state } = self;
         drop(old);
         Self { router: router(state.clone()).unwrap(), store, clock, state }
+    }
+
+    /// Puts the usual keys in force anew, with changes.
+    pub(crate) fn change_keys(&self, change: impl FnOnce(&mut Vec<AccessKey>)) {
+        let mut changed = keys();
+        change(&mut changed);
+        self.state.keys.replace(KeyRing::new(changed).unwrap());
     }
 
     pub(crate) fn append(&self, events: Vec<Event>, gaps: Vec<Gap>) {

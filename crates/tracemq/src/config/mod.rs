@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tracemq_model::{InstanceId, TimeMs};
 
 pub(crate) use check::{parse_utc_offset, users};
-pub(crate) use secret::ConfigSecret;
+pub(crate) use secret::{ConfigSecret, secret_text};
 
 /// Everything that can be set, with its default.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -274,6 +274,12 @@ impl Default for Instance {
     }
 }
 
+/// What is wrong with `text`, and in which line. The parser's own display quotes the line, which may hold a secret.
+pub(crate) fn fault_of_toml(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
+}
+
 impl Config {
     /// Reads `file`, or takes the defaults without one. The result is not checked yet: flags may still change it.
     ///
@@ -284,11 +290,9 @@ impl Config {
         let text =
             std::fs::read_to_string(file).with_context(|| format!("can't read the config {}", file.display()))?;
         toml::from_str(&text).map_err(|error| {
-            // The parser's own display quotes the line, which may hold a password.
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let (line, message) = (before.matches('\n').count() + 1, error.message());
-            let hint = if message.contains("socket address") { "; write IP:PORT, such as 127.0.0.1:1883" } else { "" };
-            anyhow!("{}: line {line}: {message}{hint}", file.display())
+            let fault = fault_of_toml(&text, &error);
+            let hint = if fault.contains("socket address") { "; write IP:PORT, such as 127.0.0.1:1883" } else { "" };
+            anyhow!("{}: {fault}{hint}", file.display())
         })
     }
 

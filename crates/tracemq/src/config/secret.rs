@@ -2,12 +2,21 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A password, secret or token.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct ConfigSecret(String);
+pub(crate) struct ConfigSecret(#[serde(deserialize_with = "secret_text")] String);
+
+/// Reads a text that is secret.
+///
+/// # Errors
+/// When it is no text. The usual error would quote what is there instead.
+pub(crate) fn secret_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    String::deserialize(deserializer).map_err(|_| D::Error::custom("a password, secret or token must stand in quotes"))
+}
 
 impl ConfigSecret {
     /// The text itself, for comparing and signing.

@@ -1,10 +1,15 @@
-//! The access keys of the configuration and of the data folder, as the API takes them.
+//! The access keys of the configuration and of the data folder, as the API takes them: at the start, and when they are
+//! read again.
 
-use anyhow::{Context, anyhow};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail};
 use tracemq_access::{AccessKey, AccountId, KeyRing, Policy, Secret};
 
+use crate::cli::ServeArgs;
 use crate::config::{AccessKeyEntry, Config, LOCAL_ACCOUNT};
-use crate::credentials::Credentials;
+use crate::credentials::{self, Credentials};
 
 /// Checks the keys of the configuration, before anything is made on disk.
 ///
@@ -16,25 +21,54 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All keys that open this server.
+/// All keys that open a server: `entries` of its configuration, and `credentials` of its data folder.
 ///
 /// # Errors
-/// When a key of the configuration can't be used: with its id.
-pub(super) fn ring(config: &Config, credentials: &Credentials) -> anyhow::Result<KeyRing> {
-    let own = AccessKey {
+/// When a key can't be used: with its id or file.
+pub(super) fn ring(entries: &[AccessKeyEntry], credentials: &Credentials, data_dir: &Path) -> anyhow::Result<KeyRing> {
+    let file = credentials::path(data_dir);
+    let own = own(credentials).with_context(|| file.display().to_string())?;
+    if entries.iter().any(|entry| entry.id == own.id) {
+        bail!("{}: access_key_id: `{}` is among the access_keys of the config, too", file.display(), own.id);
+    }
+    let mut keys = vec![own];
+    for entry in entries {
+        keys.push(key(entry)?);
+    }
+    KeyRing::new(keys).map_err(|error| anyhow!("access_keys: {error}"))
+}
+
+/// The keys that stand now in the files of a server that was started with `args` and runs on `data_dir`. Nothing is
+/// written.
+///
+/// # Errors
+/// When a start would refuse the files, or would make a key because there is none: with the file and the field.
+pub(super) fn read_again(args: &ServeArgs, data_dir: &Path) -> anyhow::Result<KeyRing> {
+    if let Some(file) = &args.config
+        && fs::metadata(file).is_ok_and(|found| !found.is_file())
+    {
+        // A pipe gives its text once. Read again it would say nothing, and so take all keys away, or never end.
+        bail!("{} is no regular file, which could be read again", file.display());
+    }
+    let config = args.resolve()?;
+    let Some(credentials) = credentials::load(data_dir)? else {
+        bail!("{} is not there; a restart makes a new key", credentials::path(data_dir).display());
+    };
+    ring(&config.access_keys, &credentials, data_dir)
+}
+
+fn own(credentials: &Credentials) -> anyhow::Result<AccessKey> {
+    let key = AccessKey {
         id: credentials.access_key_id.clone(),
-        secret: Secret::new(&credentials.access_key_secret).context("credentials.toml: access_key_secret")?,
+        secret: Secret::new(&credentials.access_key_secret).context("access_key_secret")?,
         account: AccountId::new(LOCAL_ACCOUNT)?,
         enabled: true,
         security_token: None,
         expires: None,
         policy: Policy::full_access(),
     };
-    let mut keys = vec![own];
-    for entry in &config.access_keys {
-        keys.push(key(entry)?);
-    }
-    KeyRing::new(keys).map_err(|error| anyhow!("access_keys: {error}"))
+    KeyRing::new([key.clone()]).context("access_key_id")?;
+    Ok(key)
 }
 
 fn key(entry: &AccessKeyEntry) -> anyhow::Result<AccessKey> {

@@ -5,7 +5,7 @@ mod log;
 mod server;
 
 use std::fs;
-use std::io::Write;
+use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -22,7 +22,7 @@ pub(crate) use server::{ADDRESS_FILE, Server};
 /// waits, HTTP finishes its answers.
 pub(crate) const STOP_STAGE_MAX: Duration = Duration::from_secs(5);
 
-/// Runs the command until SIGTERM or Ctrl-C; a second one ends at once.
+/// Runs the command until SIGTERM or Ctrl-C; a second one ends at once. SIGHUP reloads the access keys.
 ///
 /// # Errors
 /// When the configuration can't be used, an address is taken, or the data folder can't be used.
@@ -33,16 +33,29 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
     runtime.block_on(async {
         let mut stop_signals = StopSignals::listen()?; // first: a stop may be asked for while the server still starts
+        let mut hangups = signal(SignalKind::hangup()).context("can't listen for SIGHUP")?;
+        let on_terminal = is_on_terminal();
         let server = Server::start(config.clone()).await?;
         if let Err(error) = announce(&config, &server) {
             tracing::warn!(%error, "can't write to stdout; the server runs all the same");
         }
-        stop_signals.next().await;
+        loop {
+            tokio::select! {
+                () = stop_signals.next() => break,
+                // The window was closed: a server that nobody sees any more would hold its ports.
+                _ = hangups.recv() => if on_terminal && !is_on_terminal() { break } else { server.reload_keys(args) },
+            }
+        }
         tokio::select! {
             result = server.stop() => result,
             () = stop_signals.next() => Err(anyhow!("stopped at once by a second signal; what was not yet written is lost")),
         }
     })
+}
+
+/// Whether anything is connected to a terminal. One that was closed is none any more.
+fn is_on_terminal() -> bool {
+    stdin().is_terminal() || stdout().is_terminal() || stderr().is_terminal()
 }
 
 /// SIGTERM and SIGINT.
@@ -75,7 +88,7 @@ impl StopSignals {
 fn announce(config: &Config, server: &Server) -> std::io::Result<()> {
     let data_dir = config.data_dir.display();
     let credentials = &server.credentials;
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout().lock();
     writeln!(out, "TraceMQ {} is ready. Stop with Ctrl-C.", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "  mqtt     {}", server.mqtt)?;
     writeln!(out, "  http     http://{}", server.http)?;

@@ -10,16 +10,17 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracemq_access::AccountId;
 use tracemq_access::mqtt::MqttAccess;
-use tracemq_api::{ApiSettings, ApiState, Gauges, Instance};
+use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, Keys};
 use tracemq_broker::{Broker, Limits};
 use tracemq_door::{Door, DoorHandle, DoorSettings};
 use tracemq_journal::{Journal, JournalSettings};
 use tracemq_model::TimeMs;
 use tracemq_recorder::{Recorder, RecorderSettings};
 use tracemq_store::EventStore;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{STOP_STAGE_MAX, connections_that_fit, create_data_dir, keys};
+use crate::cli::ServeArgs;
 use crate::config::{self, Config, LOCAL_ACCOUNT};
 use crate::credentials::{self, Credentials};
 
@@ -32,11 +33,12 @@ pub(crate) struct Server {
     pub mqtt: SocketAddr,
     /// Where HTTP listens.
     pub http: SocketAddr,
-    /// The key of the data folder.
+    /// The key that the data folder had at the start.
     pub credentials: Credentials,
     /// Whether the key was made by this start.
     pub credentials_are_new: bool,
     config: Config,
+    keys: Keys,
     recorder: Recorder,
     stop: watch::Sender<Stage>,
     door: JoinHandle<()>,
@@ -65,7 +67,7 @@ impl Server {
         create_data_dir(&config)?;
         let store = open_store(&config)?;
         let (credentials, credentials_are_new) = credentials::load_or_draw(&config.data_dir, &config.instance.id)?;
-        let keys = keys::ring(&config, &credentials)?;
+        let keys = Keys::new(keys::ring(&config.access_keys, &credentials, &config.data_dir)?);
         let recorder = start_recorder(&config, &store)?;
 
         let broker = Broker::new(limits(&config.mqtt));
@@ -83,7 +85,7 @@ impl Server {
         let router = tracemq_api::router(ApiState {
             store,
             recorder: recorder.clone(),
-            keys: Arc::new(keys),
+            keys: keys.clone(),
             instances: vec![instance(&config)?],
             settings: api_settings(&config)?,
             clock: Arc::new(wall_clock),
@@ -97,7 +99,23 @@ impl Server {
         std::fs::write(&address_file, format!("http://{http}\n"))
             .with_context(|| format!("can't write {}", address_file.display()))?;
         info!(%mqtt, %http, data_dir = %config.data_dir.display(), "ready");
-        Ok(Self { mqtt, http, credentials, credentials_are_new, config, recorder, stop, door, api })
+        Ok(Self { mqtt, http, credentials, credentials_are_new, config, keys, recorder, stop, door, api })
+    }
+
+    /// Puts the keys in force that stand in the files now; when they can't be used, the old ones stay. `args` are those
+    /// that the server was started with.
+    pub(crate) fn reload_keys(&self, args: &ServeArgs) {
+        match keys::read_again(args, &self.config.data_dir) {
+            Ok(ring) => {
+                let keys = ring.len();
+                self.keys.replace(ring);
+                info!(
+                    keys,
+                    "access keys reloaded; users, topic rules, listeners and all other settings are not: they are read at the start"
+                );
+            }
+            Err(error) => error!(error = format!("{error:#}"), "access keys not reloaded: the old ones stay in force"),
+        }
     }
 
     /// Ends all connections with their close on record, writes what waits, and stops answering, in this order.

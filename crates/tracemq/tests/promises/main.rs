@@ -17,4 +17,5 @@ mod first_minute;
 mod harness;
 mod history_cli;
 mod hostile;
+mod keys;
 mod reasons;

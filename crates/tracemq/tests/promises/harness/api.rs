@@ -13,7 +13,7 @@ use serde::Deserialize;
 use sha1::Sha1;
 
 use super::http::{Answer, encode, get};
-use super::server::Server;
+use super::server::{Credentials, Server};
 use super::{PATIENCE, now_ms, wait_until};
 
 /// A page of the REST API.
@@ -98,6 +98,11 @@ struct Rows {
     device_info_list: Vec<Row>,
 }
 
+/// The Authorization header of a login at the REST API.
+pub(crate) fn basic(id: &str, secret: &str) -> String {
+    format!("Basic {}", BASE64.encode(format!("{id}:{secret}")))
+}
+
 impl Server {
     /// `GET target` of the REST API with the right access key.
     pub(crate) fn rest(&self, target: &str) -> io::Result<Answer> {
@@ -111,7 +116,7 @@ impl Server {
     }
 
     fn try_rest_as(&self, login: Option<(&str, &str)>, target: &str) -> io::Result<Answer> {
-        let login = login.map(|(id, secret)| format!("Basic {}", BASE64.encode(format!("{id}:{secret}"))));
+        let login = login.map(|(id, secret)| basic(id, secret));
         let header = login.as_deref().map(|login| ("Authorization", login));
         get(self.http, target, header.as_slice())
     }
@@ -177,42 +182,44 @@ impl Server {
         })
     }
 
-    /// `QueryMqttTraceDevice`, signed by RPC V1, as an SDK would send it.
+    /// `QueryMqttTraceDevice`, as an SDK would send it.
     pub(crate) fn trace_device(&self, client: &str) -> Vec<Row> {
-        static NONCE: AtomicU32 = AtomicU32::new(0);
-        let key = self.credentials();
-        let nonce = format!("{}-{}-{}", std::process::id(), now_ms(), NONCE.fetch_add(1, Ordering::Relaxed));
-        let timestamp = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let (begin, end) = ((now_ms() - 3_600_000).to_string(), (now_ms() + 3_600_000).to_string());
-        let parameters = BTreeMap::from([
-            ("Action", "QueryMqttTraceDevice"),
-            ("Version", "2020-04-20"),
-            ("Format", "JSON"),
-            ("AccessKeyId", &key.access_key_id),
-            ("SignatureMethod", "HMAC-SHA1"),
-            ("SignatureVersion", "1.0"),
-            ("SignatureNonce", &nonce),
-            ("Timestamp", &timestamp),
-            ("MqttRegionId", "cn-hangzhou"),
-            ("InstanceId", &key.instance_id),
-            ("ClientId", client),
-            ("BeginTime", &begin),
-            ("EndTime", &end),
-            ("CurrentPage", "1"),
-            ("PageSize", "100"),
-            ("Reverse", "false"),
-        ]);
-        let pairs: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
-        let query = pairs.join("&");
-        let mut mac = Hmac::<Sha1>::new_from_slice(format!("{}&", key.access_key_secret).as_bytes()).unwrap();
-        mac.update(format!("GET&%2F&{}", encode(&query)).as_bytes());
-        let signature = encode(&BASE64.encode(mac.finalize().into_bytes()));
-
-        let answer = get(self.http, &format!("/?{query}&Signature={signature}"), &[]).unwrap();
+        let answer = get(self.http, &signed_as(&self.credentials(), client), &[]).unwrap();
         assert_eq!(answer.status, 200, "{}", answer.body);
         let rows: Rows = serde_json::from_str(&answer.body).unwrap_or_else(|e| panic!("{e}: {}", answer.body));
         assert_eq!((rows.current_page, rows.page_size), (1, 100));
         assert_eq!(rows.total, rows.device_info_list.len());
         rows.device_info_list
     }
+}
+
+/// The target of a call of `QueryMqttTraceDevice`, signed by RPC V1 as whoever one claims to be.
+pub(crate) fn signed_as(key: &Credentials, client: &str) -> String {
+    static NONCE: AtomicU32 = AtomicU32::new(0);
+    let nonce = format!("{}-{}-{}", std::process::id(), now_ms(), NONCE.fetch_add(1, Ordering::Relaxed));
+    let timestamp = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let (begin, end) = ((now_ms() - 3_600_000).to_string(), (now_ms() + 3_600_000).to_string());
+    let parameters = BTreeMap::from([
+        ("Action", "QueryMqttTraceDevice"),
+        ("Version", "2020-04-20"),
+        ("Format", "JSON"),
+        ("AccessKeyId", &key.access_key_id),
+        ("SignatureMethod", "HMAC-SHA1"),
+        ("SignatureVersion", "1.0"),
+        ("SignatureNonce", &nonce),
+        ("Timestamp", &timestamp),
+        ("MqttRegionId", "cn-hangzhou"),
+        ("InstanceId", &key.instance_id),
+        ("ClientId", client),
+        ("BeginTime", &begin),
+        ("EndTime", &end),
+        ("CurrentPage", "1"),
+        ("PageSize", "100"),
+        ("Reverse", "false"),
+    ]);
+    let pairs: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+    let query = pairs.join("&");
+    let mut mac = Hmac::<Sha1>::new_from_slice(format!("{}&", key.access_key_secret).as_bytes()).unwrap();
+    mac.update(format!("GET&%2F&{}", encode(&query)).as_bytes());
+    format!("/?{query}&Signature={}", encode(&BASE64.encode(mac.finalize().into_bytes())))
 }

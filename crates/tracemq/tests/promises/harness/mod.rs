@@ -12,11 +12,12 @@ use std::fmt::Debug;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-pub(crate) use api::Event;
+pub(crate) use api::{Event, basic, signed_as};
+pub(crate) use http::{Answer, Kept};
 pub(crate) use mqtt::{
     Connect, Device, PINGREQ, VERSIONS, Version, disconnect, packet, publish, string, subscribe, varint,
 };
-pub(crate) use server::{Home, Server, finish_within, tracemq};
+pub(crate) use server::{Credentials, Home, Server, finish_within, tracemq};
 
 /// The longest that anything may take before a test gives up; generous, for slow and busy machines.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -64,8 +64,14 @@ impl Home {
     /// A fresh folder with `config` as its TOML file.
     pub(crate) fn new(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("tracemq.toml"), config).unwrap();
-        Self { folder, starts: AtomicU32::new(0) }
+        let home = Self { folder, starts: AtomicU32::new(0) };
+        home.reconfigure(config);
+        home
+    }
+
+    /// Puts `config` in place of the TOML file.
+    pub(crate) fn reconfigure(&self, config: &str) {
+        fs::write(self.path().join("tracemq.toml"), config).unwrap();
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -209,7 +215,11 @@ impl Server {
     /// Asks politely (SIGTERM), and waits for the end.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         signal("TERM", self.child.id());
-        wait_until("end after SIGTERM", || self.child.try_wait().unwrap().ok_or("still running"))
+        self.wait_for_end()
+    }
+
+    pub(crate) fn wait_for_end(&mut self) -> ExitStatus {
+        wait_until("end of the process", || self.child.try_wait().unwrap().ok_or("still running"))
     }
 
     /// Resident memory of the process.
@@ -217,6 +227,24 @@ impl Server {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        signal("HUP", self.child.id());
+    }
+
+    /// Has the access keys read again, and waits for the line of the log that says what came of it.
+    pub(crate) fn reload(&self) -> String {
+        let lines = || -> Vec<String> {
+            self.log().lines().filter(|line| line.contains("\"access keys ")).map(str::to_owned).collect()
+        };
+        let before = lines().len();
+        self.hang_up();
+        wait_until("word of the reload", || {
+            let mut now = lines();
+            if now.len() > before { Ok(now.swap_remove(before)) } else { Err(now) }
+        })
     }
 
     /// Stops the process where it stands; the operating system goes on taking bytes for it.
