@@ -12,7 +12,7 @@ use crate::{ClientId, ConnectionId, InstanceId, Reason, TimeMs};
 ///
 /// An ordinary connection has two events: `connect`, then its end (`disconnect` or `close`). One that is silent after
 /// the TCP accept gets an `open` first. One that never gets a CONNACK with success has no `connect`. None has two ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// TCP was accepted and the client has yet to send its CONNECT.

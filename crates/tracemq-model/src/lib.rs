@@ -7,15 +7,21 @@
 //! that answers from this history live in `tracemq-api` alone.
 
 mod event;
+mod filter;
+mod fleet;
 mod id;
 mod lifecycle;
+mod pattern;
 mod query;
 mod reason;
 mod time;
 
 pub use event::{Action, Details, Event, ProtocolVersion, Provenance, Traffic};
+pub use filter::Filter;
+pub use fleet::{Count, Counts, CurrentState, Session, SessionPage, SubjectPage, Tally};
 pub use id::{ClientId, ConnectionId, ConnectionIds, IdError, InstanceId};
 pub use lifecycle::{Acceptance, ConnectRequest, End, Lifecycle, Meter, Observation, Opening, close_orphan};
+pub use pattern::{Matcher, Pattern};
 pub use query::{Gap, GapCause, Order, Subject, TimeRange, TracePage, TraceQuery};
 pub use reason::{Initiator, Reason};
 pub use time::TimeMs;

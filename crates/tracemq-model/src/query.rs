@@ -1,5 +1,6 @@
 //! How history is asked for, and what an answer holds.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -7,12 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ClientId, Event, InstanceId, TimeMs};
 
-/// Whose history.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Whose history. In order: clients by the bytes of their names, then addresses by number (IPv4 as IPv6-mapped).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// Of a client, by its identifier.
     Client(ClientId),
-    /// Of the connections from an address that never named a client.
+    /// Of the connections from an address that never named a client. To a store an IPv4 address and its IPv6-mapped form
+    /// are one.
     Address(IpAddr),
 }
 
@@ -24,6 +26,52 @@ impl Subject {
             (None, Some(peer)) => Some(Self::Address(peer.ip().to_canonical())),
             (None, None) => None,
         }
+    }
+
+    /// Whether `event` is kept under it.
+    pub fn is_of(&self, event: &Event) -> bool {
+        match self {
+            Self::Client(client) => event.client.as_ref() == Some(client),
+            Self::Address(address) => {
+                let from = |ip: IpAddr| ip.to_canonical() == address.to_canonical();
+                event.client.is_none() && event.peer.is_some_and(|peer| from(peer.ip()))
+            }
+        }
+    }
+
+    /// The form that [`Subject::of`] gives: an IPv6-mapped address as IPv4.
+    #[must_use]
+    pub fn canonical(&self) -> Self {
+        match self {
+            Self::Client(client) => Self::Client(client.clone()),
+            Self::Address(address) => Self::Address(address.to_canonical()),
+        }
+    }
+}
+
+impl Ord for Subject {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Client(one), Self::Client(other)) => one.cmp(other),
+            (Self::Client(_), Self::Address(_)) => Ordering::Less,
+            (Self::Address(_), Self::Client(_)) => Ordering::Greater,
+            (Self::Address(one), Self::Address(other)) => {
+                number(*one).cmp(&number(*other)).then_with(|| one.cmp(other))
+            }
+        }
+    }
+}
+
+impl PartialOrd for Subject {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
     }
 }
 
@@ -152,6 +200,28 @@ impl Gap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_come_before_addresses_and_those_go_by_number() {
+        let client = |name| Subject::Client(ClientId::new(name).unwrap());
+        let address = |text: &str| Subject::Address(text.parse().unwrap());
+        let sorted = [
+            client("10.0.0.9"),
+            client("B"),
+            client("a"),
+            client("a\u{1}"),
+            client("é"),
+            address("::1"),
+            address("9.0.0.1"),
+            address("10.0.0.1"),
+            address("::ffff:10.0.0.1"),
+            address("10.0.0.2"),
+            address("::1:0:0:1"),
+            address("2001:db8::7"),
+        ];
+        assert!(sorted.is_sorted_by(|one, other| one < other));
+        assert_eq!(address("::ffff:10.0.0.1").canonical(), address("10.0.0.1"));
+    }
 
     #[test]
     fn ranges_include_both_ends() {

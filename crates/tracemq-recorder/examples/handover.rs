@@ -1,7 +1,7 @@
 //! Measures what recording costs the connection path:
 //! `cargo run --release -p tracemq-recorder --example handover -- <folder> [events a second]`.
 //!
-//! Two threads hand events over at that rate, in all, for ten seconds, to a recorder on a journal in an empty folder;
+//! Two threads hand events over at that rate, in all, for ten seconds, to a recorder on a store in an empty folder;
 //! each call is timed.
 
 use std::error::Error;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tracemq_journal::{Journal, JournalSettings};
+use tracemq_segments::{SegmentSettings, Segments};
 use tracemq_model::{Action, ClientId, ConnectionId, Details, Event, InstanceId, Provenance, Reason, TimeMs};
 use tracemq_recorder::{Recorder, RecorderSettings};
 
@@ -21,8 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let dir = PathBuf::from(arguments.next().ok_or("which folder?")?);
     let rate: u32 = arguments.next().map_or(Ok(100_000), |text| text.parse())?;
-    let (journal, _) = Journal::open(&dir, JournalSettings::default())?;
-    let recorder = Recorder::start(Arc::new(journal), Arc::new(|| TimeMs(0)), RecorderSettings::default())?;
+    let (segments, _) = Segments::open(&dir, SegmentSettings::default())?;
+    let recorder = Recorder::start(Arc::new(segments), Arc::new(|| TimeMs(0)), RecorderSettings::default())?;
     let event = Event {
         time: TimeMs(0),
         instance: InstanceId::new("mqtt-local")?,

@@ -8,32 +8,52 @@
 //! a broken promise panics.
 
 mod concurrency;
+mod counts;
+mod erasing;
 mod gaps;
 mod model;
+mod names;
 mod orphans;
 mod pages;
+mod scans;
+mod sessions;
 mod subjects;
+mod tallies;
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use tracemq_model::{Action, ClientId, ConnectionId, Details, Event, InstanceId, Order, ProtocolVersion, Provenance};
-use tracemq_model::{Reason, Subject, TimeMs, TimeRange, TracePage, TraceQuery, Traffic};
+use tracemq_model::{Action, ClientId, ConnectionId, Count, Details, Event, Filter, InstanceId, Order, Pattern};
+use tracemq_model::{ProtocolVersion, Provenance, Reason, SessionPage, Subject, SubjectPage, Tally, TimeMs, TimeRange};
+use tracemq_model::{TracePage, TraceQuery, Traffic};
 
 use crate::{Batch, EventStore};
 
 pub use concurrency::*;
+pub use counts::*;
+pub use erasing::*;
 pub use gaps::*;
 pub use model::*;
+pub use names::*;
 pub use orphans::*;
 pub use pages::*;
+pub use scans::*;
+pub use sessions::*;
 pub use subjects::*;
+pub use tallies::*;
 
 /// Opens the store under test.
 pub trait Harness {
     /// The first call gives an empty store that was never open. A later one gives what the process after would find;
     /// whoever calls has dropped what an earlier call gave.
     fn open(&self) -> Arc<dyn EventStore>;
+
+    /// Has a store that works in the background do some of that now: `how` chooses what, by whatever rule the harness has.
+    /// `store` is what was last opened. No answer may change by it.
+    fn settle(&self, store: &dyn EventStore, how: u8) {
+        let _ = (store, how);
+    }
 }
 
 /// Makes a test of each promise. `$harness` makes a [`Harness`] and is evaluated anew for each test.
@@ -62,10 +82,41 @@ macro_rules! contract_suite {
             the_later_beginning_is_the_orphan
             an_end_in_a_later_batch_ends_it
             an_end_that_arrives_first_ends_it
+            an_end_ends_each_beginning
             a_closed_orphan_is_none_at_the_next_start
             the_last_sign_of_life_is_that_of_the_run_before
-            stats_count_what_can_be_asked_for
+            stats_count_what_is_on_record
             readers_see_whole_batches
+            gaps_are_told_with_every_answer
+            scans_go_by_time_then_subject_then_arrival
+            a_filter_asks_by_every_field
+            a_break_ends_a_scan
+            a_scan_sees_the_store_as_it_was
+            events_without_a_subject_are_scanned_and_counted
+            instances_never_mix
+            an_address_is_one_in_either_notation
+            fleet_answers_see_whole_batches
+            counts_fall_into_buckets
+            counts_tell_actions_and_reasons_apart
+            counts_are_of_what_the_filter_asks_for
+            the_extremes_of_time_are_counted
+            a_bucket_of_no_length_is_refused
+            more_counts_than_the_maximum_are_refused
+            a_tally_has_the_number_the_oldest_and_the_newest
+            tallies_go_by_subject_and_end_at_a_break
+            subjects_are_listed_once_and_in_order
+            subjects_are_paged_through
+            subjects_are_found_by_pattern
+            a_limit_of_subjects_above_the_maximum_is_refused
+            a_session_is_a_connections_events
+            a_session_is_where_its_first_event_is
+            parts_of_a_session_are_looked_for_within_reach
+            sessions_are_paged_through
+            the_current_state_is_that_of_the_newest_events
+            what_is_erased_is_in_no_answer
+            what_arrives_after_an_erasure_is_kept
+            an_erased_beginning_is_no_orphan
+            an_erased_end_is_an_end
         }
 
         #[test]
@@ -148,6 +199,10 @@ fn act(action: Action, number: u32, time: i64) -> Event {
     Event { action, connection: ConnectionId(u128::from(number)), ..event("device", time, 0) }
 }
 
+fn one_of<T: Copy>(all: &[T], number: u32) -> T {
+    *all.iter().cycle().nth(usize::try_from(number).unwrap_or(0) % all.len()).expect("there is one")
+}
+
 fn append(store: &dyn EventStore, events: &[Event]) {
     store.append(&Batch { events: events.to_vec(), gaps: Vec::new() }).expect("the store takes the batch");
 }
@@ -174,4 +229,42 @@ fn page(store: &dyn EventStore, query: &TraceQuery) -> TracePage {
 
 fn rows(store: &dyn EventStore, subject: Subject) -> Vec<Event> {
     page(store, &query(subject)).events
+}
+
+fn sessions(store: &dyn EventStore, query: &TraceQuery) -> SessionPage {
+    store.sessions(query).expect("the store answers")
+}
+
+fn scan(store: &dyn EventStore, filter: &Filter, order: Order) -> Vec<Event> {
+    let mut seen = Vec::new();
+    let mut visit = |event: &Event| {
+        seen.push(event.clone());
+        ControlFlow::Continue(())
+    };
+    store.scan(filter, order, &mut visit).expect("the store answers");
+    seen
+}
+
+fn counts(store: &dyn EventStore, filter: &Filter, bucket_ms: u64) -> Vec<Count> {
+    store.counts(filter, bucket_ms).expect("the store answers").counts
+}
+
+fn tally(store: &dyn EventStore, filter: &Filter) -> Vec<Tally> {
+    let mut seen = Vec::new();
+    let mut visit = |tally: &Tally| {
+        seen.push(tally.clone());
+        ControlFlow::Continue(())
+    };
+    store.tally(filter, &mut visit).expect("the store answers");
+    seen
+}
+
+fn subjects(
+    store: &dyn EventStore,
+    instance: &InstanceId,
+    pattern: &Pattern,
+    after: Option<&Subject>,
+    limit: usize,
+) -> SubjectPage {
+    store.subjects(instance, pattern, after, limit).expect("the store answers")
 }

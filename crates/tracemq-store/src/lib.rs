@@ -7,16 +7,30 @@
 mod beginnings;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod counting;
 mod error;
 mod memory;
 mod paging;
+mod sessions;
 
 pub use beginnings::Beginnings;
+pub use counting::{CountsBuilder, TallyBuilder, bucket_of};
 pub use error::StoreError;
 pub use memory::MemoryStore;
-pub use paging::{check, gaps_overlapping, window};
+pub use paging::{check, check_limit, gaps_overlapping, window};
 
-use tracemq_model::{Event, Gap, TimeMs, TimeRange, TracePage, TraceQuery};
+use std::ops::ControlFlow;
+
+use tracemq_model::{
+    Counts, CurrentState, Event, Filter, Gap, InstanceId, Order, Pattern, SessionPage, Subject, SubjectPage, Tally,
+    TimeMs, TimeRange, TracePage, TraceQuery,
+};
+
+/// Takes events one after the other; `Break` ends the scan.
+pub type Visit<'a> = dyn FnMut(&Event) -> ControlFlow<()> + 'a;
+
+/// Takes tallies one after the other; `Break` ends the walk.
+pub type VisitTally<'a> = dyn FnMut(&Tally) -> ControlFlow<()> + 'a;
 
 /// What a recorder hands over at once: durable together, visible together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,10 +44,8 @@ pub struct Batch {
 /// How much a store holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
-    /// Events that can be asked for.
+    /// Events on record. Erased ones may count until their bytes are gone.
     pub events: u64,
-    /// Subjects (clients and addresses) that have events.
-    pub subjects: u64,
     /// Bytes on disk; 0 where there is no disk.
     pub bytes: u64,
 }
@@ -51,10 +63,83 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// A page of one subject's events, with the exact number of all that match and the gaps in the range.
     ///
+    /// What stands in a damaged part is left out, here and in every other answer, and a gap with cause
+    /// [`Damaged`](tracemq_model::GapCause::Damaged) that covers it says so. Rows that are known to be there keep their place
+    /// in `total` and in the paging.
+    ///
     /// # Errors
-    /// [`StoreError::InvalidQuery`] when `limit` is above [`TraceQuery::LIMIT_MAX`]; [`StoreError::Io`] or
-    /// [`StoreError::Damaged`] when a part that the answer needs can't be read: never a page with rows left out.
+    /// [`StoreError::InvalidQuery`] when `limit` is above [`TraceQuery::LIMIT_MAX`]; [`StoreError::Io`] when the
+    /// operating system refuses to read.
     fn page(&self, query: &TraceQuery) -> Result<TracePage, StoreError>;
+
+    /// Sessions of one subject: its events, put together by connection. A session is listed where its first event by
+    /// (time, arrival) is, if that is in the range; its other parts may lie behind the range. They are looked for among the
+    /// [`SESSION_REACH`] events of the subject behind that first one, and an event is a first one when none of the
+    /// [`SESSION_REACH`] events before it is of the same connection.
+    ///
+    /// `offset` counts events of the range to pass over in the order asked for, `limit` counts sessions. Going on at
+    /// [`SessionPage::next_offset`] until there is none shows each session once, as long as no event arrives in what was
+    /// passed over. One call looks at a bounded number of events, so that an answer may be shorter than `limit`.
+    ///
+    /// # Errors
+    /// As [`EventStore::page`].
+    fn sessions(&self, query: &TraceQuery) -> Result<SessionPage, StoreError> {
+        sessions::sessions(self, query)
+    }
+
+    /// What is known of a subject now, from its newest [`SESSION_REACH`] events; none without any.
+    ///
+    /// # Errors
+    /// As [`EventStore::page`].
+    fn current_state(&self, instance: &InstanceId, subject: &Subject) -> Result<Option<CurrentState>, StoreError> {
+        sessions::current_state(self, instance, subject)
+    }
+
+    /// Shows `visit` the events that `filter` asks for, by time; those of the same millisecond by [`Subject`] (events that no
+    /// subject leads to come first), then by arrival; all exactly reversed in [`Order::NewestFirst`]. Sees the store as it
+    /// was when the call began, keeps no more than a bounded number of events at a time, and never holds up an append: `visit`
+    /// may take its time, and may ask the store. Gives the gaps in the range.
+    ///
+    /// # Errors
+    /// As [`EventStore::page`].
+    fn scan(&self, filter: &Filter, order: Order, visit: &mut Visit<'_>) -> Result<Vec<Gap>, StoreError>;
+
+    /// How many of the events that `filter` asks for fall into each bucket of `bucket_ms` milliseconds; see [`bucket_of`].
+    /// Events that no subject leads to count as well.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidQuery`] when `bucket_ms` is 0, or when the answer would hold more than [`COUNTS_MAX`] counts;
+    /// else as [`EventStore::page`].
+    fn counts(&self, filter: &Filter, bucket_ms: u64) -> Result<Counts, StoreError>;
+
+    /// Shows `visit` each subject that has events that `filter` asks for, in the order of [`Subject`], with what it has.
+    /// The newest of events of the same millisecond is the one that arrived last. Gives the gaps in the range.
+    ///
+    /// # Errors
+    /// As [`EventStore::page`].
+    fn tally(&self, filter: &Filter, visit: &mut VisitTally<'_>) -> Result<Vec<Gap>, StoreError>;
+
+    /// The subjects of `instance` that have events and match `pattern`, in the order of [`Subject`], at most `limit` of them,
+    /// from behind `after` on, which need not be one of them.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidQuery`] when `limit` is above [`TraceQuery::LIMIT_MAX`]; else as [`EventStore::page`].
+    fn subjects(
+        &self,
+        instance: &InstanceId,
+        pattern: &Pattern,
+        after: Option<&Subject>,
+        limit: usize,
+    ) -> Result<SubjectPage, StoreError>;
+
+    /// Hides all that is on record for `subject` up to now from every answer, durably, and has the bytes removed from disk
+    /// when its files are next rewritten. What arrives later is kept. Gives the number of events that were hidden.
+    ///
+    /// A hidden beginning is no orphan; a hidden end still ends a connection that began under another subject.
+    ///
+    /// # Errors
+    /// As [`EventStore::append`].
+    fn erase(&self, instance: &InstanceId, subject: &Subject) -> Result<u64, StoreError>;
 
     /// The gaps that overlap `range`, oldest first, at most [`GAPS_MAX`] (the newest of them).
     ///
@@ -84,3 +169,9 @@ pub trait EventStore: Send + Sync + 'static {
 
 /// The most gaps in one answer.
 pub const GAPS_MAX: usize = 1_000;
+
+/// The most counts in one answer.
+pub const COUNTS_MAX: usize = 100_000;
+
+/// Among how many of a subject's events behind a session's first one its other parts are looked for.
+pub const SESSION_REACH: usize = TraceQuery::LIMIT_MAX;

@@ -11,7 +11,15 @@ use crate::{GAPS_MAX, StoreError};
 /// # Errors
 /// [`StoreError::InvalidQuery`] when `limit` is above [`TraceQuery::LIMIT_MAX`].
 pub fn check(query: &TraceQuery) -> Result<(), StoreError> {
-    if query.limit > TraceQuery::LIMIT_MAX {
+    check_limit(query.limit)
+}
+
+/// The same for a question that has no more to it than a limit.
+///
+/// # Errors
+/// [`StoreError::InvalidQuery`] when `limit` is above [`TraceQuery::LIMIT_MAX`].
+pub fn check_limit(limit: usize) -> Result<(), StoreError> {
+    if limit > TraceQuery::LIMIT_MAX {
         return Err(StoreError::InvalidQuery("limit is above 1,000"));
     }
     Ok(())

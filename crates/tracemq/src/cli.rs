@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Config;
+use crate::store::StoreCommand;
 
 /// A flight recorder for MQTT fleets: why did this device drop?
 #[derive(Parser)]
@@ -34,6 +35,12 @@ pub(crate) enum Command {
     Demo,
     /// Show what happened to one device
     History(HistoryArgs),
+    /// Look into the event store's files: check, stats, export, import
+    Store {
+        /// What about it.
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
     /// Look at the configuration
     Config {
         /// What about it.

@@ -8,6 +8,7 @@ mod exit;
 mod history;
 mod serve;
 mod shell;
+mod store;
 mod time_words;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Demo => demo::run(),
         Command::History(args) => history::run(&args),
+        Command::Store { command } => store::run(&command),
         Command::Config { command: ConfigCommand::Check(args) } => check_config(&args),
     };
     exit::report(result)

@@ -12,11 +12,11 @@ use tower::ServiceExt;
 use tracemq_access::{AccessKey, AccountId, KeyRing, Policy, Secret};
 use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, Keys, router};
 use tracemq_model::{
-    Action, ClientId, ConnectionId, Details, Event, Gap, InstanceId, Provenance, Reason, TimeMs, TimeRange, TracePage,
-    TraceQuery,
+    Action, ClientId, ConnectionId, Counts, Details, Event, Filter, Gap, InstanceId, Order, Pattern, Provenance,
+    Reason, Subject, SubjectPage, TimeMs, TimeRange, TracePage, TraceQuery,
 };
 use tracemq_recorder::{Recorder, RecorderSettings};
-use tracemq_store::{Batch, EventStore, MemoryStore, StoreError, StoreStats};
+use tracemq_store::{Batch, EventStore, MemoryStore, StoreError, StoreStats, Visit, VisitTally};
 
 use crate::signing::{Signer, Wire};
 
@@ -38,14 +38,9 @@ pub(crate) struct WatchedStore {
     pub(crate) stuck: AtomicBool,
 }
 
-impl EventStore for WatchedStore {
-    fn append(&self, batch: &Batch) -> Result<(), StoreError> {
-        if self.full.load(Ordering::SeqCst) {
-            return Err(StoreError::Full { path: "secret-path".into(), source: std::io::Error::other("full") });
-        }
-        self.memory.append(batch)
-    }
-    fn page(&self, query: &TraceQuery) -> Result<TracePage, StoreError> {
+impl WatchedStore {
+    /// Counts the question; waits or fails when told to.
+    fn question(&self) -> Result<(), StoreError> {
         self.questions.fetch_add(1, Ordering::SeqCst);
         // Not for ever, so that a test which finds a hole ends.
         for _ in 0..2_000 {
@@ -57,7 +52,46 @@ impl EventStore for WatchedStore {
         if self.fails.load(Ordering::SeqCst) {
             return Err(StoreError::Poisoned { path: "secret-path".into() });
         }
+        Ok(())
+    }
+}
+
+impl EventStore for WatchedStore {
+    fn append(&self, batch: &Batch) -> Result<(), StoreError> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(StoreError::Full { path: "secret-path".into(), source: std::io::Error::other("full") });
+        }
+        self.memory.append(batch)
+    }
+    fn page(&self, query: &TraceQuery) -> Result<TracePage, StoreError> {
+        self.question()?;
         self.memory.page(query)
+    }
+    fn scan(&self, filter: &Filter, order: Order, visit: &mut Visit<'_>) -> Result<Vec<Gap>, StoreError> {
+        self.question()?;
+        self.memory.scan(filter, order, visit)
+    }
+    fn counts(&self, filter: &Filter, bucket_ms: u64) -> Result<Counts, StoreError> {
+        self.question()?;
+        self.memory.counts(filter, bucket_ms)
+    }
+    fn tally(&self, filter: &Filter, visit: &mut VisitTally<'_>) -> Result<Vec<Gap>, StoreError> {
+        self.question()?;
+        self.memory.tally(filter, visit)
+    }
+    fn subjects(
+        &self,
+        instance: &InstanceId,
+        pattern: &Pattern,
+        after: Option<&Subject>,
+        limit: usize,
+    ) -> Result<SubjectPage, StoreError> {
+        self.question()?;
+        self.memory.subjects(instance, pattern, after, limit)
+    }
+    fn erase(&self, instance: &InstanceId, subject: &Subject) -> Result<u64, StoreError> {
+        self.question()?;
+        self.memory.erase(instance, subject)
     }
     fn gaps(&self, range: TimeRange) -> Result<Vec<Gap>, StoreError> {
         self.memory.gaps(range)

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use tracemq_model::{Action, ClientId, ConnectionId, Details, Event, Gap, InstanceId, Provenance, Reason};
-use tracemq_model::{TimeMs, TimeRange, TracePage, TraceQuery};
+use tracemq_model::{Action, ClientId, ConnectionId, Counts, Details, Event, Filter, Gap, InstanceId, Order, Pattern};
+use tracemq_model::{Provenance, Reason, Subject, SubjectPage, TimeMs, TimeRange, TracePage, TraceQuery};
 use tracemq_recorder::{Clock, RecorderSettings};
-use tracemq_store::{Batch, EventStore, StoreError, StoreStats};
+use tracemq_store::{Batch, EventStore, StoreError, StoreStats, Visit, VisitTally};
 
 /// No test gets near it unless it fails.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -108,6 +108,26 @@ impl EventStore for Fake {
 
     fn page(&self, _: &TraceQuery) -> Result<TracePage, StoreError> {
         Ok(TracePage::default())
+    }
+
+    fn scan(&self, _: &Filter, _: Order, _: &mut Visit<'_>) -> Result<Vec<Gap>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn counts(&self, _: &Filter, _: u64) -> Result<Counts, StoreError> {
+        Ok(Counts::default())
+    }
+
+    fn tally(&self, _: &Filter, _: &mut VisitTally<'_>) -> Result<Vec<Gap>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn subjects(&self, _: &InstanceId, _: &Pattern, _: Option<&Subject>, _: usize) -> Result<SubjectPage, StoreError> {
+        Ok(SubjectPage::default())
+    }
+
+    fn erase(&self, _: &InstanceId, _: &Subject) -> Result<u64, StoreError> {
+        Ok(0)
     }
 
     fn gaps(&self, _: TimeRange) -> Result<Vec<Gap>, StoreError> {

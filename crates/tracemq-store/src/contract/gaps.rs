@@ -1,8 +1,10 @@
 //! Promises about gaps.
 
-use tracemq_model::{Gap, GapCause, TimeMs, TimeRange, TraceQuery};
+use std::ops::ControlFlow;
 
-use super::{Harness, between, client, page, query};
+use tracemq_model::{Filter, Gap, GapCause, Order, TimeMs, TimeRange, TraceQuery};
+
+use super::{Harness, between, client, event, instance, page, query, sessions};
 use crate::{Batch, GAPS_MAX};
 
 fn gap(from: i64, to: i64, lost: Option<u64>, cause: GapCause) -> Gap {
@@ -49,4 +51,34 @@ pub fn gaps_are_capped_to_the_newest(harness: &dyn Harness) {
     let newest = all.get(all.len() - GAPS_MAX..).unwrap_or_default();
     assert_eq!(store.gaps(TimeRange::ALL).expect("the store answers"), newest);
     assert_eq!(page(&*store, &query(client("device"))).gaps, newest);
+}
+
+/// Whatever is asked of a time, its gaps are told with the answer, also when there is nothing else to tell.
+pub fn gaps_are_told_with_every_answer(harness: &dyn Harness) {
+    let store = harness.open();
+    let early = gap(10, 20, Some(5), GapCause::QueueFull);
+    let late = gap(100, 200, None, GapCause::NotRunning);
+    store.append(&Batch { events: vec![event("device", 15, 1)], gaps: vec![late, early] }).expect("it takes the batch");
+    drop(store);
+    let store = harness.open();
+    for (range, expected) in [
+        (TimeRange::ALL, vec![early, late]),
+        (between(20, 99), vec![early]),
+        (between(21, 99), vec![]),
+        (between(200, i64::MAX), vec![late]),
+        (between(99, 20), vec![]),
+    ] {
+        for subject in [client("device"), client("unknown")] {
+            for order in [Order::OldestFirst, Order::NewestFirst] {
+                let query = TraceQuery { range, order, ..query(subject.clone()) };
+                assert_eq!(sessions(&*store, &query).gaps, expected);
+                let filter = Filter { subject: Some(subject.clone()), ..Filter::all(instance(), range) };
+                let scanned = store.scan(&filter, order, &mut |_| ControlFlow::Break(()));
+                assert_eq!(scanned.expect("the store answers"), expected);
+                assert_eq!(store.counts(&filter, 60_000).expect("the store answers").gaps, expected);
+                let tallied = store.tally(&filter, &mut |_| ControlFlow::Break(()));
+                assert_eq!(tallied.expect("the store answers"), expected);
+            }
+        }
+    }
 }

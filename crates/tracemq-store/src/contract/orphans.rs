@@ -54,6 +54,24 @@ pub fn an_end_that_arrives_first_ends_it(harness: &dyn Harness) {
     assert_eq!(orphans(&*harness.open()), []);
 }
 
+/// A connection that was silent at first and then connected and ended at once: its first beginning is not left over, however far
+/// before the others it was written.
+pub fn an_end_ends_each_beginning(harness: &dyn Harness) {
+    let store = harness.open();
+    let waiting = Event { client: None, ..act(Action::Open, 1, 10) };
+    append(&*store, std::slice::from_ref(&waiting));
+    harness.settle(&*store, 14);
+    append(&*store, &[act(Action::Connect, 1, 20), act(Action::Close, 1, 30)]);
+    append(&*store, &[act(Action::Connect, 2, 40)]);
+    harness.settle(&*store, 15);
+    // Those of another source may come the other way round.
+    append(&*store, &[act(Action::Open, 2, 35), act(Action::Disconnect, 2, 50)]);
+    drop(store);
+    for _ in 0..2 {
+        assert_eq!(orphans(&*harness.open()), []);
+    }
+}
+
 /// What a recorder does at start is enough.
 pub fn a_closed_orphan_is_none_at_the_next_start(harness: &dyn Harness) {
     let store = harness.open();

@@ -21,7 +21,8 @@ pub(super) fn check(config: &Config) -> anyhow::Result<()> {
     faults.within("recorder.max_queued_events", recorder.max_queued_events, 1_024, 16_777_216);
     faults.within("recorder.max_batch_events", recorder.max_batch_events, 1, 65_536);
     faults.within("recorder.linger_ms", recorder.linger_ms, 0, 1_000);
-    faults.within("store.max_bytes", config.store.max_bytes, 1 << 20, 1 << 40);
+    faults.within("store.max_bytes", config.store.max_bytes, 1 << 20, 1 << 45);
+    faults.within("store.keep_days", u64::from(config.store.keep_days), 0, 36_500);
     if let Err(error) = keys::check(config) {
         faults.0.push(format!("{error:#}"));
     }

@@ -137,6 +137,8 @@ pub(crate) struct Recorder {
 pub(crate) struct Store {
     /// Bytes on disk; beyond it the oldest events go.
     pub max_bytes: u64,
+    /// History that is older than so many days goes; 0 for as long as there is room.
+    pub keep_days: u32,
 }
 
 /// The instance that devices and keys belong to.
@@ -264,7 +266,7 @@ impl Default for Recorder {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { max_bytes: 1 << 30 }
+        Self { max_bytes: 10 << 30, keep_days: 0 }
     }
 }
 

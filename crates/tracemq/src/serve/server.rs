@@ -13,7 +13,7 @@ use tracemq_access::mqtt::MqttAccess;
 use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, Keys};
 use tracemq_broker::{Broker, Limits};
 use tracemq_door::{Door, DoorHandle, DoorSettings};
-use tracemq_journal::{Journal, JournalSettings};
+use tracemq_segments::{Keep, Retention, SegmentSettings, Segments};
 use tracemq_model::TimeMs;
 use tracemq_recorder::{Recorder, RecorderSettings};
 use tracemq_store::EventStore;
@@ -172,11 +172,18 @@ async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
 
 fn open_store(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
     let folder = config.data_dir.join("events");
-    // Whole files go: an eighth of the bound each, so that a small bound holds too.
-    let file_bytes_max = JournalSettings::default().file_bytes_max.min(config.store.max_bytes / 8);
-    let settings = JournalSettings { total_bytes_max: config.store.max_bytes, file_bytes_max };
-    let (journal, recovery) = Journal::open(&folder, settings).context("can't open the event store")?;
-    info!(events = recovery.events, folder = %folder.display(), "event store opened");
+    let age_ms = (config.store.keep_days > 0).then(|| u64::from(config.store.keep_days) * 86_400_000);
+    let each = Keep { age_ms, bytes: None };
+    let retention = Retention { bytes: Some(config.store.max_bytes), each, instances: Vec::new() };
+    let settings = SegmentSettings { retention, ..SegmentSettings::default() };
+    let (segments, recovery) = Segments::open(&folder, settings).context("can't open the event store")?;
+    info!(
+        events = recovery.events,
+        segments = recovery.segments,
+        from_log = recovery.replayed,
+        folder = %folder.display(),
+        "event store opened"
+    );
     if recovery.cut_bytes > 0 {
         warn!(bytes = recovery.cut_bytes, "the last write was not finished before the last stop; it was cut off");
     }
@@ -189,7 +196,7 @@ fn open_store(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
             "a part of the event store can't be read; it is kept, and answers say that they are incomplete"
         );
     }
-    Ok(Arc::new(journal))
+    Ok(Arc::new(segments))
 }
 
 fn start_recorder(config: &Config, store: &Arc<dyn EventStore>) -> anyhow::Result<Recorder> {

@@ -19,3 +19,4 @@ mod history_cli;
 mod hostile;
 mod keys;
 mod reasons;
+mod store_cli;

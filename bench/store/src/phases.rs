@@ -1,0 +1,93 @@
+//! What is measured, in processes of its own each, so that memory and bytes written are the store's alone.
+
+mod crash;
+mod ingest;
+mod query;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use tracemq_model::{InstanceId, Order, Subject, TimeMs, TimeRange, TraceQuery};
+
+use crate::generator::{self, Fleet, INSTANCE};
+use crate::random::Random;
+use crate::stores::{Kind, Reader};
+
+pub(crate) use crash::ACKNOWLEDGED;
+pub(crate) use ingest::generator_rate;
+
+/// Which part of a store's run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Phase {
+    /// Append, settle, append while somebody asks
+    Ingest,
+    /// Open what `Ingest` left, and ask
+    Query,
+    /// Append until killed
+    Crash,
+    /// Open what `Crash` left
+    Reopen,
+}
+
+/// What one process is to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Task {
+    pub(crate) phase: Phase,
+    pub(crate) kind: Kind,
+    pub(crate) dir: PathBuf,
+    pub(crate) fleet: Fleet,
+    pub(crate) events: u64,
+    pub(crate) batch: usize,
+    pub(crate) known: Known,
+}
+
+/// What `Ingest` knows of what it has appended.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Known {
+    pub(crate) events: u64,
+    pub(crate) events_of_giant: u64,
+    /// The time of the newest event.
+    pub(crate) last: TimeMs,
+    /// From which some event came.
+    pub(crate) address: Option<std::net::IpAddr>,
+}
+
+/// Does it, and tells the figures on stdout.
+pub(crate) fn work(task: &Task) -> Result<()> {
+    match task.phase {
+        Phase::Ingest => ingest::run(task),
+        Phase::Query => query::run(task),
+        Phase::Crash => crash::run(task),
+        Phase::Reopen => crash::reopen(task),
+    }
+}
+
+/// Rows on a page.
+const PAGE: usize = 100;
+const DAY_MS: i64 = 86_400_000;
+
+/// A page of a client, newest first, as a person would ask.
+fn page_of(client: usize, range: TimeRange, offset: u64) -> Result<TraceQuery> {
+    Ok(TraceQuery {
+        instance: InstanceId::new(INSTANCE)?,
+        subject: Subject::Client(generator::client_name(client).context("no such client")?),
+        range,
+        order: Order::NewestFirst,
+        offset,
+        limit: PAGE,
+    })
+}
+
+/// A page of any client of the fleet: most have few events.
+fn page_of_anybody(fleet: Fleet, random: &mut Random, range: TimeRange) -> Result<TraceQuery> {
+    page_of(usize::try_from(random.below(fleet.clients.into()))?, range, 0)
+}
+
+/// How long `reader` takes for a page.
+fn time_page(reader: &mut dyn Reader, query: &TraceQuery) -> Result<Duration> {
+    let start = Instant::now();
+    reader.page(query)?;
+    Ok(start.elapsed())
+}

@@ -1,0 +1,24 @@
+//! Holding the file of open connections against its checksum, without taking it in.
+
+use std::path::Path;
+
+use tracemq_store::StoreError;
+
+use super::{Content, file};
+use crate::fs::Fs;
+use crate::wal::StoreId;
+
+/// What of the file can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unread {
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+}
+
+/// How long the file `number` of `store` is, and what of it can't be read.
+pub(crate) fn verify(fs: &dyn Fs, dir: &Path, store: StoreId, number: u64) -> Result<(u64, Option<Unread>), StoreError> {
+    let bytes = file::read(fs, dir, number)?;
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let is_whole = Content::decode(&bytes, store, number).is_some();
+    Ok((length, (!is_whole).then_some(Unread { offset: 0, length })))
+}

@@ -1,0 +1,305 @@
+//! What only some events have, as a list of (column, number) in a few bytes. Texts are numbers too, given by a
+//! dictionary of whoever holds the cells.
+//!
+//! A new detail is a new column at the end; what is absent costs nothing.
+
+use std::sync::Arc;
+
+use tracemq_model::{ConnectionId, Details, ProtocolVersion, Traffic};
+
+use crate::varint;
+
+/// A column of rare values. Stands on disk: a number is never changed and never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub(crate) enum Column {
+    Listener = 0,
+    Protocol = 1,
+    Username = 2,
+    KeepAlive = 3,
+    CleanStart = 4,
+    SessionPresent = 5,
+    ReasonCode = 6,
+    Detail = 7,
+    OtherConnectionHigh = 8,
+    OtherConnectionLow = 9,
+    Duration = 10,
+    BytesIn = 11,
+    BytesOut = 12,
+    PacketsIn = 13,
+    PacketsOut = 14,
+    LastInAge = 15,
+    LastOutAge = 16,
+}
+
+impl Column {
+    /// All of them, at the place of their number.
+    pub(crate) const ALL: [Self; 17] = [
+        Self::Listener,
+        Self::Protocol,
+        Self::Username,
+        Self::KeepAlive,
+        Self::CleanStart,
+        Self::SessionPresent,
+        Self::ReasonCode,
+        Self::Detail,
+        Self::OtherConnectionHigh,
+        Self::OtherConnectionLow,
+        Self::Duration,
+        Self::BytesIn,
+        Self::BytesOut,
+        Self::PacketsIn,
+        Self::PacketsOut,
+        Self::LastInAge,
+        Self::LastOutAge,
+    ];
+
+    /// The column of `number`; none when this version doesn't know it.
+    pub(crate) fn of(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
+    /// Whether its numbers are those of texts.
+    pub(crate) fn is_text(self) -> bool {
+        matches!(self, Self::Listener | Self::Username | Self::Detail)
+    }
+
+    /// The name that people see.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Listener => "listener",
+            Self::Protocol => "protocol",
+            Self::Username => "username",
+            Self::KeepAlive => "keep_alive_s",
+            Self::CleanStart => "clean_start",
+            Self::SessionPresent => "session_present",
+            Self::ReasonCode => "reason_code",
+            Self::Detail => "detail",
+            Self::OtherConnectionHigh => "other_connection (high)",
+            Self::OtherConnectionLow => "other_connection (low)",
+            Self::Duration => "duration_ms",
+            Self::BytesIn => "bytes_in",
+            Self::BytesOut => "bytes_out",
+            Self::PacketsIn => "packets_in",
+            Self::PacketsOut => "packets_out",
+            Self::LastInAge => "last_in_age_ms",
+            Self::LastOutAge => "last_out_age_ms",
+        }
+    }
+}
+
+/// Appends the cells of `details`, in the order of the columns; `intern` gives the number of a text.
+pub(crate) fn push_cells(details: &Details, intern: impl FnMut(&Arc<str>) -> u32, out: &mut Vec<u8>) {
+    each_cell(details, intern, |column, value| push_cell(out, column, value));
+}
+
+/// Hands the cells of `details` to `push`, in the order of the columns; `intern` gives the number of a text.
+pub(crate) fn each_cell(
+    details: &Details,
+    mut intern: impl FnMut(&Arc<str>) -> u32,
+    mut push: impl FnMut(Column, u64),
+) {
+    let Details {
+        listener,
+        protocol,
+        username,
+        keep_alive_s,
+        clean_start,
+        session_present,
+        reason_code,
+        detail,
+        other_connection,
+        duration_ms,
+        traffic,
+    } = details;
+    if let Some(text) = listener {
+        push(Column::Listener, u64::from(intern(text)));
+    }
+    if let Some(version) = protocol {
+        push(Column::Protocol, protocol_number(*version));
+    }
+    if let Some(text) = username {
+        push(Column::Username, u64::from(intern(text)));
+    }
+    if let Some(seconds) = keep_alive_s {
+        push(Column::KeepAlive, u64::from(*seconds));
+    }
+    if let Some(flag) = clean_start {
+        push(Column::CleanStart, u64::from(*flag));
+    }
+    if let Some(flag) = session_present {
+        push(Column::SessionPresent, u64::from(*flag));
+    }
+    if let Some(code) = reason_code {
+        push(Column::ReasonCode, u64::from(*code));
+    }
+    if let Some(text) = detail {
+        push(Column::Detail, u64::from(intern(text)));
+    }
+    if let Some(other) = other_connection {
+        let (high, low) = halves(*other);
+        push(Column::OtherConnectionHigh, high);
+        push(Column::OtherConnectionLow, low);
+    }
+    if let Some(ms) = duration_ms {
+        push(Column::Duration, *ms);
+    }
+    if let Some(traffic) = traffic {
+        push(Column::BytesIn, traffic.bytes_in);
+        push(Column::BytesOut, traffic.bytes_out);
+        push(Column::PacketsIn, traffic.packets_in);
+        push(Column::PacketsOut, traffic.packets_out);
+        if let Some(ms) = traffic.last_in_age_ms {
+            push(Column::LastInAge, ms);
+        }
+        if let Some(ms) = traffic.last_out_age_ms {
+            push(Column::LastOutAge, ms);
+        }
+    }
+}
+
+/// Appends one cell.
+pub(crate) fn push_cell(out: &mut Vec<u8>, column: Column, value: u64) {
+    out.push(column as u8);
+    varint::push(out, value);
+}
+
+/// The cells in `bytes`; ends early, with none as the last item, when they are not cells.
+pub(crate) fn cells(mut bytes: &[u8]) -> impl Iterator<Item = Option<(Column, u64)>> {
+    std::iter::from_fn(move || {
+        let (&number, mut rest) = bytes.split_first()?;
+        let cell = Column::of(number).zip(varint::take(&mut rest));
+        bytes = if cell.is_some() { rest } else { &[] };
+        Some(cell)
+    })
+}
+
+/// Sets the detail that `column` is, to `value`; `text` gives a text by its number. None when the value is none that the
+/// column can have.
+pub(crate) fn set(
+    details: &mut Details,
+    column: Column,
+    value: u64,
+    text: impl FnOnce(u32) -> Option<Arc<str>>,
+) -> Option<()> {
+    let text = |value: u64| u32::try_from(value).ok().and_then(text);
+    match column {
+        Column::Listener => details.listener = Some(text(value)?),
+        Column::Protocol => details.protocol = Some(protocol_of(value)?),
+        Column::Username => details.username = Some(text(value)?),
+        Column::KeepAlive => details.keep_alive_s = Some(u16::try_from(value).ok()?),
+        Column::CleanStart => details.clean_start = Some(flag(value)?),
+        Column::SessionPresent => details.session_present = Some(flag(value)?),
+        Column::ReasonCode => details.reason_code = Some(u8::try_from(value).ok()?),
+        Column::Detail => details.detail = Some(text(value)?),
+        Column::OtherConnectionHigh => {
+            details.other_connection = Some(ConnectionId(low_of(details.other_connection) | u128::from(value) << 64));
+        }
+        Column::OtherConnectionLow => {
+            let high = details.other_connection.map_or(0, |known| known.0 >> 64 << 64);
+            details.other_connection = Some(ConnectionId(high | u128::from(value)));
+        }
+        Column::Duration => details.duration_ms = Some(value),
+        Column::BytesIn => traffic(details).bytes_in = value,
+        Column::BytesOut => traffic(details).bytes_out = value,
+        Column::PacketsIn => traffic(details).packets_in = value,
+        Column::PacketsOut => traffic(details).packets_out = value,
+        Column::LastInAge => traffic(details).last_in_age_ms = Some(value),
+        Column::LastOutAge => traffic(details).last_out_age_ms = Some(value),
+    }
+    Some(())
+}
+
+/// The details that `bytes` hold; none when they hold none.
+pub(crate) fn details(bytes: &[u8], mut text: impl FnMut(u32) -> Option<Arc<str>>) -> Option<Details> {
+    let mut details = Details::default();
+    for cell in cells(bytes) {
+        let (column, value) = cell?;
+        set(&mut details, column, value, &mut text)?;
+    }
+    Some(details)
+}
+
+fn traffic(details: &mut Details) -> &mut Traffic {
+    details.traffic.get_or_insert_default()
+}
+
+fn flag(value: u64) -> Option<bool> {
+    match value {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
+}
+
+fn protocol_number(version: ProtocolVersion) -> u64 {
+    match version {
+        ProtocolVersion::V31 => 3,
+        ProtocolVersion::V311 => 4,
+        ProtocolVersion::V5 => 5,
+    }
+}
+
+fn protocol_of(number: u64) -> Option<ProtocolVersion> {
+    match number {
+        3 => Some(ProtocolVersion::V31),
+        4 => Some(ProtocolVersion::V311),
+        5 => Some(ProtocolVersion::V5),
+        _ => None,
+    }
+}
+
+fn low_of(connection: Option<ConnectionId>) -> u128 {
+    connection.map_or(0, |known| known.0 & u128::from(u64::MAX))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the halves of 128 bits")]
+fn halves(connection: ConnectionId) -> (u64, u64) {
+    ((connection.0 >> 64) as u64, connection.0 as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_at_their_number() {
+        for (number, column) in Column::ALL.iter().enumerate() {
+            assert_eq!(*column as usize, number);
+        }
+    }
+
+    #[test]
+    fn details_come_back() {
+        let full = Details {
+            listener: Some("mqtt".into()),
+            protocol: Some(ProtocolVersion::V5),
+            username: Some("u".into()),
+            keep_alive_s: Some(u16::MAX),
+            clean_start: Some(true),
+            session_present: Some(false),
+            reason_code: Some(0x87),
+            detail: Some("é中".into()),
+            other_connection: Some(ConnectionId(u128::MAX - 5)),
+            duration_ms: Some(u64::MAX),
+            traffic: Some(Traffic { bytes_in: 1, last_out_age_ms: Some(0), ..Traffic::default() }),
+        };
+        for details in [full, Details::default(), Details { traffic: Some(Traffic::default()), ..Details::default() }] {
+            let mut texts: Vec<Arc<str>> = Vec::new();
+            let mut bytes = Vec::new();
+            let intern = |text: &Arc<str>| {
+                texts.push(Arc::clone(text));
+                u32::try_from(texts.len() - 1).unwrap()
+            };
+            push_cells(&details, intern, &mut bytes);
+            assert_eq!(super::details(&bytes, |n| texts.get(n as usize).cloned()), Some(details));
+        }
+    }
+
+    #[test]
+    fn what_are_no_cells_is_refused() {
+        for bytes in [&[99][..], &[0], &[0, 0xff], &[4, 2], &[1, 9], &[0, 7]] {
+            assert_eq!(details(bytes, |_| None), None, "{bytes:?}");
+        }
+    }
+}

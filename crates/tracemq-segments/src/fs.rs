@@ -1,0 +1,147 @@
+//! The few things that the store does with files, behind a seam, so that tests can make each of them fail and lose
+//! what was not synced.
+
+#[cfg(test)]
+pub(crate) mod simulated;
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use tracemq_store::StoreError;
+
+/// A folder's operations.
+pub(crate) trait Fs: Send + Sync {
+    /// The names in `dir`, in any order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
+    /// An empty file at `path`, made anew or emptied.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn LogFile>>;
+    /// The file at `path`, to read and to write.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn LogFile>>;
+    /// The file at `path`, to read: that works on a read-only file system as well.
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn LogFile>>;
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Gives the file at `from` the name `to`, which whoever had it loses: at no moment is there none of that name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives the file at `from` the name `to` as well. Fails when there is one of that name, and where the file system knows
+    /// no second names.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes what was created, named and removed in `dir` durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// A file's operations. Reads and writes may do a part, as the operating system's do.
+pub(crate) trait LogFile: Send + Sync {
+    fn length(&self) -> io::Result<u64>;
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+    fn set_length(&self, length: u64) -> io::Result<()>;
+    /// Makes the file's content and length durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Fills `buffer` from `offset`.
+pub(crate) fn read_exact_at(file: &dyn LogFile, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match file.read_at(buffer, offset) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                buffer = buffer.get_mut(read..).unwrap_or_default();
+                offset += u64::try_from(read).unwrap_or(0);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Writes all of `bytes` at `offset`.
+pub(crate) fn write_all_at(file: &dyn LogFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write_at(bytes, offset) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = bytes.get(written..).unwrap_or_default();
+                offset += u64::try_from(written).unwrap_or(0);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The error of a call that was to write to `path`. Of the operating system's errors only two say that there is no room.
+pub(crate) fn not_written(operation: &'static str, path: &Path, source: io::Error) -> StoreError {
+    let path = path.to_owned();
+    if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+        StoreError::Full { path, source }
+    } else {
+        StoreError::Io { operation, path, source }
+    }
+}
+
+/// The operating system's files.
+pub(crate) struct RealFs;
+
+impl Fs for RealFs {
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        fs::read_dir(dir)?.map(|entry| entry.map(|e| e.file_name())).collect()
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
+        // History names devices, users and addresses: nobody else on the machine needs to read it.
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        Ok(Arc::new(file))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
+        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(path)?))
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
+        Ok(Arc::new(File::open(path)?))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+}
+
+impl LogFile for File {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        FileExt::write_at(self, bytes, offset)
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}

@@ -1,0 +1,411 @@
+//! A disk in memory that fails when told to, and forgets what was not synced when the power goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::{Fs, LogFile};
+
+/// What a disk writes as a whole or not at all.
+const SECTOR: usize = 512;
+
+/// Shared by its clones.
+#[derive(Clone, Default)]
+pub(crate) struct SimulatedFs(Arc<Mutex<Disk>>);
+
+#[derive(Default)]
+struct Disk {
+    names: BTreeMap<PathBuf, usize>,
+    durable_names: BTreeMap<PathBuf, usize>,
+    /// What was done to names since their folder was synced, in order: each call's changes together.
+    name_changes: Vec<Vec<(PathBuf, Option<usize>)>>,
+    files: Vec<Content>,
+    calls: usize,
+    fault: Option<Fault>,
+    unreadable: BTreeSet<PathBuf>,
+    /// How many more bytes files may take in all; none for any number.
+    room: Option<usize>,
+    read_only: bool,
+    /// Syncs say that they worked, and did nothing.
+    lies: bool,
+}
+
+#[derive(Clone, Default)]
+struct Content {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+/// Which calls fail, counted from the moment at which this is set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    pub(crate) first: usize,
+    /// Whether all later ones fail as well.
+    pub(crate) for_good: bool,
+    pub(crate) kind: ErrorKind,
+    /// How many bytes a failing write has written nevertheless.
+    pub(crate) written: usize,
+}
+
+/// What is left of what was written and not synced.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unsynced {
+    Lost,
+    /// The first so many bytes of each file.
+    Torn(usize),
+    /// The length of files, but not their bytes.
+    Zeros,
+    /// Any sectors, lengths and names, chosen by this number.
+    Any(u64),
+}
+
+/// Numbers that look random (SplitMix64), the same for the same seed.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % sides as u64).unwrap()
+    }
+}
+
+struct SimulatedFile {
+    disk: SimulatedFs,
+    at: usize,
+    path: PathBuf,
+}
+
+impl SimulatedFs {
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().unwrap()
+    }
+
+    /// From now on, and with the count of calls begun anew.
+    pub(crate) fn set_fault(&self, fault: Option<Fault>) {
+        let mut disk = self.disk();
+        disk.calls = 0;
+        disk.fault = fault;
+    }
+
+    /// Calls since the fault was set.
+    pub(crate) fn calls(&self) -> usize {
+        self.disk().calls
+    }
+
+    pub(crate) fn set_unreadable(&self, path: &Path, unreadable: bool) {
+        let mut disk = self.disk();
+        if unreadable {
+            disk.unreadable.insert(path.to_owned());
+        } else {
+            disk.unreadable.remove(path);
+        }
+    }
+
+    pub(crate) fn set_room(&self, bytes: Option<usize>) {
+        self.disk().room = bytes;
+    }
+
+    pub(crate) fn set_read_only(&self, read_only: bool) {
+        self.disk().read_only = read_only;
+    }
+
+    pub(crate) fn set_lies(&self, lies: bool) {
+        self.disk().lies = lies;
+    }
+
+    /// The disk as it is found after the power went.
+    pub(crate) fn after_power_loss(&self, unsynced: Unsynced) -> Self {
+        let disk = self.disk();
+        let mut dice = Dice(if let Unsynced::Any(seed) = unsynced { seed } else { 0 });
+        let files = disk.files.iter().map(|file| file.after_power_loss(unsynced, &mut dice)).collect();
+        let names = match unsynced {
+            Unsynced::Any(_) => disk.any_names(&mut dice),
+            Unsynced::Lost | Unsynced::Torn(_) | Unsynced::Zeros => disk.durable_names.clone(),
+        };
+        Self::of(names, files)
+    }
+
+    /// A copy of the disk, all of it durable.
+    pub(crate) fn copy(&self) -> Self {
+        let disk = self.disk();
+        let files = disk.files.iter().map(|file| Content::durable(file.now.clone())).collect();
+        Self::of(disk.names.clone(), files)
+    }
+
+    fn of(names: BTreeMap<PathBuf, usize>, files: Vec<Content>) -> Self {
+        let durable_names = names.clone();
+        Self(Arc::new(Mutex::new(Disk { names, durable_names, files, ..Disk::default() })))
+    }
+
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        self.disk().names.keys().cloned().collect()
+    }
+
+    pub(crate) fn content(&self, path: &Path) -> Vec<u8> {
+        let disk = self.disk();
+        disk.files[disk.names[path]].now.clone()
+    }
+
+    /// Every name with what stands under it.
+    pub(crate) fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        self.paths().into_iter().map(|path| (path.clone(), self.content(&path))).collect()
+    }
+
+    /// Changes a file behind the store's back.
+    pub(crate) fn change(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut disk = self.disk();
+        let at = disk.names[path];
+        change(&mut disk.files[at].now);
+        disk.files[at].durable = disk.files[at].now.clone();
+    }
+
+    pub(crate) fn put(&self, path: &Path, content: Vec<u8>) {
+        self.create(path).unwrap();
+        self.sync_dir(path.parent().unwrap()).unwrap();
+        self.change(path, |bytes| *bytes = content);
+    }
+}
+
+impl Content {
+    fn durable(bytes: Vec<u8>) -> Self {
+        Self { now: bytes.clone(), durable: bytes }
+    }
+
+    fn after_power_loss(&self, unsynced: Unsynced, dice: &mut Dice) -> Self {
+        let mut content = self.durable.clone();
+        let new = self.now.get(content.len()..).unwrap_or_default();
+        match unsynced {
+            Unsynced::Lost => {}
+            Unsynced::Torn(bytes) => content.extend(&new[..bytes.min(new.len())]),
+            Unsynced::Zeros => content.resize(content.len() + new.len(), 0),
+            Unsynced::Any(_) => content = self.any_sectors(dice),
+        }
+        Self::durable(content)
+    }
+
+    /// The length of before, of now, or one in between; of each sector what it held before or holds now. A part of the
+    /// disks loses all, and a part nothing.
+    fn any_sectors(&self, dice: &mut Dice) -> Vec<u8> {
+        let (old, new) = (&self.durable, &self.now);
+        let kept_of_four = [0, 1, 2, 3, 4][dice.roll(5)];
+        let mut keep = || dice.roll(4) < kept_of_four;
+        let mut content = old.clone();
+        if keep() {
+            content.resize(new.len(), 0);
+        }
+        for start in (0..new.len()).step_by(SECTOR) {
+            let end = new.len().min(start + SECTOR);
+            if keep() {
+                content.resize(content.len().max(end), 0);
+                content[start..end].copy_from_slice(&new[start..end]);
+            }
+        }
+        content
+    }
+}
+
+impl Disk {
+    /// Counts the call; the fault if it has to fail.
+    fn call(&mut self) -> Option<Fault> {
+        self.calls += 1;
+        let fault = self.fault?;
+        let fails = self.calls == fault.first || (fault.for_good && self.calls > fault.first);
+        fails.then_some(fault)
+    }
+
+    fn may(&mut self) -> io::Result<()> {
+        self.call().map_or(Ok(()), |fault| Err(fault.kind.into()))
+    }
+
+    fn may_write(&mut self) -> io::Result<()> {
+        self.may()?;
+        if self.read_only { Err(ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
+    }
+
+    fn find(&self, path: &Path) -> io::Result<usize> {
+        self.names.get(path).copied().ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn name(&mut self, changes: Vec<(PathBuf, Option<usize>)>) {
+        Self::apply(&mut self.names, &changes);
+        self.name_changes.push(changes);
+    }
+
+    fn apply(names: &mut BTreeMap<PathBuf, usize>, changes: &[(PathBuf, Option<usize>)]) {
+        for (path, at) in changes {
+            match at {
+                Some(at) => names.insert(path.clone(), *at),
+                None => names.remove(path),
+            };
+        }
+    }
+
+    /// Of the changes that were not synced the first few, or any, or of each name any of its states: a rename may be there
+    /// by half.
+    fn any_names(&self, dice: &mut Dice) -> BTreeMap<PathBuf, usize> {
+        let mut names = self.durable_names.clone();
+        match dice.roll(3) {
+            0 => {
+                let kept = dice.roll(self.name_changes.len() + 1);
+                self.name_changes[..kept].iter().for_each(|changes| Self::apply(&mut names, changes));
+            }
+            1 => {
+                let kept = self.name_changes.iter().filter(|_| dice.roll(2) == 0);
+                kept.for_each(|changes| Self::apply(&mut names, changes));
+            }
+            _ => {
+                let kept = self.name_changes.iter().flatten().filter(|_| dice.roll(2) == 0);
+                kept.for_each(|change| Self::apply(&mut names, std::slice::from_ref(change)));
+            }
+        }
+        names
+    }
+}
+
+impl Fs for SimulatedFs {
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let mut disk = self.disk();
+        disk.may()?;
+        let inside = disk.names.keys().filter(|path| path.parent() == Some(dir));
+        Ok(inside.map(|path| path.file_name().unwrap().to_owned()).collect())
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
+        let mut disk = self.disk();
+        disk.may_write()?;
+        let at = match disk.find(path) {
+            Ok(at) => at,
+            Err(_) => {
+                disk.files.push(Content::default());
+                let at = disk.files.len() - 1;
+                disk.name(vec![(path.to_owned(), Some(at))]);
+                at
+            }
+        };
+        disk.files[at].now.clear();
+        Ok(Arc::new(SimulatedFile { disk: self.clone(), at, path: path.to_owned() }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
+        let mut disk = self.disk();
+        disk.may_write()?;
+        let at = disk.find(path)?;
+        Ok(Arc::new(SimulatedFile { disk: self.clone(), at, path: path.to_owned() }))
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
+        let mut disk = self.disk();
+        disk.may()?;
+        let at = disk.find(path)?;
+        Ok(Arc::new(SimulatedFile { disk: self.clone(), at, path: path.to_owned() }))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.may_write()?;
+        disk.find(path)?;
+        disk.name(vec![(path.to_owned(), None)]);
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.may_write()?;
+        let at = disk.find(from)?;
+        disk.name(vec![(to.to_owned(), Some(at)), (from.to_owned(), None)]);
+        Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.may_write()?;
+        let at = disk.find(from)?;
+        if disk.names.contains_key(to) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        disk.name(vec![(to.to_owned(), Some(at))]);
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.may()?;
+        if disk.lies {
+            return Ok(());
+        }
+        let (synced, left): (Vec<_>, Vec<_>) = std::mem::take(&mut disk.name_changes)
+            .into_iter()
+            .flatten()
+            .partition(|(path, _)| path.parent() == Some(dir));
+        disk.name_changes = left.into_iter().map(|change| vec![change]).collect();
+        Disk::apply(&mut disk.durable_names, &synced);
+        Ok(())
+    }
+}
+
+impl LogFile for SimulatedFile {
+    fn length(&self) -> io::Result<u64> {
+        let mut disk = self.disk.disk();
+        disk.may()?;
+        Ok(disk.files[self.at].now.len() as u64)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut disk = self.disk.disk();
+        disk.may()?;
+        if disk.unreadable.contains(&self.path) {
+            return Err(io::Error::other("the disk can't read this"));
+        }
+        let rest = disk.files[self.at].now.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
+        // A part, as an operating system may: nobody relies on getting all.
+        let read = buffer.len().min(rest.len()).min(4_000);
+        buffer[..read].copy_from_slice(&rest[..read]);
+        Ok(read)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let mut disk = self.disk.disk();
+        let fault = disk.call();
+        if disk.read_only {
+            return Err(ErrorKind::ReadOnlyFilesystem.into());
+        }
+        let start = usize::try_from(offset).unwrap();
+        let mut written = bytes.len().min(fault.map_or(4_000, |fault| fault.written));
+        let length = disk.files[self.at].now.len();
+        if let Some(room) = disk.room {
+            written = written.min((length + room).saturating_sub(start));
+            if written == 0 && fault.is_none() {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            disk.room = Some(room - (start + written).saturating_sub(length));
+        }
+        let content = &mut disk.files[self.at].now;
+        content.resize(length.max(start + written), 0);
+        content[start..start + written].copy_from_slice(&bytes[..written]);
+        fault.map_or(Ok(written), |fault| Err(fault.kind.into()))
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        let mut disk = self.disk.disk();
+        disk.may_write()?;
+        let (before, length) = (disk.files[self.at].now.len(), usize::try_from(length).unwrap());
+        disk.room = disk.room.map(|room| room + before.saturating_sub(length));
+        disk.files[self.at].now.resize(length, 0);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut disk = self.disk.disk();
+        disk.may()?;
+        if !disk.lies {
+            let content = &mut disk.files[self.at];
+            content.durable = content.now.clone();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! A page of one subject's events, at any depth, without walking the rows before it.
+//!
+//! Each source knows how many rows it has and finds the place of a time in a few steps. Sources that share no moment are put
+//! behind each other; where some do, the page's first row is found by halving time.
+
+use std::ops::Range;
+
+use tracemq_model::{Event, Order, TimeMs, TracePage, TraceQuery};
+use tracemq_store::{StoreError, check, window};
+
+use super::damage::Unreadable;
+use super::gaps;
+use super::rows::{Source, sources};
+use crate::key::{self, Key};
+use crate::view::Snapshot;
+
+pub(crate) fn page(snapshot: &Snapshot, query: &TraceQuery) -> Result<TracePage, StoreError> {
+    check(query)?;
+    let mut unreadable = Unreadable::default();
+    let mut bytes = Vec::new();
+    key::push_key(&query.instance, &query.subject, &mut bytes);
+    let key = Key { instance: query.instance.clone(), subject: Some(query.subject.clone()) };
+    let range = snapshot.kept(&query.instance, query.range);
+    let sources = if range.from > range.to { Vec::new() } else { sources(snapshot, &bytes, range, &mut unreadable)? };
+    let total: u64 = sources.iter().map(Source::len).sum();
+    let page = window(usize::try_from(total).unwrap_or(usize::MAX), query);
+    let page = u64::try_from(page.start).unwrap_or(u64::MAX)..u64::try_from(page.end).unwrap_or(u64::MAX);
+    let mut events = Vec::new();
+    let mut before = 0;
+    for mut group in groups(sources)? {
+        let count: u64 = group.iter().map(Source::len).sum();
+        let wanted = page.start.clamp(before, before + count) - before..page.end.clamp(before, before + count) - before;
+        if !wanted.is_empty() {
+            take(&mut group, wanted, &key, &mut unreadable, &mut events)?;
+        }
+        before += count;
+    }
+    if query.order == Order::NewestFirst {
+        events.reverse();
+    }
+    Ok(TracePage { total, events, gaps: gaps(snapshot, query.range, unreadable) })
+}
+
+/// Sources that share moments, together; the groups by time. Within a group the older source comes first.
+fn groups(sources: Vec<Source>) -> Result<Vec<Vec<Source>>, StoreError> {
+    let mut groups = Vec::new();
+    for mut group in split(sources.into_iter().enumerate().collect()) {
+        if group.len() > 1 {
+            for (_, source) in &mut group {
+                // What can't be read stays as wide as it was, which is right as well.
+                match source.tighten() {
+                    Ok(()) | Err(StoreError::Damaged { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            groups.extend(split(group));
+        } else {
+            groups.push(group);
+        }
+    }
+    Ok(groups.into_iter().map(|group| group.into_iter().map(|(_, source)| source).collect()).collect())
+}
+
+fn split(mut sources: Vec<(usize, Source)>) -> Vec<Vec<(usize, Source)>> {
+    sources.sort_by_key(|(age, source)| (source.times.from, *age));
+    let mut groups: Vec<Vec<(usize, Source)>> = Vec::new();
+    let mut end: Option<TimeMs> = None;
+    for (age, source) in sources {
+        let times = source.times;
+        match (groups.last_mut(), end) {
+            (Some(group), Some(known)) if times.from <= known => {
+                group.push((age, source));
+                end = Some(known.max(times.to));
+            }
+            _ => {
+                groups.push(vec![(age, source)]);
+                end = Some(times.to);
+            }
+        }
+    }
+    for group in &mut groups {
+        group.sort_by_key(|(age, _)| *age);
+    }
+    groups
+}
+
+/// Appends the events at `wanted` of the group's rows in the order of time, source and arrival.
+fn take(
+    group: &mut [Source],
+    wanted: Range<u64>,
+    key: &Key,
+    unreadable: &mut Unreadable,
+    out: &mut Vec<Event>,
+) -> Result<(), StoreError> {
+    if let [source] = group {
+        return source.events(wanted, key, unreadable, out);
+    }
+    let starts = starts(group, wanted.start)?;
+    let count = wanted.end - wanted.start;
+    let mut found = Vec::new();
+    for (source, start) in group.iter().zip(starts) {
+        source.events(start..source.len().min(start + count), key, unreadable, &mut found)?;
+    }
+    // Stable: of one time, older sources come first, and rows of one source stay in the order of arrival.
+    found.sort_by_key(|event| event.time);
+    found.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+    out.append(&mut found);
+    Ok(())
+}
+
+/// How many rows of each source come before the one at `place`.
+fn starts(group: &[Source], place: u64) -> Result<Vec<u64>, StoreError> {
+    let from = group.iter().map(|source| source.times.from).min().unwrap_or(TimeMs::MIN);
+    let to = group.iter().map(|source| source.times.to).max().unwrap_or(TimeMs::MAX);
+    // The time of the row at `place`: the first at which more than `place` rows are not behind it.
+    let (mut low, mut high) = (i128::from(from.0), i128::from(to.0));
+    while low < high {
+        let middle = i64::try_from((low + high).div_euclid(2)).unwrap_or(i64::MAX);
+        let mut count = 0;
+        for source in group {
+            count += source.up_to(TimeMs(middle))?;
+        }
+        if count > place {
+            high = i128::from(middle);
+        } else {
+            low = i128::from(middle) + 1;
+        }
+    }
+    let time = TimeMs(i64::try_from(low).unwrap_or(i64::MAX));
+    let mut starts = Vec::with_capacity(group.len());
+    for source in group {
+        starts.push(source.before(time)?);
+    }
+    // Of that very time, the older sources' rows come first.
+    let mut left = place.saturating_sub(starts.iter().sum());
+    for (source, start) in group.iter().zip(&mut starts) {
+        let same = source.up_to(time)?.saturating_sub(*start).min(left);
+        *start += same;
+        left -= same;
+    }
+    Ok(starts)
+}

@@ -1,0 +1,114 @@
+//! Subjects by a part of their name.
+
+use tracemq_model::{InstanceId, Matcher, Pattern, Subject, SubjectPage, TimeMs, TimeRange, TraceQuery};
+use tracemq_store::StoreError;
+
+use super::damage::Unreadable;
+use crate::key::{self, Key};
+use crate::memtable::Memtable;
+use crate::segment::{KeyCursor, Segment};
+use crate::view::Snapshot;
+
+/// What is looked for.
+struct Search<'a> {
+    snapshot: &'a Snapshot,
+    matcher: Matcher,
+    cutoff: TimeMs,
+    /// What the keys of the instance begin with.
+    instance: Vec<u8>,
+    /// What the keys of clients that can match begin with.
+    clients: Vec<u8>,
+    /// What the keys of addresses begin with.
+    addresses: Vec<u8>,
+    /// Only what is behind this.
+    after: Vec<u8>,
+    limit: usize,
+}
+
+pub(crate) fn subjects(
+    snapshot: &Snapshot,
+    instance: &InstanceId,
+    pattern: &Pattern,
+    after: Option<&Subject>,
+    limit: usize,
+) -> Result<SubjectPage, StoreError> {
+    if limit > TraceQuery::LIMIT_MAX {
+        return Err(StoreError::InvalidQuery("limit is above 1,000"));
+    }
+    let mut search = Search {
+        snapshot,
+        matcher: pattern.matcher(),
+        cutoff: snapshot.cutoff(instance),
+        instance: Vec::new(),
+        clients: Vec::new(),
+        addresses: Vec::new(),
+        after: Vec::new(),
+        limit,
+    };
+    key::push_instance(instance, &mut search.instance);
+    key::push_client_prefix(instance, pattern.literal_prefix(), &mut search.clients);
+    key::push_address_prefix(instance, &mut search.addresses);
+    if let Some(after) = after {
+        key::push_key(instance, after, &mut search.after);
+    }
+    let mut unreadable = Unreadable::default();
+    let mut found = Vec::new();
+    for (memtable, visible) in snapshot.memtables() {
+        found.extend(search.in_memory(memtable, visible));
+    }
+    for segment in snapshot.segments() {
+        let mut keys = Vec::new();
+        let searched = search.in_segment(segment, &mut keys);
+        unreadable.note(searched, segment.meta().times, None)?;
+        found.append(&mut keys);
+    }
+    found.sort_unstable();
+    found.dedup();
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let subjects = found.iter().filter_map(|key| Key::read(key)?.subject).collect();
+    Ok(SubjectPage { subjects, more, gaps: unreadable.into_gaps(TimeRange::ALL).collect() })
+}
+
+impl Search<'_> {
+    fn matches(&self, key: &[u8]) -> bool {
+        key > self.after.as_slice() && key::with_name(key, |name| self.matcher.matches(name)).unwrap_or(false)
+    }
+
+    /// The first ones of a memtable, one more than asked for if there are.
+    fn in_memory(&self, memtable: &Memtable, visible: usize) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
+        memtable.each_key(visible, |key, subject| {
+            if key.starts_with(&self.instance) && self.matches(key) {
+                found.push((key.to_vec(), subject));
+                if found.len() > self.limit * 4 + 1_024 {
+                    found.sort_unstable();
+                    found.truncate(self.limit + 1);
+                }
+            }
+        });
+        found.retain(|(_, subject)| self.cutoff == TimeMs::MIN || memtable.newest(*subject) >= Some(self.cutoff));
+        found.sort_unstable();
+        found.truncate(self.limit + 1);
+        found.into_iter().map(|(key, _)| key).collect()
+    }
+
+    fn in_segment(&self, segment: &Segment, found: &mut Vec<Vec<u8>>) -> Result<(), StoreError> {
+        for prefix in [&self.clients, &self.addresses] {
+            let mut cursor: KeyCursor<'_> = segment.keys(prefix.max(&self.after))?;
+            while let Some((key, rows)) = cursor.next()? {
+                if !key.starts_with(prefix) || found.len() > self.limit {
+                    break;
+                }
+                if !self.matches(key) || self.snapshot.is_erased(segment, key) {
+                    continue;
+                }
+                let is_kept = segment.meta().times.from >= self.cutoff || segment.lower_bound(&rows, self.cutoff)? < rows.end;
+                if is_kept {
+                    found.push(key.to_vec());
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,9 @@
+//! Segments are written and read back; damaged, cut, swapped and crafted ones are refused.
+
+mod crafted;
+mod damage;
+mod format;
+mod order;
+mod roundtrip;
+mod sample;
+mod shapes;

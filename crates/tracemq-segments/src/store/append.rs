@@ -1,0 +1,181 @@
+//! The way in: log, memtable, sync, and only then on view.
+//!
+//! One appender at a time writes. Those that come meanwhile leave their batches behind and wait; whoever is next writes them
+//! all as one record, with one sync.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+use tracemq_store::{Batch, StoreError};
+
+use super::{Shared, lock};
+use crate::SegmentSettings;
+use crate::memtable::Memtable;
+use crate::view::Frozen;
+use crate::wal::Wal;
+
+/// An append waits no longer than this for a memtable to be sealed: a hundred times what sealing takes.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// So many batches are put together at most.
+const GROUP_MAX: usize = 64;
+
+/// What takes batches.
+pub(super) struct Writer {
+    pub(super) wal: Wal,
+    pub(super) active: Arc<Memtable>,
+    /// The arrival sequence of the active memtable's segments.
+    pub(super) sequence: u64,
+}
+
+/// Batches that wait for being written with others.
+#[derive(Default)]
+pub(super) struct Waiting {
+    batches: Vec<Batch>,
+    /// Of the group that the batches will be.
+    group: Arc<Group>,
+}
+
+/// What came of a group of batches.
+#[derive(Default)]
+struct Group {
+    result: std::sync::OnceLock<Result<(), StoreError>>,
+}
+
+impl Shared {
+    pub(super) fn append(&self, batch: &Batch) -> Result<(), StoreError> {
+        if batch.events.is_empty() && batch.gaps.is_empty() {
+            return Ok(());
+        }
+        if let Ok(writer) = self.writer.try_lock() {
+            return self.write(writer, batch);
+        }
+        let group = {
+            let mut waiting = lock(&self.waiting);
+            if waiting.batches.len() >= GROUP_MAX {
+                None
+            } else {
+                waiting.batches.push(batch.clone());
+                Some(Arc::clone(&waiting.group))
+            }
+        };
+        let writer = self.writer()?;
+        let Some(group) = group else { return self.write(writer, batch) };
+        if group.result.get().is_none() {
+            // First of the group to get here.
+            let Waiting { batches, .. } = std::mem::take(&mut *lock(&self.waiting));
+            let result = self.write(writer, &together(batches));
+            return match group.result.set(result) {
+                Ok(()) | Err(_) => copy(&group, &self.dir),
+            };
+        }
+        copy(&group, &self.dir)
+    }
+
+    fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        // Whoever panicked with the lock may have written and not noted it.
+        self.writer.lock().map_err(|_| StoreError::Poisoned { path: self.dir.clone() })
+    }
+
+    fn write(&self, writer: MutexGuard<'_, Writer>, batch: &Batch) -> Result<(), StoreError> {
+        let mut writer = self.make_room(writer)?;
+        let Writer { wal, active, .. } = &mut *writer;
+        let unsynced = wal.write(batch)?;
+        let (synced, rows) = self.syncer.sync(unsynced, batch.events.len(), || active.insert(&batch.events));
+        // A sync that nobody did: the log refuses the next write, since it was not told of this one.
+        wal.settle(synced.ok_or_else(|| StoreError::Poisoned { path: self.dir.clone() })?)?;
+        self.active_log_bytes.store(wal.bytes(), Ordering::Relaxed);
+        active.add_gaps(&batch.gaps);
+        active.show(rows);
+        Ok(())
+    }
+
+    /// Freezes the active memtable when it is full, and waits while there are too many frozen ones.
+    fn make_room<'a>(&self, mut writer: MutexGuard<'a, Writer>) -> Result<MutexGuard<'a, Writer>, StoreError> {
+        let active = &writer.active;
+        if active.len() >= self.settings.memtable_events || active.bytes() >= self.settings.memtable_bytes {
+            self.wait_for_the_sealer()?;
+            self.freeze(&mut writer)?;
+        }
+        Ok(writer)
+    }
+
+    fn wait_for_the_sealer(&self) -> Result<(), StoreError> {
+        if !self.has_workers {
+            while self.view().frozen.len() >= SegmentSettings::FROZEN_MAX {
+                self.seal_next()?;
+            }
+        }
+        let mut changes = lock(&self.changes);
+        let begun = Instant::now();
+        while self.view().frozen.len() >= SegmentSettings::FROZEN_MAX {
+            let left = WAIT_MAX.saturating_sub(begun.elapsed());
+            if changes.not_sealed.is_some() || left.is_zero() {
+                // The sealer tries again every second; an append after that goes through.
+                let what = changes.not_sealed.clone().unwrap_or_else(|| "segments are written too slowly".to_owned());
+                let source = io::Error::new(io::ErrorKind::StorageFull, what);
+                return Err(StoreError::Full { path: self.dir.clone(), source });
+            }
+            let waited = self.changed.wait_timeout(changes, left.min(Duration::from_secs(1)));
+            changes = waited.map_or_else(|poisoned| poisoned.into_inner().0, |(changes, _)| changes);
+        }
+        Ok(())
+    }
+
+    /// Puts an empty memtable and a new log file in the place of the active ones, if there is anything in them.
+    pub(super) fn freeze(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        if writer.active.is_empty() {
+            return Ok(());
+        }
+        let log_bytes = writer.wal.bytes();
+        let log = writer.wal.rotate()?;
+        self.active_log_bytes.store(writer.wal.bytes(), Ordering::Relaxed);
+        let active = Arc::new(Memtable::new(self.settings.memtable_events));
+        let memtable = std::mem::replace(&mut writer.active, Arc::clone(&active));
+        let frozen = Frozen { sequence: writer.sequence, log, log_bytes, memtable };
+        writer.sequence += 1;
+        self.change_view(|view| {
+            view.frozen.push(frozen);
+            view.active = active;
+        });
+        self.announce(|_| {});
+        Ok(())
+    }
+
+    /// Freezes what there is.
+    pub(super) fn freeze_now(&self) -> Result<(), StoreError> {
+        let mut writer = self.writer()?;
+        self.freeze(&mut writer)
+    }
+
+    /// The bytes of the log files.
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.active_log_bytes.load(Ordering::Relaxed) + self.view().frozen.iter().map(|frozen| frozen.log_bytes).sum::<u64>()
+    }
+}
+
+fn together(batches: Vec<Batch>) -> Batch {
+    let mut all = Batch::default();
+    for batch in batches {
+        all.events.extend(batch.events);
+        all.gaps.extend(batch.gaps);
+    }
+    all
+}
+
+/// The group's result once more: errors of the operating system can't be cloned.
+fn copy(group: &Group, dir: &std::path::Path) -> Result<(), StoreError> {
+    match group.result.get() {
+        Some(Ok(())) => Ok(()),
+        Some(Err(StoreError::Full { path, source })) => {
+            let source = io::Error::new(source.kind(), source.to_string());
+            Err(StoreError::Full { path: path.clone(), source })
+        }
+        Some(Err(StoreError::Io { operation, path, source })) => {
+            let source = io::Error::new(source.kind(), source.to_string());
+            Err(StoreError::Io { operation, path: path.clone(), source })
+        }
+        Some(Err(_)) | None => Err(StoreError::Poisoned { path: dir.to_owned() }),
+    }
+}

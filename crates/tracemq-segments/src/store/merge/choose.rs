@@ -1,0 +1,92 @@
+//! Which segments are worth merging.
+
+use std::sync::Arc;
+
+use tracemq_model::TimeMs;
+use tracemq_store::StoreError;
+
+use super::super::{Shared, lock};
+use crate::segment::Segment;
+use crate::view::Snapshot;
+
+/// The smallest size by which segments are told apart: below it all are small.
+const SMALL_EVENTS: u64 = 4_096;
+
+impl Shared {
+    /// Segments that should become one, by age; or one that should be written anew, without what is hidden.
+    pub(super) fn choose(&self, snapshot: &Snapshot) -> Result<Option<Vec<Arc<Segment>>>, StoreError> {
+        let unmergeable = lock(&self.unmergeable).clone();
+        let may = |segment: &Arc<Segment>| !unmergeable.contains(&segment.meta().id.number);
+        for segment in snapshot.segments().iter().filter(|segment| may(segment)) {
+            if self.holds_erased(snapshot, segment)? || half_is_expired(snapshot, segment)? {
+                return Ok(Some(vec![Arc::clone(segment)]));
+            }
+        }
+        let runs = snapshot.segments().split(|segment| !may(segment));
+        Ok(runs.filter_map(|run| self.choose_of(run)).next().map(<[_]>::to_vec))
+    }
+
+    /// Of segments that follow each other, the smallest ones first: as soon as there are so many of about one size.
+    fn choose_of<'a>(&self, run: &'a [Arc<Segment>]) -> Option<&'a [Arc<Segment>]> {
+        let count = self.settings.merge_segments.max(2);
+        let mut size = SMALL_EVENTS;
+        while size < self.settings.segment_events {
+            for similar in run.split(|segment| segment.meta().rows > size) {
+                if similar.len() >= count {
+                    let chosen = self.as_many_as_fit(similar);
+                    if chosen.len() > count / 2 {
+                        return Some(chosen);
+                    }
+                }
+            }
+            size = size.saturating_mul(u64::try_from(count).unwrap_or(u64::MAX));
+        }
+        None
+    }
+
+    /// The first of `segments` that make one of an allowed size.
+    fn as_many_as_fit<'a>(&self, segments: &'a [Arc<Segment>]) -> &'a [Arc<Segment>] {
+        let mut events = 0;
+        let (mut from, mut to) = (TimeMs::MAX, TimeMs::MIN);
+        let fitting = segments.iter().take_while(|segment| {
+            let meta = segment.meta();
+            events += meta.rows;
+            (from, to) = (from.min(meta.times.from), to.max(meta.times.to));
+            events <= self.settings.segment_events && self.span_max().is_none_or(|max| to.since(from) <= max)
+        });
+        let count = fitting.count();
+        segments.get(..count).unwrap_or_default()
+    }
+
+    /// The longest time that a merged segment covers: a quarter of what is kept, so that files expire one after the other.
+    fn span_max(&self) -> Option<u64> {
+        let retention = &self.settings.retention;
+        let ages = retention.instances.iter().map(|(_, keep)| keep.age_ms).chain([retention.each.age_ms]);
+        ages.flatten().min().map(|age| age / 4)
+    }
+
+    fn holds_erased(&self, snapshot: &Snapshot, segment: &Segment) -> Result<bool, StoreError> {
+        for key in snapshot.erased_keys(segment) {
+            if segment.find(key)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Whether retention has hidden the larger part of `segment`.
+fn half_is_expired(snapshot: &Snapshot, segment: &Segment) -> Result<bool, StoreError> {
+    let totals = &segment.meta().instances;
+    if totals.iter().all(|total| total.times.from >= snapshot.cutoff(&total.instance)) {
+        return Ok(false);
+    }
+    let minutes = segment.minutes()?;
+    let mut expired = 0;
+    for total in totals {
+        let cutoff = snapshot.cutoff(&total.instance).0.div_euclid(60_000);
+        let counts = minutes.of(&total.instance).iter();
+        expired += counts.filter(|count| count.minute < cutoff).map(|count| count.events).sum::<u64>();
+    }
+    Ok(expired > segment.meta().rows / 2)
+}

@@ -1,0 +1,466 @@
+//! Opening: from what is on disk to a store that takes and answers.
+
+mod look;
+
+pub(crate) use look::{Looked, look};
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::{Arc, Condvar, Mutex, RwLock};
+
+use tracemq_model::{Action, Event, Gap, GapCause, TimeMs, TimeRange};
+use tracemq_store::{Batch, Beginnings, StoreError};
+use tracing::warn;
+
+use super::append::Writer;
+use super::publish::Publisher;
+use super::retain::Clock;
+use super::syncer::Syncer;
+use super::{Changes, Segments, Shared};
+use crate::SegmentSettings;
+use crate::carried::Carried;
+use crate::fs::{Fs, RealFs, read_exact_at};
+use crate::key;
+use crate::lock::Lock;
+use crate::manifest::{self, Manifest};
+use crate::memtable::Memtable;
+use crate::segment::{Segment, SegmentId};
+use crate::view::{Frozen, View};
+use crate::wal::{self, Entry, Mode, Replayed, StoreId, Wal};
+
+/// Events are put into the memtable so many at a time.
+const REPLAY_EVENTS: usize = 4_096;
+
+/// What was found at the opening of a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Events that can be asked for.
+    pub events: u64,
+    /// Segments that they stand in.
+    pub segments: usize,
+    /// Events that were read from the log.
+    pub replayed: u64,
+    /// Connections that the last run left open.
+    pub orphans: usize,
+    /// Bytes of an unfinished write that were cut off the end of the log.
+    pub cut_bytes: u64,
+    /// What can't be read, but was left as it is. Each is a gap with cause [`GapCause::Damaged`] as well.
+    pub damaged: Vec<Damage>,
+}
+
+/// A part of a file that is not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The file.
+    pub path: PathBuf,
+    /// Where it begins.
+    pub offset: u64,
+    /// How many bytes; 0 when the whole file is missing.
+    pub length: u64,
+    /// What is wrong.
+    pub what: &'static str,
+}
+
+impl Segments {
+    /// Opens the store in `dir`, which is made when it is missing, and says what was found. Reads the log, at most a memtable
+    /// or [three](SegmentSettings::FROZEN_MAX) (a second for a million events), and of each segment its indexes.
+    ///
+    /// Files that are not the store's are left alone. What is damaged is reported and left as it is, but for an unfinished
+    /// write at the end of the log, which is cut off.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] while another process has it open; [`StoreError::UnknownFormat`], with nothing changed, when a
+    /// later version wrote to it; [`StoreError::Damaged`] when the manifest is not what was written; [`StoreError::Io`] when
+    /// the operating system refuses.
+    pub fn open(dir: &Path, settings: SegmentSettings) -> Result<(Self, Recovery), StoreError> {
+        Self::open_on(Arc::new(RealFs), dir, settings, true)
+    }
+
+    /// As [`Segments::open`], on any file system, and with or without the threads that seal and merge.
+    pub(crate) fn open_on(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        mut settings: SegmentSettings,
+        with_workers: bool,
+    ) -> Result<(Self, Recovery), StoreError> {
+        if let Some(bytes) = settings.retention.bytes {
+            // Files are what retention deletes: the oldest is an eighth of all, at about sixteen bytes an event.
+            settings.segment_events = settings.segment_events.min(bytes / 128).max(1);
+        }
+        create_dir(dir)?;
+        let lock = Lock::take(dir)?;
+        let mut opening = Opening::new(fs, dir, settings, lock.last_alive())?;
+        opening.has_workers = with_workers;
+        let (shared, orphans, recovery) = opening.open()?;
+        let shared = Arc::new(shared);
+        let workers = if with_workers { shared.start() } else { Ok(Vec::new()) };
+        let workers =
+            workers.map_err(|source| StoreError::Io { operation: "start the threads of", path: dir.to_owned(), source })?;
+        let store = Self { shared, lock, orphans, workers };
+        Ok((store, recovery))
+    }
+}
+
+fn create_dir(dir: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Io { operation: "create", path: dir.to_owned(), source };
+    if dir.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => RealFs.sync_dir(parent).map_err(failed),
+        None => Ok(()),
+    }
+}
+
+/// What is gathered on the way.
+struct Opening {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    settings: SegmentSettings,
+    has_workers: bool,
+    last_alive: Option<TimeMs>,
+    manifest: Manifest,
+    /// Set for a store that did not exist before.
+    new_log: Option<Wal>,
+    recovery: Recovery,
+    unreadable: Vec<Gap>,
+}
+
+impl Opening {
+    fn new(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        settings: SegmentSettings,
+        last_alive: Option<TimeMs>,
+    ) -> Result<Self, StoreError> {
+        manifest::remove_unfinished(&*fs, dir)?;
+        let (manifest, new_log) = match Manifest::load(&*fs, dir)? {
+            Some(manifest) => (manifest, None),
+            None => {
+                let store = new_id(dir)?;
+                let first = 1;
+                // A manifest never names a log that isn't durable.
+                let wal = Wal::create(Arc::clone(&fs), dir, store, first)?;
+                let manifest = Manifest::new(store, first);
+                manifest.publish(&*fs, dir)?;
+                (manifest, Some(wal))
+            }
+        };
+        let (dir, recovery, unreadable) = (dir.to_owned(), Recovery::default(), Vec::new());
+        Ok(Self { fs, dir, settings, has_workers: true, last_alive, manifest, new_log, recovery, unreadable })
+    }
+
+    fn open(mut self) -> Result<(Shared, Vec<Event>, Recovery), StoreError> {
+        let store: StoreId = self.manifest.store;
+        let segments = self.segments(store)?;
+        let (next_number, orphaned) = self.orphaned_files()?;
+        for path in orphaned {
+            // Should it stay, the next start tries again.
+            let _ = self.fs.remove(&path);
+        }
+        let mut carried_events = Vec::new();
+        let carried = match self.manifest.orphans {
+            Some(number) => {
+                let mut take = |event| carried_events.push(event);
+                Carried::load(&*self.fs, &self.dir, store, number, &segments, &mut take)?
+            }
+            None => Carried::default(),
+        };
+        let mut log = ReplayedLog::new(&self.settings, &carried, &carried_events);
+        let wal = match self.new_log.take() {
+            Some(wal) => wal,
+            None => {
+                let (fs, dir) = (Arc::clone(&self.fs), self.dir.clone());
+                let first = self.manifest.first_wal;
+                let replayed = wal::replay(&*fs, &dir, store, first, Mode::Recover, &mut |file, entry| log.take(file, entry))?;
+                log.finish_file();
+                self.note(&replayed);
+                for number in &replayed.stale {
+                    let _ = fs.remove(&wal::path(&dir, *number));
+                }
+                Wal::resume(fs, &dir, &replayed.tail)?
+            }
+        };
+        let orphans = log.orphans(carried_events);
+        self.recovery.orphans = orphans.len();
+        let newest = segments.iter().map(|segment| *segment.meta().sequence.end());
+        let newest = newest.chain(self.manifest.erasures.iter().map(|erasure| erasure.seq)).max().unwrap_or(0);
+        let (frozen, active, sequence) = log.memtables(newest + 1, wal.number(), self.settings.memtable_events);
+        let view = View {
+            segments,
+            frozen,
+            active: Arc::clone(&active),
+            erasures: Arc::new(self.manifest.erasures.clone()),
+            cutoffs: Arc::new(self.manifest.cutoffs.iter().map(|cutoff| (cutoff.instance.clone(), cutoff.time)).collect()),
+            gaps: Arc::default(),
+        };
+        self.recovery.segments = view.segments.len();
+        self.recovery.events = view.segments.iter().map(|segment| segment.meta().rows).sum::<u64>() + self.recovery.replayed;
+        let gaps = self.log_gaps();
+        let syncer = Syncer::start().map_err(|source| {
+            let (operation, path) = ("start the threads of", self.dir.clone());
+            StoreError::Io { operation, path, source }
+        })?;
+        let shared = Shared {
+            fs: self.fs,
+            dir: self.dir,
+            id: store,
+            settings: self.settings,
+            has_workers: self.has_workers,
+            active_log_bytes: AtomicU64::new(wal.bytes()),
+            writer: Mutex::new(Writer { wal, active, sequence }),
+            waiting: Mutex::default(),
+            syncer,
+            clock: Mutex::new(Clock::new(self.manifest.clock.trusted)),
+            publisher: Mutex::new(Publisher { manifest: self.manifest, carried, rubbish: BTreeMap::new(), poisoned: None }),
+            view: RwLock::new(Arc::new(view)),
+            sealing: Mutex::new(()),
+            merging: Mutex::new(()),
+            changes: Mutex::new(Changes::default()),
+            changed: Condvar::new(),
+            next_number: AtomicU64::new(next_number),
+            stopping: AtomicBool::new(false),
+            unmergeable: Mutex::default(),
+            unreadable: self.unreadable,
+            now: AtomicI64::new(i64::MIN),
+        };
+        let recorded = super::lock(&shared.publisher).manifest.gaps.clone();
+        shared.change_view(|view| view.gaps = Arc::new(shared.sorted(recorded)));
+        shared.write_down(gaps);
+        Ok((shared, orphans, self.recovery))
+    }
+
+    /// The live segments that can be opened. Those that can't stay where they are, and leave a gap.
+    fn segments(&mut self, store: StoreId) -> Result<Vec<Arc<Segment>>, StoreError> {
+        let mut segments = Vec::with_capacity(self.manifest.segments.len());
+        for entry in &self.manifest.segments {
+            let id = SegmentId { store, number: entry.number };
+            let path = self.dir.join(id.file_name());
+            let what = match Segment::open(&*self.fs, &path, id) {
+                Ok(segment) if entry.is_of(segment.meta()) => {
+                    segments.push(Arc::new(segment));
+                    continue;
+                }
+                Ok(_) => (0, entry.bytes, "it is another segment than the manifest says"),
+                Err(StoreError::Damaged { offset, length, what, .. }) => (offset, length, what),
+                Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                    (0, 0, "the file is missing")
+                }
+                Err(error) => return Err(error),
+            };
+            let (offset, length, what) = what;
+            self.recovery.damaged.push(Damage { path, offset, length, what });
+            let (from, to) = (entry.min_time, entry.max_time);
+            self.unreadable.push(Gap { from, to, lost: Some(entry.rows), cause: GapCause::Damaged });
+        }
+        segments.sort_by_key(|segment| (*segment.meta().sequence.end(), segment.meta().times.from));
+        Ok(segments)
+    }
+
+    /// A number that no file has, and the files that a crash left: begun, or merged into others, and never named by a
+    /// manifest that was published.
+    fn orphaned_files(&self) -> Result<(u64, Vec<PathBuf>), StoreError> {
+        let names =
+            self.fs.list(&self.dir).map_err(|source| StoreError::Io { operation: "list", path: self.dir.clone(), source })?;
+        let mut next = self.manifest.next_file.max(1);
+        let mut orphaned = Vec::new();
+        for name in names.iter().filter_map(|name| name.to_str()) {
+            let Some((number, kind)) = name.split_once('.') else { continue };
+            let Some(number) = number.parse::<u64>().ok().filter(|_| number.len() >= 10) else { continue };
+            let (is_live, is_ours): (bool, fn(&Self, &Path) -> bool) = match kind {
+                "segment" => (self.manifest.segments.iter().any(|entry| entry.number == number), Self::is_our_segment),
+                "open" => (self.manifest.orphans == Some(number), |_, _| true),
+                _ => continue,
+            };
+            next = next.max(number.saturating_add(1));
+            let path = self.dir.join(name);
+            if is_live {
+                continue;
+            }
+            if is_ours(self, &path) {
+                orphaned.push(path);
+            } else {
+                warn!(path = %path.display(), "not a file of this store; it is left alone");
+            }
+        }
+        Ok((next, orphaned))
+    }
+
+    /// Whether the file begins as one of this store's segments does, or is too short to tell.
+    fn is_our_segment(&self, path: &Path) -> bool {
+        let mut begin = [0; 28];
+        let Ok(file) = self.fs.open_to_read(path) else { return false };
+        match file.length() {
+            Ok(length) if length < 28 => true,
+            Ok(_) => {
+                read_exact_at(&*file, &mut begin, 0).is_ok() && begin.get(12..) == Some(self.manifest.store.as_slice())
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn note(&mut self, replayed: &Replayed) {
+        self.recovery.replayed = replayed.events;
+        self.recovery.cut_bytes = replayed.cut.as_ref().map_or(0, |cut| cut.bytes);
+        let outer = TimeRange { from: TimeMs::MIN, to: self.last_alive.unwrap_or(TimeMs::MAX) };
+        for damage in &replayed.damaged {
+            let wal::Damage { path, offset, length, what, .. } = damage.clone();
+            self.recovery.damaged.push(Damage { path, offset, length, what });
+            self.unreadable.push(damage.gap(outer));
+        }
+        // Damage to the last batch that was acknowledged would leave the same traces.
+        self.unreadable.extend(replayed.cut.as_ref().map(|cut| cut.gap(outer)));
+    }
+
+    /// The gaps that are to be written down, since the damage won't be there to be seen when the log is gone.
+    fn log_gaps(&mut self) -> Vec<Gap> {
+        let known = &self.manifest.gaps;
+        let of_log = self.unreadable.iter().filter(|gap| gap.lost.is_none() && !known.contains(gap)).copied().collect();
+        self.unreadable.retain(|gap| gap.lost.is_some());
+        of_log
+    }
+}
+
+impl Shared {
+    fn write_down(&self, mut gaps: Vec<Gap>) {
+        let known: Vec<Gap> = self.snapshot().memtables().flat_map(|(memtable, _)| memtable.gaps()).collect();
+        gaps.retain(|gap| !known.contains(gap));
+        if let Err(error) = self.append(&Batch { events: Vec::new(), gaps: gaps.clone() }) {
+            let error = super::seal::describe(&error);
+            warn!(error, "can't write down that a part of the log is damaged; the gap is shown until the next start");
+            self.view().active.add_gaps(&gaps);
+        }
+    }
+}
+
+/// The log, back in memtables: one for each of its files.
+struct ReplayedLog {
+    full: Vec<(u64, Arc<Memtable>)>,
+    file: u64,
+    memtable: Arc<Memtable>,
+    memtable_events: usize,
+    pending: Vec<Event>,
+    beginnings: Beginnings<Place>,
+    erased: Vec<Vec<u8>>,
+}
+
+/// Where the beginning of a connection stands.
+#[derive(Clone, Copy)]
+enum Place {
+    Carried(usize),
+    Row { memtable: usize, row: usize },
+}
+
+impl ReplayedLog {
+    fn new(settings: &SegmentSettings, carried: &Carried, events: &[Event]) -> Self {
+        let mut beginnings = Beginnings::default();
+        for connection in carried.early() {
+            beginnings.note(connection, Action::Close, Place::Carried(0));
+        }
+        for (at, event) in events.iter().enumerate() {
+            beginnings.note(event.connection, event.action, Place::Carried(at));
+        }
+        Self {
+            full: Vec::new(),
+            file: 0,
+            memtable: Arc::new(Memtable::new(settings.memtable_events)),
+            memtable_events: settings.memtable_events,
+            pending: Vec::new(),
+            beginnings,
+            erased: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, file: u64, entry: Entry<'_>) {
+        if file != self.file {
+            self.finish_file();
+            if self.file != 0 {
+                let next = Arc::new(Memtable::new(self.memtable_events));
+                self.full.push((self.file, std::mem::replace(&mut self.memtable, next)));
+            }
+            self.file = file;
+        }
+        match entry {
+            Entry::Event(event) => {
+                let Some(event) = event.to_event() else { return };
+                self.pending.push(event);
+                if self.pending.len() >= REPLAY_EVENTS {
+                    self.put_in();
+                }
+            }
+            Entry::Gap(gap) => self.memtable.add_gaps(&[gap]),
+            Entry::Erased { key } => {
+                self.put_in();
+                for memtable in self.full.iter().map(|(_, memtable)| memtable).chain([&self.memtable]) {
+                    memtable.erase(key);
+                }
+                self.erased.push(key.to_vec());
+            }
+        }
+    }
+
+    fn put_in(&mut self) {
+        let first = self.memtable.len();
+        for (row, event) in (first..).zip(&self.pending) {
+            let place = Place::Row { memtable: self.full.len(), row };
+            self.beginnings.note(event.connection, event.action, place);
+        }
+        let rows = self.memtable.insert(&self.pending);
+        self.memtable.show(rows);
+        self.pending.clear();
+    }
+
+    fn finish_file(&mut self) {
+        self.put_in();
+    }
+
+    /// The beginnings without an end, in the order of arrival.
+    fn orphans(&mut self, carried: Vec<Event>) -> Vec<Event> {
+        let mut places: Vec<Place> = std::mem::take(&mut self.beginnings).into_orphans().collect();
+        places.sort_unstable_by_key(|place| match place {
+            Place::Carried(at) => (0, *at, 0),
+            Place::Row { memtable, row } => (1, *memtable, *row),
+        });
+        let carried: Vec<Option<Event>> = carried.into_iter().map(|event| self.unless_erased(event)).collect();
+        let memtables: Vec<&Arc<Memtable>> = self.full.iter().map(|(_, memtable)| memtable).chain([&self.memtable]).collect();
+        let events = places.into_iter().filter_map(|place| match place {
+            Place::Carried(at) => carried.get(at).cloned().flatten(),
+            Place::Row { memtable, row } => memtables.get(memtable)?.event_unless_erased(row),
+        });
+        events.collect()
+    }
+
+    fn unless_erased(&self, event: Event) -> Option<Event> {
+        let mut key = Vec::new();
+        key::push_key_of(&event, &mut key);
+        (!self.erased.contains(&key)).then_some(event)
+    }
+
+    /// The frozen ones, the active one, and its sequence. The log goes on in the file `active`.
+    fn memtables(self, first: u64, active: u64, events: usize) -> (Vec<Frozen>, Arc<Memtable>, u64) {
+        let mut all = self.full;
+        if self.file != 0 {
+            all.push((self.file, self.memtable));
+        }
+        let last = if all.last().is_some_and(|(file, _)| *file == active) { all.pop() } else { None };
+        let frozen = (first..).zip(all);
+        let frozen: Vec<Frozen> =
+            frozen.map(|(sequence, (log, memtable))| Frozen { sequence, log, log_bytes: 0, memtable }).collect();
+        let sequence = first + u64::try_from(frozen.len()).unwrap_or(0);
+        let active = last.map_or_else(|| Arc::new(Memtable::new(events)), |(_, memtable)| memtable);
+        (frozen, active, sequence)
+    }
+}
+
+fn new_id(dir: &Path) -> Result<StoreId, StoreError> {
+    let mut store = StoreId::default();
+    match getrandom::fill(&mut store) {
+        Ok(()) => Ok(store),
+        Err(error) => {
+            let source = std::io::Error::other(error.to_string());
+            Err(StoreError::Io { operation: "draw a random name for", path: dir.to_owned(), source })
+        }
+    }
+}

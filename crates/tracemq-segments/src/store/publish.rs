@@ -1,0 +1,154 @@
+//! What is live, on disk and on view: changed together, the disk first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tracemq_model::Gap;
+use tracemq_store::StoreError;
+use tracing::warn;
+
+use super::{Shared, lock};
+use crate::carried::Carried;
+use crate::manifest::{Manifest, SegmentEntry};
+use crate::segment::{Segment, SegmentId, SegmentMeta};
+use crate::view::View;
+
+/// The manifest that is on disk, and what goes with it.
+pub(super) struct Publisher {
+    pub(super) manifest: Manifest,
+    pub(super) carried: Carried,
+    /// Files that nothing names any more, and that could not be deleted yet; with how often that was tried.
+    pub(super) rubbish: BTreeMap<std::path::PathBuf, u32>,
+    /// Set for good once it is unknown which manifest is live: nothing is published or deleted any more.
+    pub(super) poisoned: Option<std::path::PathBuf>,
+}
+
+impl Shared {
+    /// A number that no file has.
+    pub(super) fn new_number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The identity of a new segment.
+    pub(super) fn new_segment(&self) -> SegmentId {
+        SegmentId { store: self.id, number: self.new_number() }
+    }
+
+    /// Makes the manifest durable as `change` makes it, then the view as `show` makes it; with them go the open connections
+    /// `carried`, when there are others. Nothing is changed when that fails.
+    pub(super) fn publish(
+        &self,
+        publisher: &mut Publisher,
+        carried: Option<Carried>,
+        change: impl FnOnce(&mut Manifest),
+        show: impl FnOnce(&mut View),
+    ) -> Result<(), StoreError> {
+        if let Some(path) = &publisher.poisoned {
+            return Err(StoreError::Poisoned { path: path.clone() });
+        }
+        let mut carried = carried.filter(|carried| carried.differs_from(&publisher.carried));
+        if let Some(carried) = &mut carried {
+            let number = self.new_number();
+            let written = carried.write(&*self.fs, &self.dir, self.id, number);
+            written.inspect_err(|_| self.discard(publisher, Carried::path(&self.dir, number)))?;
+        }
+        let mut next = publisher.manifest.clone();
+        change(&mut next);
+        next.generation += 1;
+        next.next_file = self.next_number.load(Ordering::Relaxed);
+        next.orphans = carried.as_ref().unwrap_or(&publisher.carried).number();
+        if let Err(error) = next.publish(&*self.fs, &self.dir) {
+            if let StoreError::Poisoned { path } = &error {
+                publisher.poisoned = Some(path.clone());
+            }
+            if let Some(number) = carried.and_then(|carried| carried.number()) {
+                self.discard(publisher, Carried::path(&self.dir, number));
+            }
+            return Err(error);
+        }
+        publisher.manifest = next;
+        if let Some(carried) = carried {
+            let old = std::mem::replace(&mut publisher.carried, carried).number();
+            if let Some(number) = old {
+                self.discard(publisher, Carried::path(&self.dir, number));
+            }
+        }
+        self.change_view(|view| {
+            show(view);
+            view.segments.sort_by_key(|segment| (*segment.meta().sequence.end(), segment.meta().times.from));
+            view.erasures = Arc::new(publisher.manifest.erasures.clone());
+            view.gaps = Arc::new(self.sorted(publisher.manifest.gaps.clone()));
+            view.cutoffs =
+                Arc::new(publisher.manifest.cutoffs.iter().map(|cutoff| (cutoff.instance.clone(), cutoff.time)).collect());
+        });
+        self.announce(|_| {});
+        Ok(())
+    }
+
+    /// Opens a segment that was just written and makes its name durable.
+    pub(super) fn open_new(&self, meta: &SegmentMeta) -> Result<Arc<Segment>, StoreError> {
+        let synced = self.fs.sync_dir(&self.dir);
+        synced.map_err(|source| StoreError::Io { operation: "sync", path: self.dir.clone(), source })?;
+        Ok(Arc::new(Segment::open(&*self.fs, &self.dir.join(meta.id.file_name()), meta.id)?))
+    }
+
+    /// Deletes a file that nothing names, now or later.
+    pub(super) fn discard(&self, publisher: &mut Publisher, path: std::path::PathBuf) {
+        publisher.rubbish.insert(path, 0);
+        self.empty_the_bin(publisher);
+    }
+
+    /// Deletes what can be deleted of what nothing names.
+    pub(super) fn empty_the_bin(&self, publisher: &mut Publisher) {
+        if publisher.poisoned.is_some() {
+            return;
+        }
+        publisher.rubbish.retain(|path, tries| match self.fs.remove(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                if *tries == 0 {
+                    warn!(%error, path = %path.display(), "can't delete a file that is not needed any more; tried again");
+                }
+                *tries = tries.saturating_add(1);
+                true
+            }
+            Ok(()) | Err(_) => false,
+        });
+    }
+
+    /// The gaps on record and those that unreadable files leave, by their first moment.
+    pub(super) fn sorted(&self, mut gaps: Vec<Gap>) -> Vec<Gap> {
+        gaps.extend_from_slice(&self.unreadable);
+        gaps.sort_by_key(|gap| gap.from);
+        gaps
+    }
+
+    /// Deletes files that nothing ever named.
+    pub(super) fn discard_now(&self, paths: impl IntoIterator<Item = std::path::PathBuf>) {
+        let mut publisher = lock(&self.publisher);
+        for path in paths {
+            self.discard(&mut publisher, path);
+        }
+    }
+}
+
+impl SegmentEntry {
+    /// What the manifest says of a segment.
+    pub(super) fn of(meta: &SegmentMeta) -> Self {
+        Self {
+            number: meta.id.number,
+            seq_lo: *meta.sequence.start(),
+            seq_hi: *meta.sequence.end(),
+            rows: meta.rows,
+            bytes: meta.bytes,
+            min_time: meta.times.from,
+            max_time: meta.times.to,
+            footer_checksum: meta.checksum,
+        }
+    }
+
+    /// Whether that is what the segment says of itself.
+    pub(super) fn is_of(&self, meta: &SegmentMeta) -> bool {
+        *self == Self::of(meta)
+    }
+}

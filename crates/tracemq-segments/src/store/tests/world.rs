@@ -1,0 +1,227 @@
+//! A store on a simulated disk, beside the list of what it has to know.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tracemq_model::{
+    Action, ClientId, ConnectionId, Details, Event, Filter, InstanceId, Order, Provenance, Reason, Subject, TimeMs, TimeRange,
+    TracePage, TraceQuery,
+};
+use tracemq_store::{Batch, EventStore, StoreError};
+
+use crate::fs::simulated::{Dice, SimulatedFs, Unsynced};
+use crate::store::{Recovery, Segments};
+use crate::{Retention, SegmentSettings};
+
+pub(super) const CLIENTS: [&str; 4] = ["a", "b", "bb", "c"];
+
+pub(super) struct World {
+    pub(super) disk: SimulatedFs,
+    /// Only the lock and its mark are in it.
+    folder: TempDir,
+    pub(super) settings: SegmentSettings,
+    store: Option<Segments>,
+    /// In the order of arrival.
+    pub(super) acknowledged: Vec<Event>,
+    /// A batch of which is not known whether it is there.
+    pub(super) doubtful: Vec<Event>,
+    number: u32,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::with(SegmentSettings {
+            memtable_events: 12,
+            merge_segments: 3,
+            retention: Retention::default(),
+            ..SegmentSettings::default()
+        })
+    }
+
+    pub(super) fn with(settings: SegmentSettings) -> Self {
+        let folder = TempDir::new().unwrap();
+        let (store, acknowledged, doubtful) = (None, Vec::new(), Vec::new());
+        let mut world =
+            Self { disk: SimulatedFs::default(), folder, settings, store, acknowledged, doubtful, number: 0 };
+        world.open().unwrap();
+        world
+    }
+
+    pub(super) fn dir(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    pub(super) fn store(&self) -> &Segments {
+        self.store.as_ref().unwrap()
+    }
+
+    /// Opens what is on the disk.
+    pub(super) fn open(&mut self) -> Result<Recovery, StoreError> {
+        self.store = None;
+        let (store, recovery) =
+            Segments::open_on(Arc::new(self.disk.clone()), self.folder.path(), self.settings.clone(), false)?;
+        self.store = Some(store);
+        Ok(recovery)
+    }
+
+    /// Takes the power away, and opens what is left.
+    pub(super) fn lose_power(&mut self, unsynced: Unsynced) -> Recovery {
+        // Whatever closing writes comes too late.
+        let left = self.disk.after_power_loss(unsynced);
+        self.store = None;
+        self.disk = left;
+        self.open().unwrap()
+    }
+
+    pub(super) fn close(&mut self) {
+        self.store = None;
+    }
+
+    pub(super) fn batch(&mut self, dice: &mut Dice) -> Vec<Event> {
+        (0..=dice.roll(9)).map(|_| self.event(dice)).collect()
+    }
+
+    fn event(&mut self, dice: &mut Dice) -> Event {
+        self.number += 1;
+        let actions = [Action::Open, Action::Connect, Action::Disconnect, Action::Close];
+        let reason = Reason::ALL[dice.roll(Reason::ALL.len())];
+        let detail = (dice.roll(3) == 0).then(|| format!("detail {}", dice.roll(5)).into());
+        // A day has a minute here and there; some are far off.
+        let days = if dice.roll(20) == 0 { dice.roll(900) } else { dice.roll(2) };
+        let time = days * 86_400_000 + dice.roll(4) * 50_000;
+        Event {
+            time: TimeMs(i64::try_from(time).unwrap()),
+            instance: InstanceId::new(if dice.roll(6) == 0 { "other" } else { "mqtt-local" }).unwrap(),
+            // Each connection has an event or two.
+            connection: ConnectionId(u128::from(self.number / 2)),
+            action: actions[dice.roll(4)],
+            reason,
+            provenance: Provenance::Observed,
+            client: Some(ClientId::new(CLIENTS[dice.roll(CLIENTS.len())]).unwrap()),
+            peer: Some(([10, 0, 0, 1], u16::try_from(dice.roll(3)).unwrap()).into()),
+            details: Details { detail, ..Details::default() },
+        }
+    }
+
+    /// Appends, and notes what came of it.
+    pub(super) fn append(&mut self, events: Vec<Event>) -> Result<(), StoreError> {
+        let batch = Batch { events, gaps: Vec::new() };
+        let result = self.store().append(&batch);
+        match &result {
+            Ok(()) => self.acknowledged.extend(batch.events),
+            // Nothing of it was written that was not taken back.
+            Err(StoreError::Full { .. } | StoreError::Io { .. }) => {}
+            Err(_) => self.doubtful = batch.events,
+        }
+        result
+    }
+
+    /// Every answer is that of the list. What is doubtful is there as a whole, or not at all.
+    pub(super) fn check(&mut self, context: &str) {
+        let doubtful = std::mem::take(&mut self.doubtful);
+        if let Some(first) = doubtful.first()
+            && self.pages(&[]).values().flatten().any(|event| event == first)
+        {
+            self.acknowledged.extend(doubtful);
+        }
+        let found = self.pages(&self.acknowledged);
+        assert_eq!(found, by_subject(&self.acknowledged), "{context}");
+        for instance in ["mqtt-local", "other"] {
+            self.check_fleet(&InstanceId::new(instance).unwrap(), context);
+        }
+    }
+
+    /// What the start found open is what has a beginning and no end.
+    pub(super) fn check_orphans(&self, context: &str) {
+        let is_ended = |begun: &Event| {
+            self.acknowledged.iter().any(|event| event.connection == begun.connection && event.action.is_end())
+        };
+        let begun = self.acknowledged.iter().filter(|event| !event.action.is_end() && !is_ended(event));
+        let expected: BTreeSet<u128> = begun.map(|event| event.connection.0).collect();
+        let orphans = self.store().orphans().unwrap();
+        let found: BTreeSet<u128> = orphans.iter().map(|event| event.connection.0).collect();
+        assert_eq!(found.len(), orphans.len(), "{context}");
+        assert_eq!(found, expected, "{context}");
+        assert!(orphans.iter().all(|orphan| self.acknowledged.contains(orphan)), "{context}");
+    }
+
+    /// All pages, of which `known` says how many there should be.
+    fn pages(&self, known: &[Event]) -> BTreeMap<(String, String), Vec<Event>> {
+        let mut all = BTreeMap::new();
+        for instance in ["mqtt-local", "other"] {
+            for client in CLIENTS {
+                let page = self.page(instance, client);
+                assert_eq!(page.gaps, [], "known: {}", known.len());
+                if page.total > 0 {
+                    assert_eq!(page.total, page.events.len() as u64);
+                    all.insert((instance.to_owned(), client.to_owned()), page.events);
+                }
+            }
+        }
+        all
+    }
+
+    pub(super) fn page(&self, instance: &str, client: &str) -> TracePage {
+        let query = TraceQuery {
+            instance: InstanceId::new(instance).unwrap(),
+            subject: Subject::Client(ClientId::new(client).unwrap()),
+            range: TimeRange::ALL,
+            order: Order::OldestFirst,
+            offset: 0,
+            limit: TraceQuery::LIMIT_MAX,
+        };
+        self.store().page(&query).unwrap()
+    }
+
+    /// Appends the newest event of all, and leaves it in the log.
+    pub(super) fn append_one_more(&mut self) {
+        let mut event = self.event(&mut Dice(2));
+        event.time = TimeMs(1_000 * 86_400_000);
+        self.append(vec![event]).unwrap();
+    }
+
+    /// Whether the event that was appended last can be asked for.
+    pub(super) fn newest_is_there(&self) -> bool {
+        let newest = self.acknowledged.last().unwrap();
+        let page = self.page(newest.instance.as_str(), newest.client.as_ref().unwrap().as_str());
+        page.events.last() == Some(newest)
+    }
+
+    fn check_fleet(&self, instance: &InstanceId, context: &str) {
+        let filter = Filter::all(instance.clone(), TimeRange::ALL);
+        let mut expected: Vec<Event> =
+            self.acknowledged.iter().filter(|event| event.instance == *instance).cloned().collect();
+        expected.sort_by(|a, b| (a.time, &a.client).cmp(&(b.time, &b.client)));
+        let mut found = Vec::new();
+        self.store()
+            .scan(&filter, Order::OldestFirst, &mut |event| {
+                found.push(event.clone());
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(found, expected, "{context}");
+        let counts = self.store().counts(&filter, 60_000).unwrap().counts;
+        let mut naive: BTreeMap<_, u64> = BTreeMap::new();
+        for event in &expected {
+            *naive.entry((event.time.0.div_euclid(60_000) * 60_000, event.action, event.reason)).or_default() += 1;
+        }
+        let counted: BTreeMap<_, u64> =
+            counts.iter().map(|count| ((count.from.0, count.action, count.reason), count.events)).collect();
+        assert_eq!(counted, naive, "{context}");
+    }
+}
+
+fn by_subject(events: &[Event]) -> BTreeMap<(String, String), Vec<Event>> {
+    let mut all: BTreeMap<_, Vec<Event>> = BTreeMap::new();
+    for event in events {
+        let client = event.client.clone().unwrap().to_string();
+        all.entry((event.instance.to_string(), client)).or_default().push(event.clone());
+    }
+    for events in all.values_mut() {
+        events.sort_by_key(|event| event.time);
+    }
+    all
+}

@@ -1,0 +1,239 @@
+//! `tracemq store export`: events in the order of time, and the spans of which something is missing.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, IsTerminal, Write, stderr, stdout};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use jiff::Zoned;
+use tempfile::NamedTempFile;
+use tracemq_model::{ClientId, Event, Gap, InstanceId, TimeMs, TimeRange};
+use tracemq_segments::{FindingKind, Look, Selection};
+
+use super::args::{ExportArgs, Format};
+use super::check::{finding_told, lost_told};
+use super::progress::Progress;
+use super::words::{counted, moment};
+use super::{cannot_look, events_dir, ndjson, parquet};
+use crate::exit::{Ended, Ending};
+use crate::time_words;
+
+/// How often progress is told, in events.
+const EVENTS_A_TICK: u64 = 4_096;
+
+pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
+    let selection = selection(args, &Zoned::now())?;
+    let format = Format::of(args.format, &args.out);
+    if format == Format::Parquet && is_stdout(&args.out) && stdout().is_terminal() {
+        return Err(usage(
+            "Parquet is nothing to look at on a terminal",
+            "name a file: tracemq store export x.parquet",
+        ));
+    }
+    let look = Look::open(&events_dir(args.place.data_dir.as_deref())).map_err(cannot_look)?;
+    let is_unreadable = tell_findings(&look, selection.range)?;
+    let out = Out::open(&args.out)?;
+    let mut sink = match format {
+        Format::Ndjson => Sink::Ndjson(ndjson::Writer::new(BufWriter::with_capacity(1 << 18, out.writer()?))),
+        Format::Parquet => Sink::Parquet(Box::new(parquet::Writer::new(out.writer()?)?)),
+    };
+    let written = write(&look, &selection, &mut sink, out.is_file())?;
+    sink.finish()?;
+    out.keep()?;
+    if out_is_named(&args.out) {
+        let what = format!("{} and {}", counted(written.events, "event"), counted(written.gaps, "gap"));
+        writeln!(stderr(), "{what} written to {}", crate::shell::quoted(&args.out.to_string_lossy()))?;
+    }
+    for gap in &written.unreadable {
+        let lost = gap.lost.map_or_else(|| "an unknown number of events".to_owned(), |lost| counted(lost, "event"));
+        let (from, to) = (moment(gap.from), moment(gap.to));
+        writeln!(stderr(), "incomplete: between {from} and {to}, {lost} can't be read")?;
+    }
+    if is_unreadable || !written.unreadable.is_empty() {
+        bail!("the export lacks what can't be read; each span of it is written as a gap with cause `damaged`");
+    }
+    Ok(())
+}
+
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn out_is_named(path: &Path) -> bool {
+    !is_stdout(path)
+}
+
+fn usage(what: &str, next: &str) -> anyhow::Error {
+    Ended { ending: Ending::Usage, what: what.to_owned(), next: next.to_owned() }.into()
+}
+
+fn selection(args: &ExportArgs, now: &Zoned) -> anyhow::Result<Selection> {
+    let time = |flag: &str, text: &Option<String>| {
+        let parsed = text.as_deref().map(|text| time_words::parse(text, now, now)).transpose();
+        parsed.map_err(|error| usage(&format!("{flag}: {error:#}"), "more about times: tracemq history --help"))
+    };
+    let ms = |time: Zoned| TimeMs(time.timestamp().as_millisecond());
+    let from = time("--since", &args.since)?.map_or(TimeMs::MIN, ms);
+    let to = time("--until", &args.until)?.map_or(TimeMs::MAX, ms);
+    if from > to {
+        return Err(usage("--since is after --until", "more about times: tracemq history --help"));
+    }
+    let bad = |flag: &str, error: &dyn std::fmt::Display| {
+        usage(&format!("{flag}: {error}"), "see tracemq store export --help")
+    };
+    let instances: Result<_, _> = args.instance.iter().map(|id| InstanceId::new(id)).collect();
+    let clients: Result<_, _> = args.client.iter().map(|id| ClientId::new(id)).collect();
+    Ok(Selection {
+        instances: instances.map_err(|error| bad("--instance", &error))?,
+        range: TimeRange { from, to },
+        clients: clients.map_err(|error| bad("--client", &error))?,
+    })
+}
+
+/// Tells what was found damaged at the opening, and whether it can hold anything of `range`.
+fn tell_findings(look: &Look, range: TimeRange) -> anyhow::Result<bool> {
+    let mut is_damaged = false;
+    for finding in look.findings().iter().filter(|finding| finding.kind == FindingKind::Damage) {
+        writeln!(stderr(), "{}", finding_told(finding))?;
+        let Some(lost) = &finding.lost else { continue };
+        writeln!(stderr(), "  {}", lost_told(lost))?;
+        let of = TimeRange { from: lost.from.unwrap_or(TimeMs::MIN), to: lost.to.unwrap_or(TimeMs::MAX) };
+        is_damaged |= of.overlaps(range);
+    }
+    Ok(is_damaged)
+}
+
+/// What was written.
+struct Written {
+    events: u64,
+    gaps: u64,
+    /// What turned out to be damaged on the way.
+    unreadable: Vec<Gap>,
+}
+
+/// Writes events and gaps by time; a gap comes before what happened in it.
+fn write<W: Write + Send>(
+    look: &Look,
+    selection: &Selection,
+    sink: &mut Sink<W>,
+    with_progress: bool,
+) -> anyhow::Result<Written> {
+    let progress = with_progress.then(|| Progress::of_events("exporting", look.events_at_most(selection)));
+    let mut gaps = look.gaps(selection.range).into_iter().peekable();
+    let mut written = Written { events: 0, gaps: 0, unreadable: Vec::new() };
+    let mut failed = None;
+    let mut step = |event: &Event| -> anyhow::Result<()> {
+        while let Some(gap) = gaps.next_if(|gap| gap.from <= event.time) {
+            sink.gap(gap)?;
+            written.gaps += 1;
+        }
+        sink.event(event)?;
+        written.events += 1;
+        if let Some(progress) = progress.as_ref().filter(|_| written.events.is_multiple_of(EVENTS_A_TICK)) {
+            progress.set(written.events);
+        }
+        Ok(())
+    };
+    let scanned = look.scan(selection, &mut |event| match step(event) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            failed = Some(error);
+            ControlFlow::Break(())
+        }
+    });
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    written.unreadable = scanned?;
+    for gap in gaps.chain(written.unreadable.clone()) {
+        sink.gap(gap)?;
+        written.gaps += 1;
+    }
+    Ok(written)
+}
+
+/// Where records go.
+enum Sink<W: Write + Send> {
+    Ndjson(ndjson::Writer<BufWriter<W>>),
+    Parquet(Box<parquet::Writer<W>>),
+}
+
+impl<W: Write + Send> Sink<W> {
+    fn event(&mut self, event: &Event) -> anyhow::Result<()> {
+        match self {
+            Self::Ndjson(writer) => writer.event(event),
+            Self::Parquet(writer) => writer.event(event),
+        }
+    }
+
+    fn gap(&mut self, gap: Gap) -> anyhow::Result<()> {
+        match self {
+            Self::Ndjson(writer) => writer.gap(gap),
+            Self::Parquet(writer) => {
+                writer.gap(gap);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self) -> anyhow::Result<()> {
+        match self {
+            Self::Ndjson(writer) => writer.finish(),
+            Self::Parquet(writer) => writer.finish(),
+        }
+    }
+}
+
+/// What is written to.
+enum Out {
+    Stdout,
+    /// A pipe or a device.
+    Special(File),
+    /// A file that gets its name when it is whole. For its owner's eyes only: history names devices, users and addresses.
+    File {
+        unfinished: NamedTempFile,
+        path: PathBuf,
+    },
+}
+
+impl Out {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        if is_stdout(path) {
+            return Ok(Self::Stdout);
+        }
+        let cannot = || format!("can't write {}", path.display());
+        if path.metadata().is_ok_and(|found| !found.is_file()) {
+            return Ok(Self::Special(OpenOptions::new().write(true).open(path).with_context(cannot)?));
+        }
+        let name = path.file_name().ok_or_else(|| anyhow!("{} names no file", path.display()))?;
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut builder = tempfile::Builder::new();
+        let begin = format!("{}.", name.to_string_lossy());
+        let unfinished = builder.prefix(&begin).suffix(".part").tempfile_in(folder).with_context(cannot)?;
+        Ok(Self::File { unfinished, path: path.to_owned() })
+    }
+
+    fn writer(&self) -> anyhow::Result<Box<dyn Write + Send>> {
+        Ok(match self {
+            Self::Stdout => Box::new(stdout()),
+            Self::Special(file) => Box::new(file.try_clone()?),
+            Self::File { unfinished, .. } => Box::new(unfinished.as_file().try_clone()?),
+        })
+    }
+
+    fn is_file(&self) -> bool {
+        matches!(self, Self::File { .. })
+    }
+
+    fn keep(self) -> anyhow::Result<()> {
+        if let Self::File { unfinished, path } = self {
+            unfinished.as_file().sync_all()?;
+            unfinished
+                .persist(&path)
+                .map_err(|error| error.error)
+                .with_context(|| format!("can't write {}", path.display()))?;
+        }
+        Ok(())
+    }
+}

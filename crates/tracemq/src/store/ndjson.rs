@@ -1,0 +1,279 @@
+//! A JSON object a line: an event as it stands on record, or `{"gap":{...}}` for a span of which something is missing.
+//!
+//! What is read must be all that is written: an unknown field would be lost, so that it is refused.
+
+use std::io::{BufRead, Read, Write};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tracemq_model::{Details, Event, Gap};
+
+/// What is exported and imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Record {
+    /// An event.
+    Event(Box<Event>),
+    /// A span of time of which something is missing.
+    Gap(Gap),
+}
+
+#[derive(Serialize, Deserialize)]
+struct GapLine {
+    gap: Gap,
+}
+
+/// No line is longer: the longest client identifier takes 65,535 bytes, and six times as many when all of them are escaped.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// Appends `event` as a line.
+pub(super) fn push_event(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    serde_json::to_writer(&mut *out, event)?;
+    out.push(b'\n');
+    Ok(())
+}
+
+/// Writes lines.
+pub(super) struct Writer<W: Write> {
+    out: W,
+    line: Vec<u8>,
+}
+
+impl<W: Write> Writer<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { out, line: Vec::new() }
+    }
+
+    pub(super) fn event(&mut self, event: &Event) -> anyhow::Result<()> {
+        self.line.clear();
+        push_event(event, &mut self.line)?;
+        Ok(self.out.write_all(&self.line)?)
+    }
+
+    pub(super) fn gap(&mut self, gap: Gap) -> anyhow::Result<()> {
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, &GapLine { gap })?;
+        self.line.push(b'\n');
+        Ok(self.out.write_all(&self.line)?)
+    }
+
+    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+        Ok(self.out.flush()?)
+    }
+}
+
+/// Hands each line to `take`, with its number from 1 on: a record, or what is wrong with it. Empty lines are passed over.
+///
+/// # Errors
+/// When `take` gives one, or the input can't be read.
+pub(super) fn each(
+    input: &mut dyn BufRead,
+    take: &mut dyn FnMut(u64, Result<Record, String>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        if input.take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        if line.len() as u64 == LINE_BYTES_MAX && line.last() != Some(&b'\n') {
+            input.skip_until(b'\n')?;
+            take(number, Err(format!("is longer than {LINE_BYTES_MAX} bytes")))?;
+        } else if !line.trim_ascii().is_empty() {
+            take(number, read(line.trim_ascii()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The record that `line` holds, or what is wrong with it.
+fn read(line: &[u8]) -> Result<Record, String> {
+    if is_gap(line) {
+        let found: GapLine = deserialize(&mut serde_json::Deserializer::from_slice(line))?;
+        return as_written(&found, line).map(|()| Record::Gap(found.gap));
+    }
+    let mut source = serde_json::Deserializer::from_slice(line);
+    let event: Event = deserialize(&mut source)?;
+    source.end().map_err(|_| "something stands behind the event".to_owned())?;
+    as_written(&event, line)?;
+    bounded(&event)?;
+    Ok(Record::Event(Box::new(event)))
+}
+
+/// Whether the object's first field is a gap.
+fn is_gap(line: &[u8]) -> bool {
+    line.strip_prefix(b"{").is_some_and(|rest| rest.trim_ascii_start().starts_with(b"\"gap\""))
+}
+
+/// What `source` holds, or what is wrong with it and in which field.
+pub(super) fn deserialize<'de, T, D>(source: D) -> Result<T, String>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de, Error = serde_json::Error>,
+{
+    serde_path_to_error::deserialize(source).map_err(|error| {
+        let field = error.path().to_string();
+        let what = error.into_inner().to_string();
+        // The line is counted by whoever reads the file.
+        let what = what.split(" at line ").next().unwrap_or_default().to_owned();
+        if field == "." { what } else { format!("{field}: {what}") }
+    })
+}
+
+/// Refuses what would be lost: a field of `line` that is not in what was read from it.
+fn as_written<T: Serialize>(read: &T, line: &[u8]) -> Result<(), String> {
+    let written = serde_json::to_vec(read).map_err(|error| error.to_string())?;
+    if written == line {
+        return Ok(());
+    }
+    let known = serde_json::from_slice(&written).map_err(|error| error.to_string())?;
+    let found = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    match surplus(&found, &known) {
+        Some(field) => Err(format!("{field}: is not a field that this version knows")),
+        None => Ok(()),
+    }
+}
+
+/// The first field of `found` that `known` does not have.
+fn surplus(found: &Value, known: &Value) -> Option<String> {
+    let (Value::Object(found), Value::Object(known)) = (found, known) else { return None };
+    found.iter().find_map(|(name, value)| match known.get(name) {
+        None => Some(name.clone()),
+        Some(known) => surplus(value, known).map(|inner| format!("{name}.{inner}")),
+    })
+}
+
+/// Refuses texts that no event on record has.
+pub(super) fn bounded(event: &Event) -> Result<(), String> {
+    let Details { listener, username, detail, .. } = &event.details;
+    for (name, text) in [("listener", listener), ("username", username), ("detail", detail)] {
+        if text.as_ref().is_some_and(|text| text.len() > Details::TEXT_MAX_BYTES) {
+            return Err(format!("details.{name}: is longer than {} bytes", Details::TEXT_MAX_BYTES));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use tracemq_model::{
+        Action, ConnectionId, GapCause, InstanceId, ProtocolVersion, Provenance, Reason, TimeMs, Traffic,
+    };
+
+    use super::*;
+
+    /// An event with nothing, and one with everything.
+    pub(in crate::store) fn events() -> [Event; 2] {
+        let bare = Event {
+            time: TimeMs(-7),
+            instance: InstanceId::new("mqtt-local").unwrap(),
+            connection: ConnectionId(9),
+            action: Action::Open,
+            reason: Reason::Opened,
+            provenance: Provenance::Observed,
+            client: None,
+            peer: None,
+            details: Details::default(),
+        };
+        let full = Event {
+            time: TimeMs(1_621_580_400_844),
+            connection: ConnectionId(u128::MAX),
+            action: Action::Close,
+            reason: Reason::SessionTakenOver,
+            provenance: Provenance::Inferred,
+            client: Some(tracemq_model::ClientId::new("pump \"é\"\u{1b}/\u{1f600}").unwrap()),
+            peer: Some("[2001:db8::7]:4711".parse().unwrap()),
+            details: Details {
+                listener: Some("mqtt".into()),
+                protocol: Some(ProtocolVersion::V311),
+                username: Some("".into()),
+                keep_alive_s: Some(u16::MAX),
+                clean_start: Some(false),
+                session_present: Some(true),
+                reason_code: Some(0x8e),
+                detail: Some("in words".into()),
+                other_connection: Some(ConnectionId(1)),
+                duration_ms: Some(u64::MAX),
+                traffic: Some(Traffic {
+                    bytes_in: 1,
+                    packets_out: u64::MAX,
+                    last_in_age_ms: Some(0),
+                    ..Traffic::default()
+                }),
+            },
+            ..bare.clone()
+        };
+        [bare, full]
+    }
+
+    pub(in crate::store) const GAP: Gap =
+        Gap { from: TimeMs(5), to: TimeMs::MAX, lost: Some(812), cause: GapCause::QueueFull };
+
+    fn all(text: &str) -> Vec<(u64, Result<Record, String>)> {
+        let mut found = Vec::new();
+        each(&mut text.as_bytes(), &mut |number, record| {
+            found.push((number, record));
+            Ok(())
+        })
+        .unwrap();
+        found
+    }
+
+    fn written() -> String {
+        let mut text = Vec::new();
+        let mut writer = Writer::new(&mut text);
+        let [bare, full] = events();
+        writer.event(&bare).unwrap();
+        writer.gap(GAP).unwrap();
+        writer.event(&full).unwrap();
+        writer.finish().unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn what_was_written_comes_back() {
+        let [bare, full] = events().map(|event| Ok(Record::Event(Box::new(event))));
+        let expected = [(1, bare), (2, Ok(Record::Gap(GAP))), (3, full)];
+        let text = written();
+        assert_eq!(all(&text), expected);
+        assert_eq!(
+            text.lines().nth(1),
+            Some(r#"{"gap":{"from":5,"to":9223372036854775807,"lost":812,"cause":"queue-full"}}"#)
+        );
+        // Others write JSON in other ways.
+        let loose = text.replace("\":", "\" : ").replace('\n', "\r\n\n");
+        assert_eq!(
+            all(&loose).into_iter().map(|(_, record)| record).collect::<Vec<_>>(),
+            expected.map(|(_, record)| record)
+        );
+    }
+
+    #[test]
+    fn a_bad_line_is_told_by_number_and_field() {
+        let line = written().lines().nth(2).unwrap().to_owned();
+        let long = format!("\"detail\":\"{}\"", "x".repeat(513));
+        for (bad, expected) in [
+            ("not json".to_owned(), "expected"),
+            ("[]".into(), "invalid"),
+            ("{}".into(), "missing field `time`"),
+            (line.replace("\"time\":1621580400844", "\"time\":\"now\""), "time: invalid type: string"),
+            (line.replace("session-taken-over", "bored"), "reason: unknown variant `bored`"),
+            (line.replace("\"reason_code\":142", "\"reason_code\":256"), "details.reason_code: invalid value"),
+            (line.replace("\"bytes_in\":1", "\"bytes_in\":-1"), "details.traffic.bytes_in: invalid value"),
+            (line.replace("[2001:db8::7]:4711", "nowhere"), "peer: invalid"),
+            (line.replace("\"duration_ms\"", "\"colour\":1,\"duration_ms\""), "details.colour: is not a field"),
+            (line.replace("\"detail\":\"in words\"", &long), "details.detail: is longer than 512 bytes"),
+            (format!("{line} {line}"), "something stands behind"),
+            (r#"{"gap":{"from":5,"to":6,"lost":null,"cause":"lazy"}}"#.into(), "gap.cause: unknown variant `lazy`"),
+            (r#"{"gap":{"from":5,"to":6,"cause":"damaged"},"x":1}"#.into(), "x: is not a field"),
+            (format!("\"{}\"", "x".repeat(2 << 20)), "is longer than"),
+        ] {
+            let found = all(&format!("{line}\n\n{bad}\n{line}"));
+            assert_eq!(found.len(), 3, "{bad}");
+            let (number, record) = &found[1];
+            let what = record.as_ref().unwrap_err();
+            assert!(*number == 3 && what.starts_with(expected), "{number}: {what}");
+            assert!(!what.contains("column"), "{what}");
+            assert!(found[0].1.is_ok() && found[2].1.is_ok());
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Reading what [`write`](super::write) wrote, or another program in the same columns.
+
+use std::fs::File;
+
+use anyhow::{Context, bail};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::{Field, Row};
+use serde_json::{Map, Value};
+use tracemq_model::{Event, Gap};
+
+use super::GAPS;
+use super::columns::{COLUMNS, depth};
+use crate::store::ndjson::{self, Record};
+
+/// Hands each row to `take`, with its number from 1 on: an event, or what is wrong with it; and then the gaps.
+///
+/// # Errors
+/// When `take` gives one, the file can't be read, or has columns that no event has.
+pub(in crate::store) fn each(
+    file: File,
+    take: &mut dyn FnMut(u64, Result<Record, String>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let reader = SerializedFileReader::new(file).context("not a Parquet file, or not a whole one")?;
+    let metadata = reader.metadata().file_metadata();
+    for field in metadata.schema().get_fields() {
+        if !COLUMNS.iter().any(|column| column.name == field.name()) {
+            bail!("the column `{}` is none that this version knows: it would be lost", field.name());
+        }
+    }
+    let entries = metadata.key_value_metadata().into_iter().flatten();
+    let gaps: Vec<Gap> = match entries.filter(|entry| entry.key == GAPS).find_map(|entry| entry.value.as_deref()) {
+        Some(gaps) => serde_json::from_str(gaps).with_context(|| format!("metadata {GAPS}"))?,
+        None => Vec::new(),
+    };
+    let mut number = 0;
+    for row in reader.get_row_iter(None)? {
+        number += 1;
+        take(number, event(&row?).map(|event| Record::Event(Box::new(event))))?;
+    }
+    for gap in gaps {
+        number += 1;
+        take(number, Ok(Record::Gap(gap)))?;
+    }
+    Ok(())
+}
+
+fn event(row: &Row) -> Result<Event, String> {
+    let mut levels = [Map::new(), Map::new(), Map::new()];
+    let (mut address, mut port) = (None, None);
+    for (name, field) in row.get_column_iter() {
+        let Some(value) = value(field).map_err(|what| format!("{name}: {what}"))? else { continue };
+        match name.as_str() {
+            "peer_address" => address = value.as_str().map(str::to_owned),
+            "peer_port" => port = value.as_u64(),
+            name => {
+                if let Some(level) = levels.get_mut(depth(name)) {
+                    level.insert(name.to_owned(), value);
+                }
+            }
+        }
+    }
+    let [mut event, mut details, traffic] = levels;
+    if let Some(address) = address {
+        let ip: std::net::IpAddr = address.parse().map_err(|_| "peer_address: is no IP address".to_owned())?;
+        let port = port.and_then(|port| u16::try_from(port).ok()).ok_or("peer_port: is missing, or no port")?;
+        event.insert("peer".into(), std::net::SocketAddr::new(ip, port).to_string().into());
+    }
+    if !traffic.is_empty() {
+        details.insert("traffic".into(), traffic.into());
+    }
+    event.insert("details".into(), details.into());
+    let event: Event = ndjson::deserialize(Value::Object(event))?;
+    ndjson::bounded(&event)?;
+    Ok(event)
+}
+
+/// The value as JSON has it; none for null.
+fn value(field: &Field) -> Result<Option<Value>, &'static str> {
+    Ok(Some(match field {
+        Field::Null => return Ok(None),
+        Field::Bool(flag) => (*flag).into(),
+        Field::Byte(number) => (*number).into(),
+        Field::Short(number) => (*number).into(),
+        Field::Int(number) => (*number).into(),
+        Field::Long(number) | Field::TimestampMillis(number) => (*number).into(),
+        Field::UByte(number) => (*number).into(),
+        Field::UShort(number) => (*number).into(),
+        Field::UInt(number) => (*number).into(),
+        Field::ULong(number) => (*number).into(),
+        Field::Str(text) => text.as_str().into(),
+        Field::TimestampMicros(number) => number.div_euclid(1_000).into(),
+        Field::Float16(_)
+        | Field::Float(_)
+        | Field::Double(_)
+        | Field::Decimal(_)
+        | Field::Bytes(_)
+        | Field::Date(_)
+        | Field::TimeMillis(_)
+        | Field::TimeMicros(_)
+        | Field::Group(_)
+        | Field::ListInternal(_)
+        | Field::MapInternal(_) => return Err("is of a type that it can't have"),
+    }))
+}
