@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tracemq_segments::{SegmentSettings, Segments};
 use tracemq_model::{Action, ClientId, ConnectionId, Details, Event, InstanceId, Provenance, Reason, TimeMs};
 use tracemq_recorder::{Recorder, RecorderSettings};
+use tracemq_segments::{SegmentSettings, Segments};
 
 const THREADS: u32 = 2;
 const SECONDS: u32 = 10;

@@ -14,7 +14,7 @@ pub struct RecorderSettings {
     /// The most events in a batch: large enough that the sync of a batch costs little an event, small enough that a
     /// batch is written in milliseconds.
     pub batch_events_max: usize,
-    /// How long the first event of a batch waits for others. Bounds the syncs to 50 a second, and is the age that an
+    /// How long the first event of a batch waits for others. Bounds the syncs to 20 a second, and is the age that an
     /// event reaches before it can be found.
     pub linger: Duration,
     /// How often a batch is tried again when the store is full or its disk fails. With the pauses doubling from
@@ -36,7 +36,7 @@ impl Default for RecorderSettings {
             queue_events_max: 65_536,
             queue_bytes_max: 64 << 20,
             batch_events_max: 4_096,
-            linger: Duration::from_millis(20),
+            linger: Duration::from_millis(50),
             retries_max: 5,
             retry_pause: Duration::from_millis(50),
         }

@@ -27,6 +27,7 @@ use tracemq_store::StoreError;
 use tracing::warn;
 
 use crate::key::Key;
+use crate::query::Keys;
 use crate::segment::Segment;
 
 /// So many ends whose beginning was not known are kept.
@@ -79,11 +80,6 @@ impl Carried {
         self.number
     }
 
-    /// Whether an end of `connection` is known whose beginning was not.
-    pub(crate) fn ended_early(&self, connection: ConnectionId) -> bool {
-        self.is_early.contains(&connection.0)
-    }
-
     /// The connections whose end is known and whose beginning is not, as far as they are remembered.
     pub(crate) fn early(&self) -> impl Iterator<Item = ConnectionId> {
         self.early.iter().copied().map(ConnectionId)
@@ -103,7 +99,8 @@ impl Carried {
                 self.open.remove(&connection.0);
             }
         }
-        let early = ended.iter().map(|connection| connection.0).filter(|connection| self.open.remove(connection).is_none());
+        let early =
+            ended.iter().map(|connection| connection.0).filter(|connection| self.open.remove(connection).is_none());
         let early: Vec<u128> = early.collect();
         self.note_early(early);
     }
@@ -162,7 +159,11 @@ impl Carried {
         carried.note_early(content.early);
         for (segment, rows) in content.rows {
             let Some(found) = segments.iter().find(|found| found.meta().id.number == segment) else {
-                warn!(segment, connections = rows.len(), "connections that began in an unreadable segment are left open");
+                warn!(
+                    segment,
+                    connections = rows.len(),
+                    "connections that began in an unreadable segment are left open"
+                );
                 continue;
             };
             let read = carried.resolve_in(found, &rows, visit);
@@ -177,11 +178,11 @@ impl Carried {
     }
 
     fn resolve_in(&mut self, segment: &Segment, rows: &[u64], visit: &mut dyn FnMut(Event)) -> Result<(), StoreError> {
-        let (mut cursor, mut known) = (segment.rows(), (None::<Key>, 0..0));
+        let (mut cursor, mut keys, mut known) = (segment.rows(), Keys::new(segment), (None::<Key>, 0..0));
         for row in rows.iter().filter(|row| **row < segment.meta().rows) {
             if !known.1.contains(row) {
-                let (key, range) = segment.key_of_row(*row)?;
-                known = (Key::read(&key), range);
+                let (key, range) = keys.of(*row)?;
+                known = (Key::read(key), range.clone());
             }
             let (block, at) = cursor.at(*row)?;
             let Some((read, key)) = block.row(at).zip(known.0.as_ref()) else { continue };

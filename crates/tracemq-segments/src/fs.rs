@@ -1,6 +1,8 @@
 //! The few things that the store does with files, behind a seam, so that tests can make each of them fail and lose
 //! what was not synced.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod memory;
 #[cfg(test)]
 pub(crate) mod simulated;
 

@@ -3,6 +3,9 @@
 mod carried;
 mod cells;
 mod fs;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inspect;
 mod key;
 mod lock;
@@ -18,8 +21,8 @@ mod view;
 mod wal;
 
 pub use inspect::{
-    CheckReport, ColumnFigures, Figures, Finding, FindingKind, InstanceFigures, LogFigures, Look, Lost, Selection, SegmentFigures,
-    check,
+    CheckReport, ColumnFigures, Figures, Finding, FindingKind, InstanceFigures, LogFigures, Look, Lost, SegmentFigures,
+    Selection, check,
 };
 pub use settings::{Keep, Retention, SegmentSettings};
 pub use store::{Damage, Recovery, Segments};

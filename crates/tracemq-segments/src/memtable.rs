@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hashbrown::HashMap;
-use tracemq_model::{ConnectionId, Event, Gap, InstanceId, TimeMs};
+use tracemq_model::{ConnectionId, Event, Gap, InstanceId, TimeMs, TimeRange};
 
 use crate::cells;
 use crate::key::{self, Key};
@@ -41,6 +41,7 @@ struct State {
     subjects: Subjects,
     texts: Texts,
     instances: Vec<Instance>,
+    times: Option<TimeRange>,
     /// Connections whose end has been erased: they ended nevertheless, and may have begun under another subject.
     erased_ends: Vec<ConnectionId>,
 }
@@ -117,6 +118,11 @@ impl Memtable {
         self.len() == 0 && self.gaps().is_empty()
     }
 
+    /// From the earliest to the latest row, visible or not; all of time when there is none.
+    pub(crate) fn times(&self) -> TimeRange {
+        self.read().times.unwrap_or(TimeRange::ALL)
+    }
+
     /// Adds gaps, and shows them.
     pub(crate) fn add_gaps(&self, gaps: &[Gap]) {
         if !gaps.is_empty() {
@@ -158,7 +164,12 @@ impl Memtable {
 
     /// Shows `visit` the rows among the first `visible` ones whose time and kind `wanted` takes, in order of arrival, with
     /// the number of their subject. Others get their turn in between.
-    pub(crate) fn each(&self, visible: usize, mut wanted: impl FnMut(&Row) -> bool, mut visit: impl FnMut(usize, u32, &Row)) {
+    pub(crate) fn each(
+        &self,
+        visible: usize,
+        mut wanted: impl FnMut(&Row) -> bool,
+        mut visit: impl FnMut(usize, u32, &Row),
+    ) {
         let mut at = 0;
         while at < visible {
             let state = self.read();
@@ -185,7 +196,13 @@ impl Memtable {
     /// The newest time of the subject of that number.
     pub(crate) fn newest(&self, subject: u32) -> Option<TimeMs> {
         let state = self.read();
-        state.subjects.rows(subject).iter().filter_map(|row| state.rows.get(*row as usize)).map(|stored| stored.row.time).max()
+        state
+            .subjects
+            .rows(subject)
+            .iter()
+            .filter_map(|row| state.rows.get(*row as usize))
+            .map(|stored| stored.row.time)
+            .max()
     }
 
     /// The event in `row`.
@@ -228,8 +245,12 @@ impl Memtable {
     /// The counts of `instance`'s first `visible` rows, by minute and kind.
     pub(crate) fn minutes(&self, instance: &InstanceId, visible: usize) -> Minutes {
         let state = self.read();
-        let mut minutes =
-            state.instances.iter().find(|known| known.name == *instance).map(|known| known.minutes.clone()).unwrap_or_default();
+        let mut minutes = state
+            .instances
+            .iter()
+            .find(|known| known.name == *instance)
+            .map(|known| known.minutes.clone())
+            .unwrap_or_default();
         // What is not durable yet has been counted: at most a batch or two.
         for stored in state.rows.get(visible..).unwrap_or_default() {
             if Key::read(state.subjects.key(stored.subject)).is_some_and(|key| key.instance == *instance)
@@ -277,6 +298,8 @@ impl State {
 
     fn insert_one(&mut self, event: &Event, key: &[u8], hint: Hint) {
         let row = Row::of(event);
+        let times = self.times.get_or_insert(TimeRange { from: row.time, to: row.time });
+        (times.from, times.to) = (times.from.min(row.time), times.to.max(row.time));
         let cells_at = self.cells.len();
         cells::push_cells(&event.details, |text| self.texts.intern(text), &mut self.cells);
         let place = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);

@@ -25,7 +25,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use tracemq_model::{Counts, Event, Filter, Gap, InstanceId, Order, Pattern, Subject, SubjectPage, TimeMs, TimeRange, TracePage, TraceQuery};
+use tracemq_model::{
+    Counts, Event, Filter, Gap, InstanceId, Order, Pattern, Subject, SubjectPage, TimeMs, TimeRange, TracePage,
+    TraceQuery,
+};
 use tracemq_store::{Batch, EventStore, StoreError, StoreStats, Visit, VisitTally};
 
 use crate::SegmentSettings;
@@ -33,7 +36,7 @@ use crate::fs::Fs;
 use crate::lock::Lock;
 use crate::query;
 use crate::view::{Snapshot, View};
-use crate::wal::StoreId;
+use crate::wal::{Packed, StoreId};
 use append::{Waiting, Writer};
 pub use open::{Damage, Recovery};
 pub(crate) use open::{Looked, look as look_at};
@@ -45,7 +48,7 @@ use syncer::Syncer;
 pub struct Segments {
     shared: Arc<Shared>,
     lock: Lock,
-    orphans: Vec<Event>,
+    orphans: Packed,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -183,7 +186,7 @@ impl EventStore for Segments {
     }
 
     fn orphans(&self) -> Result<Vec<Event>, StoreError> {
-        Ok(self.orphans.clone())
+        Ok(self.orphans.events())
     }
 
     fn mark_alive(&self, now: TimeMs) -> Result<(), StoreError> {

@@ -38,7 +38,6 @@ pub(crate) fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "seven bits are meant")]
 fn low_seven(value: u64) -> u8 {
     (value & 0x7f) as u8
 }

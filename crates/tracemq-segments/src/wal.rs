@@ -24,7 +24,7 @@
 //! # How it is used
 //! [`replay`] at start, from the first file that the manifest says is live; [`Wal::resume`] with what it leaves. In a new
 //! store [`Wal::create`], before the first manifest is published: a manifest never names a log that isn't durable.
-//! When a memtable is sealed: [`Wal::rotate`], write the segment, publish the manifest, [`Wal::delete`].
+//! When a memtable is sealed: [`Wal::rotate`], write the segment, publish the manifest, delete the file.
 
 mod codes;
 mod connection;
@@ -33,6 +33,7 @@ mod encode;
 mod file;
 mod front;
 mod names;
+mod packed;
 mod reader;
 mod record;
 mod replay;
@@ -42,5 +43,6 @@ mod writer;
 
 pub(crate) use decode::Entry;
 pub(crate) use file::{StoreId, path};
+pub(crate) use packed::Packed;
 pub(crate) use replay::{Damage, Mode, Replayed, replay};
 pub(crate) use writer::{Synced, Unsynced, Wal};

@@ -1,8 +1,7 @@
 //! Which connections have a beginning on record and no end.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
-
+use hashbrown::hash_map::Entry;
+use hashbrown::{HashMap, HashSet};
 use tracemq_model::{Action, ConnectionId};
 
 /// Finds orphans while a store reads its events through, in order of arrival. `T` is whatever leads back to an event:

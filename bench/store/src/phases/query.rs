@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tracemq_model::{Pattern, Reason, TimeRange, TraceQuery};
+use tracemq_model::{Pattern, Reason, TimeMs, TimeRange, TraceQuery};
 
 use super::{DAY_MS, PAGE, Task, page_of, page_of_anybody, time_page};
 use crate::generator::giant;
@@ -122,7 +122,9 @@ fn windows(task: &Task, reader: &mut dyn Reader) -> Result<()> {
     let last = task.known.last;
     let since = |ms: i64| TimeRange { from: last.plus(-ms), to: last };
     let address = task.known.address.context("ingest knows one")?;
-    ask("window.day_by_minute", reader, |reader| reader.by_minute(since(DAY_MS)))?;
+    // As a chart asks: whole minutes.
+    let minutes = TimeRange { from: TimeMs(since(DAY_MS).from.0.div_euclid(60_000) * 60_000), to: last };
+    ask("window.day_by_minute", reader, |reader| reader.by_minute(minutes))?;
     ask("window.clients_of_day", reader, |reader| reader.clients(since(DAY_MS), &[]))?;
     ask("window.dropped_in_5_minutes", reader, |reader| reader.clients(since(300_000), &DROPPED))?;
     let median = ask("scan.address", reader, |reader| reader.by_address(address))?;

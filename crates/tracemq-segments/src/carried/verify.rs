@@ -16,7 +16,12 @@ pub(crate) struct Unread {
 }
 
 /// How long the file `number` of `store` is, and what of it can't be read.
-pub(crate) fn verify(fs: &dyn Fs, dir: &Path, store: StoreId, number: u64) -> Result<(u64, Option<Unread>), StoreError> {
+pub(crate) fn verify(
+    fs: &dyn Fs,
+    dir: &Path,
+    store: StoreId,
+    number: u64,
+) -> Result<(u64, Option<Unread>), StoreError> {
     let bytes = file::read(fs, dir, number)?;
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let is_whole = Content::decode(&bytes, store, number).is_some();

@@ -30,6 +30,10 @@ struct Disk {
     read_only: bool,
     /// Syncs say that they worked, and did nothing.
     lies: bool,
+    /// The same of folders alone.
+    forgets_names: bool,
+    /// Nothing can be opened.
+    no_descriptors: bool,
 }
 
 #[derive(Clone, Default)]
@@ -116,6 +120,15 @@ impl SimulatedFs {
 
     pub(crate) fn set_lies(&self, lies: bool) {
         self.disk().lies = lies;
+    }
+
+    pub(crate) fn set_forgets_names(&self, forgets: bool) {
+        self.disk().forgets_names = forgets;
+    }
+
+    /// Whether whatever opens a file fails, as when a process has too many open.
+    pub(crate) fn set_no_descriptors(&self, none: bool) {
+        self.disk().no_descriptors = none;
     }
 
     /// The disk as it is found after the power went.
@@ -227,6 +240,10 @@ impl Disk {
         if self.read_only { Err(ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
     }
 
+    fn may_open(&self) -> io::Result<()> {
+        if self.no_descriptors { Err(io::Error::from_raw_os_error(24)) } else { Ok(()) }
+    }
+
     fn find(&self, path: &Path) -> io::Result<usize> {
         self.names.get(path).copied().ok_or_else(|| ErrorKind::NotFound.into())
     }
@@ -271,6 +288,7 @@ impl Fs for SimulatedFs {
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
         let mut disk = self.disk();
         disk.may()?;
+        disk.may_open()?;
         let inside = disk.names.keys().filter(|path| path.parent() == Some(dir));
         Ok(inside.map(|path| path.file_name().unwrap().to_owned()).collect())
     }
@@ -278,6 +296,7 @@ impl Fs for SimulatedFs {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
         let mut disk = self.disk();
         disk.may_write()?;
+        disk.may_open()?;
         let at = match disk.find(path) {
             Ok(at) => at,
             Err(_) => {
@@ -294,6 +313,7 @@ impl Fs for SimulatedFs {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
         let mut disk = self.disk();
         disk.may_write()?;
+        disk.may_open()?;
         let at = disk.find(path)?;
         Ok(Arc::new(SimulatedFile { disk: self.clone(), at, path: path.to_owned() }))
     }
@@ -301,6 +321,7 @@ impl Fs for SimulatedFs {
     fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
         let mut disk = self.disk();
         disk.may()?;
+        disk.may_open()?;
         let at = disk.find(path)?;
         Ok(Arc::new(SimulatedFile { disk: self.clone(), at, path: path.to_owned() }))
     }
@@ -335,7 +356,8 @@ impl Fs for SimulatedFs {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut disk = self.disk();
         disk.may()?;
-        if disk.lies {
+        disk.may_open()?;
+        if disk.lies || disk.forgets_names {
             return Ok(());
         }
         let (synced, left): (Vec<_>, Vec<_>) = std::mem::take(&mut disk.name_changes)
@@ -359,7 +381,7 @@ impl LogFile for SimulatedFile {
         let mut disk = self.disk.disk();
         disk.may()?;
         if disk.unreadable.contains(&self.path) {
-            return Err(io::Error::other("the disk can't read this"));
+            return Err(io::Error::from_raw_os_error(5));
         }
         let rest = disk.files[self.at].now.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
         // A part, as an operating system may: nobody relies on getting all.

@@ -69,7 +69,8 @@ impl MemoryRows {
     /// Appends the events at `places`, which are of the subject that `key` names.
     pub(crate) fn events(&self, places: Range<u64>, key: &Key, out: &mut Vec<Event>) {
         let state = self.memtable.read();
-        let range = usize::try_from(places.start).unwrap_or(usize::MAX)..usize::try_from(places.end).unwrap_or(usize::MAX);
+        let range =
+            usize::try_from(places.start).unwrap_or(usize::MAX)..usize::try_from(places.end).unwrap_or(usize::MAX);
         let rows = self.places(&state).get(range).unwrap_or_default();
         out.extend(rows.iter().filter_map(|row| state.event(state.rows.get(*row as usize)?, key)));
     }
@@ -79,7 +80,11 @@ impl MemoryRows {
             Order::Arrival { first, count } => {
                 let rows = state.subjects.rows(self.subject);
                 // Nothing, once they have been erased meanwhile.
-                if rows.first().is_some_and(|row| *row as usize == *first) { rows.get(..*count).unwrap_or_default() } else { &[] }
+                if rows.first().is_some_and(|row| *row as usize == *first) {
+                    rows.get(..*count).unwrap_or_default()
+                } else {
+                    &[]
+                }
             }
             Order::Sorted(rows) => rows,
         }

@@ -108,7 +108,9 @@ impl Subjects {
 
     /// The places of its rows, in order of arrival; without those that were erased.
     pub(super) fn rows(&self, number: u32) -> &[u32] {
-        self.list.get(number as usize).map_or(&[], |subject| subject.rows.get(subject.erased as usize..).unwrap_or_default())
+        self.list
+            .get(number as usize)
+            .map_or(&[], |subject| subject.rows.get(subject.erased as usize..).unwrap_or_default())
     }
 
     /// Whether the first `rows` of [`Subjects::rows`] are in the order of their times.

@@ -60,7 +60,7 @@ impl Asked<'_> {
             let read = without(segment, key, &mut minutes);
             self.unreadable.note(read, times, None)?;
         }
-        for edge in self.minutes(&minutes)? {
+        for edge in self.minutes(&minutes, times)? {
             self.rows(segment, edge)?;
         }
         Ok(())
@@ -68,7 +68,7 @@ impl Asked<'_> {
 
     fn memtable(&mut self, memtable: &Memtable, visible: usize) -> Result<(), StoreError> {
         let edges = if self.by_minute {
-            self.minutes(&memtable.minutes(&self.filter.instance, visible))?
+            self.minutes(&memtable.minutes(&self.filter.instance, visible), memtable.times())?
         } else {
             vec![self.range]
         };
@@ -95,9 +95,9 @@ impl Asked<'_> {
         }
     }
 
-    /// Adds the minutes that are in the range as a whole. Gives those parts of the range that are not whole minutes and have
-    /// events.
-    fn minutes(&mut self, minutes: &Minutes) -> Result<Vec<TimeRange>, StoreError> {
+    /// Adds the minutes whose events, which are all within `times`, are in the range as a whole. Gives those parts of the
+    /// range that are not whole minutes and have events.
+    fn minutes(&mut self, minutes: &Minutes, times: TimeRange) -> Result<Vec<TimeRange>, StoreError> {
         let mut edges: Vec<TimeRange> = Vec::new();
         for ((number, kind), events) in minutes {
             let whole = span(*number);
@@ -105,7 +105,8 @@ impl Asked<'_> {
                 continue;
             }
             let part = TimeRange { from: whole.from.max(self.range.from), to: whole.to.min(self.range.to) };
-            if part == whole {
+            let is_whole = whole.from.max(times.from) >= part.from && whole.to.min(times.to) <= part.to;
+            if is_whole {
                 self.add(whole.from, *kind, *events)?;
             } else if !edges.contains(&part) {
                 edges.push(part);
@@ -124,11 +125,10 @@ fn span(number: i64) -> TimeRange {
 /// Takes the rows of `key` off the counts.
 fn without(segment: &Segment, key: &[u8], minutes: &mut Minutes) -> Result<(), StoreError> {
     let Some(rows) = segment.find(key)? else { return Ok(()) };
-    let mut row = rows.start;
+    let (mut row, mut scan) = (rows.start, Scan::default());
     while row < rows.end {
         let (number, first) = place_of(row);
         let end = rows.end.min(rows_of_block(number).end);
-        let mut scan = Scan::new();
         segment.scan(number, &mut scan)?;
         let kinds = scan.times().iter().zip(scan.kinds()).skip(first);
         for ((time, kind), _) in kinds.zip(row..end) {

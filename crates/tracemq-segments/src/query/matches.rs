@@ -7,6 +7,7 @@ use tracemq_store::StoreError;
 
 use super::damage::Unreadable;
 use super::reading::{self, place_of, rows_of_block, rows_of_instance, times_of};
+use crate::cells::Column;
 use crate::key::{self, Key};
 use crate::row::{Kind, Peer};
 use crate::segment::{Block, KeyCursor, Scan, Segment};
@@ -22,11 +23,11 @@ pub(super) struct Matches<'a> {
     /// Rows that have been erased, in ascending order.
     hidden: Vec<Range<u64>>,
     scan: Scan,
-    block: Block,
-    /// The number of the block that is in `block`.
-    in_block: Option<u64>,
-    /// What was found in the block, the next one last.
+    /// Of the kinds of the block, those that are asked for.
+    kinds: Vec<Kind>,
+    /// What was found in the block, and how many of it were given.
     found: Vec<Match>,
+    given: usize,
 }
 
 /// A row that the filter asks for.
@@ -57,8 +58,8 @@ impl<'a> Matches<'a> {
             hidden.extend(unreadable.note(segment.find(key), times, None)?.flatten());
         }
         hidden.sort_by_key(|rows| rows.start);
-        let (scan, block, found) = (Scan::new(), Block::default(), Vec::new());
-        Ok(Self { segment, filter, range, rows, hidden, scan, block, in_block: None, found })
+        let (scan, kinds, found) = (Scan::default(), Vec::new(), Vec::new());
+        Ok(Self { segment, filter, range, rows, hidden, scan, kinds, found, given: 0 })
     }
 
     /// From now on only rows within `range`, which is within the one before.
@@ -68,13 +69,20 @@ impl<'a> Matches<'a> {
 
     /// The next one.
     pub(super) fn next(&mut self, unreadable: &mut Unreadable) -> Result<Option<Match>, StoreError> {
-        loop {
-            if let Some(found) = self.found.pop() {
-                return Ok(Some(found));
-            }
-            if self.rows.is_empty() {
-                return Ok(None);
-            }
+        self.fill(unreadable)?;
+        let found = self.found.get(self.given).copied();
+        self.given += usize::from(found.is_some());
+        Ok(found)
+    }
+
+    /// Looks at blocks until something is found that was not given; false when there is nothing.
+    fn fill(&mut self, unreadable: &mut Unreadable) -> Result<bool, StoreError> {
+        if self.given < self.found.len() {
+            return Ok(true);
+        }
+        self.found.clear();
+        self.given = 0;
+        while !self.rows.is_empty() {
             let (number, _) = place_of(self.rows.start);
             let rows = self.rows.start..self.rows.end.min(rows_of_block(number).end);
             self.rows.start = rows.end;
@@ -86,16 +94,32 @@ impl<'a> Matches<'a> {
             if unreadable.note(looked, times, Some(rows.end - rows.start))?.is_none() {
                 self.found.clear();
             }
+            if !self.found.is_empty() {
+                return Ok(true);
+            }
         }
+        Ok(false)
+    }
+
+    /// Those of the next ones that are in rows before `end` and in the same block; none when the next one is not.
+    pub(super) fn next_before(&mut self, end: u64, unreadable: &mut Unreadable) -> Result<&[Match], StoreError> {
+        self.fill(unreadable)?;
+        let rest = self.found.get(self.given..).unwrap_or_default();
+        let found =
+            rest.iter().position(|found| found.row >= end).map_or(rest, |at| rest.get(..at).unwrap_or_default());
+        self.given += found.len();
+        Ok(found)
     }
 
     fn look(&mut self, number: u64, rows: &Range<u64>) -> Result<(), StoreError> {
-        self.segment.scan(number, &mut self.scan)?;
+        let Self { segment, filter, kinds, scan, .. } = self;
+        if !segment.scan_if(number, scan, |block| may_match(filter, block, kinds))? {
+            return Ok(());
+        }
         let first = rows_of_block(number).start;
-        let all_kinds = self.filter.actions.is_empty() && self.filter.reasons.is_empty();
-        for ((row, time), kind) in (first..).zip(self.scan.times()).zip(self.scan.kinds()) {
+        for ((row, time), kind) in (first..).zip(scan.times()).zip(scan.kinds()) {
             let time = *time;
-            if self.range.contains(time) && rows.contains(&row) && (all_kinds || matches_kind(self.filter, *kind)) {
+            if self.range.contains(time) && rows.contains(&row) && kinds.contains(kind) {
                 self.found.push(Match { row, time, kind: *kind });
             }
         }
@@ -103,36 +127,56 @@ impl<'a> Matches<'a> {
             let hidden = &self.hidden;
             self.found.retain(|found| !hidden.iter().any(|rows| rows.contains(&found.row)));
         }
-        if !self.filter.is_by_kind_alone() && !self.found.is_empty() {
-            self.read_block(number)?;
-            let (segment, filter) = (self.segment, self.filter);
-            let mut kept = Vec::with_capacity(self.found.len());
-            for found in std::mem::take(&mut self.found) {
-                if matches_rest(segment, filter, &self.block, place_of(found.row).1)? {
-                    kept.push(found);
-                }
-            }
-            self.found = kept;
+        let Filter { address, username, listener, .. } = self.filter;
+        if !self.found.is_empty() && (address.is_some() || username.is_some() || listener.is_some()) {
+            self.keep_matching(number)?;
         }
-        self.found.reverse();
         Ok(())
     }
 
-    fn read_block(&mut self, number: u64) -> Result<(), StoreError> {
-        if self.in_block != Some(number) {
-            self.in_block = None;
-            self.segment.read_block(number, &mut self.block)?;
-            self.in_block = Some(number);
-        }
-        Ok(())
+    /// Of what was found, keeps what the rest of the filter asks for.
+    fn keep_matching(&mut self, number: u64) -> Result<(), StoreError> {
+        let Self { segment, filter, scan, found, .. } = self;
+        let places = found.iter().map(|found| place_of(found.row).1);
+        let range = places.clone().min().unwrap_or(0)..places.max().map_or(0, |last| last.saturating_add(1));
+        segment.read_rows(number, range, &mut scan.block)?;
+        let mut failed = None;
+        found.retain(|found| {
+            let matches = matches_rest(segment, filter, &scan.block, place_of(found.row).1);
+            matches.unwrap_or_else(|error| {
+                failed.get_or_insert(error);
+                false
+            })
+        });
+        failed.map_or(Ok(()), Err)
     }
 
     /// The event in the row of `found`, which was the last one given.
     pub(super) fn event(&mut self, found: &Match, key: &Key) -> Result<Event, StoreError> {
         let (number, at) = place_of(found.row);
-        self.read_block(number)?;
-        reading::event(self.segment, &self.block, at, key)
+        if self.scan.block.row(at).is_none() {
+            let last = self.found.last().map_or(at, |last| place_of(last.row).1);
+            self.segment.read_rows(number, at..last.saturating_add(1), &mut self.scan.block)?;
+        }
+        reading::event(self.segment, &self.scan.block, at, key)
     }
+}
+
+/// Whether any row of `block` can be asked for, by what is known of it without looking at rows. Sets `kinds` to those of its
+/// kinds that are asked for.
+fn may_match(filter: &Filter, block: &mut Block, kinds: &mut Vec<Kind>) -> Result<bool, &'static str> {
+    kinds.clear();
+    kinds.extend(
+        block.distinct_kinds().iter().copied().filter(|kind| is_any_kind(filter) || matches_kind(filter, *kind)),
+    );
+    Ok(!kinds.is_empty()
+        && (filter.address.is_none() || block.any_address(|address| filter.matches_address(Some(address)))?)
+        && (filter.username.is_none() || block.has(Column::Username)?)
+        && (filter.listener.is_none() || block.has(Column::Listener)?))
+}
+
+fn is_any_kind(filter: &Filter) -> bool {
+    filter.actions.is_empty() && filter.reasons.is_empty()
 }
 
 /// The rows that the filter's subject, or else its instance, has in the segment.
@@ -152,25 +196,28 @@ pub(super) fn matches_kind(filter: &Filter, kind: Kind) -> bool {
 }
 
 fn matches_rest(segment: &Segment, filter: &Filter, block: &Block, at: usize) -> Result<bool, StoreError> {
-    if filter.address.is_some() {
-        let address = match reading::row(segment, block, at)?.peer {
-            Peer::None => None,
-            Peer::Some { ip, .. } => Some(ip),
-        };
-        if !filter.matches_address(address) {
-            return Ok(false);
+    let address = match block.row(at).map(|row| row.peer) {
+        Some(Peer::Some { ip, .. }) => Some(ip),
+        Some(Peer::None) | None => None,
+    };
+    Ok(filter.matches_address(address)
+        && matches_text(segment, block.cell(Column::Username, at), filter.username.as_deref())?
+        && matches_text(segment, block.cell(Column::Listener, at), filter.listener.as_deref())?)
+}
+
+/// Whether the text of the number that a cell holds is the one that is asked for, if one is.
+fn matches_text(segment: &Segment, cell: Option<u64>, wanted: Option<&str>) -> Result<bool, StoreError> {
+    match (wanted, cell) {
+        (None, _) => Ok(true),
+        (Some(_), None) => Ok(false),
+        (Some(wanted), Some(number)) => {
+            segment.with_text(u32::try_from(number).unwrap_or(u32::MAX), |text| text == wanted)
         }
     }
-    if filter.username.is_none() && filter.listener.is_none() {
-        return Ok(true);
-    }
-    let details = segment.details(block, at)?;
-    Ok(filter.username.as_deref().is_none_or(|name| details.username.as_deref() == Some(name))
-        && filter.listener.as_deref().is_none_or(|name| details.listener.as_deref() == Some(name)))
 }
 
 /// The keys of rows that are asked for in ascending order.
-pub(super) struct Keys<'a> {
+pub(crate) struct Keys<'a> {
     segment: &'a Segment,
     cursor: Option<KeyCursor<'a>>,
     key: Vec<u8>,
@@ -181,12 +228,12 @@ pub(super) struct Keys<'a> {
 const STEPS_MAX: usize = 128;
 
 impl<'a> Keys<'a> {
-    pub(super) fn new(segment: &'a Segment) -> Self {
+    pub(crate) fn new(segment: &'a Segment) -> Self {
         Self { segment, cursor: None, key: Vec::new(), rows: 0..0 }
     }
 
     /// The key of `row`, and the rows that it has.
-    pub(super) fn of(&mut self, row: u64) -> Result<(&[u8], &Range<u64>), StoreError> {
+    pub(crate) fn of(&mut self, row: u64) -> Result<(&[u8], &Range<u64>), StoreError> {
         for _ in 0..STEPS_MAX {
             if self.rows.contains(&row) {
                 return Ok((&self.key, &self.rows));

@@ -5,13 +5,14 @@
 
 use std::ops::Range;
 
-use tracemq_model::{Event, Order, TimeMs, TracePage, TraceQuery};
+use tracemq_model::{Event, Order, TimeMs, TimeRange, TracePage, TraceQuery};
 use tracemq_store::{StoreError, check, window};
 
 use super::damage::Unreadable;
 use super::gaps;
 use super::rows::{Source, sources};
 use crate::key::{self, Key};
+use crate::segment::Block;
 use crate::view::Snapshot;
 
 pub(crate) fn page(snapshot: &Snapshot, query: &TraceQuery) -> Result<TracePage, StoreError> {
@@ -26,12 +27,12 @@ pub(crate) fn page(snapshot: &Snapshot, query: &TraceQuery) -> Result<TracePage,
     let page = window(usize::try_from(total).unwrap_or(usize::MAX), query);
     let page = u64::try_from(page.start).unwrap_or(u64::MAX)..u64::try_from(page.end).unwrap_or(u64::MAX);
     let mut events = Vec::new();
-    let mut before = 0;
+    let (mut before, mut spare) = (0, None);
     for mut group in groups(sources)? {
         let count: u64 = group.iter().map(Source::len).sum();
         let wanted = page.start.clamp(before, before + count) - before..page.end.clamp(before, before + count) - before;
         if !wanted.is_empty() {
-            take(&mut group, wanted, &key, &mut unreadable, &mut events)?;
+            take(&mut group, wanted, &key, &mut unreadable, &mut spare, &mut events)?;
         }
         before += count;
     }
@@ -64,17 +65,19 @@ fn groups(sources: Vec<Source>) -> Result<Vec<Vec<Source>>, StoreError> {
 fn split(mut sources: Vec<(usize, Source)>) -> Vec<Vec<(usize, Source)>> {
     sources.sort_by_key(|(age, source)| (source.times.from, *age));
     let mut groups: Vec<Vec<(usize, Source)>> = Vec::new();
-    let mut end: Option<TimeMs> = None;
+    // Where the last group ends, and its youngest source.
+    let mut end: Option<(TimeMs, usize)> = None;
     for (age, source) in sources {
-        let times = source.times;
+        let TimeRange { from, to } = source.times;
         match (groups.last_mut(), end) {
-            (Some(group), Some(known)) if times.from <= known => {
+            // Of a moment that is shared, the older source comes first, as it does when the two are not mixed.
+            (Some(group), Some((known, youngest))) if (from, age) <= (known, youngest) => {
                 group.push((age, source));
-                end = Some(known.max(times.to));
+                end = Some((known.max(to), youngest.max(age)));
             }
             _ => {
                 groups.push(vec![(age, source)]);
-                end = Some(times.to);
+                end = Some((to, age));
             }
         }
     }
@@ -90,16 +93,17 @@ fn take(
     wanted: Range<u64>,
     key: &Key,
     unreadable: &mut Unreadable,
+    spare: &mut Option<Box<Block>>,
     out: &mut Vec<Event>,
 ) -> Result<(), StoreError> {
     if let [source] = group {
-        return source.events(wanted, key, unreadable, out);
+        return source.events(wanted, key, unreadable, spare, out);
     }
     let starts = starts(group, wanted.start)?;
     let count = wanted.end - wanted.start;
     let mut found = Vec::new();
-    for (source, start) in group.iter().zip(starts) {
-        source.events(start..source.len().min(start + count), key, unreadable, &mut found)?;
+    for (source, start) in group.iter_mut().zip(starts) {
+        source.events(start..source.len().min(start + count), key, unreadable, spare, &mut found)?;
     }
     // Stable: of one time, older sources come first, and rows of one source stay in the order of arrival.
     found.sort_by_key(|event| event.time);
@@ -109,7 +113,7 @@ fn take(
 }
 
 /// How many rows of each source come before the one at `place`.
-fn starts(group: &[Source], place: u64) -> Result<Vec<u64>, StoreError> {
+fn starts(group: &mut [Source], place: u64) -> Result<Vec<u64>, StoreError> {
     let from = group.iter().map(|source| source.times.from).min().unwrap_or(TimeMs::MIN);
     let to = group.iter().map(|source| source.times.to).max().unwrap_or(TimeMs::MAX);
     // The time of the row at `place`: the first at which more than `place` rows are not behind it.
@@ -117,7 +121,7 @@ fn starts(group: &[Source], place: u64) -> Result<Vec<u64>, StoreError> {
     while low < high {
         let middle = i64::try_from((low + high).div_euclid(2)).unwrap_or(i64::MAX);
         let mut count = 0;
-        for source in group {
+        for source in group.iter_mut() {
             count += source.up_to(TimeMs(middle))?;
         }
         if count > place {
@@ -128,12 +132,12 @@ fn starts(group: &[Source], place: u64) -> Result<Vec<u64>, StoreError> {
     }
     let time = TimeMs(i64::try_from(low).unwrap_or(i64::MAX));
     let mut starts = Vec::with_capacity(group.len());
-    for source in group {
+    for source in group.iter_mut() {
         starts.push(source.before(time)?);
     }
     // Of that very time, the older sources' rows come first.
     let mut left = place.saturating_sub(starts.iter().sum());
-    for (source, start) in group.iter().zip(&mut starts) {
+    for (source, start) in group.iter_mut().zip(&mut starts) {
         let same = source.up_to(time)?.saturating_sub(*start).min(left);
         *start += same;
         left -= same;

@@ -6,7 +6,6 @@ use tracemq_model::{Event, InstanceId, TimeRange};
 use tracemq_store::StoreError;
 
 use crate::key::Key;
-use crate::row::Row;
 use crate::segment::{Block, ROWS, Segment};
 
 /// The number of the block that `row` is in, and its place there.
@@ -42,15 +41,11 @@ pub(super) fn rows_of_instance(segment: &Segment, instance: &InstanceId) -> Opti
     None
 }
 
-/// The row at `at` of `block`.
-pub(super) fn row(segment: &Segment, block: &Block, at: usize) -> Result<Row, StoreError> {
-    block.row(at).ok_or_else(|| unknown(segment, "has no such row"))
-}
-
 /// The event at `at` of `block`, whose key is `key`.
 pub(super) fn event(segment: &Segment, block: &Block, at: usize, key: &Key) -> Result<Event, StoreError> {
     let details = segment.details(block, at)?;
-    row(segment, block, at)?.to_event(key, details).ok_or_else(|| unknown(segment, "an event of a kind that this version doesn't know"))
+    let row = block.row(at).ok_or_else(|| unknown(segment, "has no such row"))?;
+    row.to_event(key, details).ok_or_else(|| unknown(segment, "an event of a kind that this version doesn't know"))
 }
 
 fn unknown(segment: &Segment, what: &'static str) -> StoreError {

@@ -10,7 +10,7 @@ use super::damage::Unreadable;
 use super::reading::{self, place_of, rows_of_block, times_of};
 use crate::key::Key;
 use crate::memtable::MemoryRows;
-use crate::segment::{Scan, Segment};
+use crate::segment::{Block, Lookup, Segment};
 use crate::view::Snapshot;
 
 /// Rows of one subject in one source, by time and arrival.
@@ -20,6 +20,8 @@ pub(super) struct Source {
     pub(super) range: Range<u64>,
     /// All of them are within it. May be wider than needed until [`Source::tighten`].
     pub(super) times: TimeRange,
+    /// What was read last.
+    block: Option<Box<Block>>,
 }
 
 enum Place {
@@ -35,22 +37,25 @@ pub(super) fn sources(
     unreadable: &mut Unreadable,
 ) -> Result<Vec<Source>, StoreError> {
     let mut sources = Vec::new();
+    let mut lookup = Lookup::default();
     for segment in snapshot.segments() {
         let times = segment.meta().times;
         if !times.overlaps(range) || snapshot.is_erased(segment, bytes) {
             continue;
         }
-        let found = unreadable.note(segment.find(bytes), times, None)?;
+        let found = unreadable.note(segment.find_with(bytes, &mut lookup), times, None)?;
         let Some(rows) = found.flatten() else { continue };
         let (first, count) = (rows.start, rows.end - rows.start);
-        let source = Source { place: Place::Segment { segment: Arc::clone(segment), first }, range: 0..count, times };
+        let place = Place::Segment { segment: Arc::clone(segment), first };
+        let source = Source { place, range: 0..count, times, block: None };
         let cut = unreadable.note(source.cut(range), times, Some(count))?;
         sources.extend(cut.filter(|source| !source.range.is_empty()));
     }
     for (memtable, visible) in snapshot.memtables() {
         let Some(rows) = memtable.rows_of(bytes, visible) else { continue };
         let count = rows.len();
-        let mut source = Source { place: Place::Memory(rows), range: 0..count, times: TimeRange::ALL }.cut(range)?;
+        let source = Source { place: Place::Memory(rows), range: 0..count, times: TimeRange::ALL, block: None };
+        let mut source = source.cut(range)?;
         if source.range.is_empty() {
             continue;
         }
@@ -79,11 +84,11 @@ impl Source {
     }
 
     /// How many of the rows are before `time`.
-    pub(super) fn before(&self, time: TimeMs) -> Result<u64, StoreError> {
+    pub(super) fn before(&mut self, time: TimeMs) -> Result<u64, StoreError> {
         let found = match &self.place {
             Place::Segment { segment, first } => {
                 let rows = first + self.range.start..first + self.range.end;
-                segment.lower_bound(&rows, time)? - first
+                segment.lower_bound(&rows, time, self.block.get_or_insert_default())? - first
             }
             Place::Memory(rows) => rows.lower_bound(time),
         };
@@ -91,7 +96,7 @@ impl Source {
     }
 
     /// How many of the rows are not behind `time`.
-    pub(super) fn up_to(&self, time: TimeMs) -> Result<u64, StoreError> {
+    pub(super) fn up_to(&mut self, time: TimeMs) -> Result<u64, StoreError> {
         match time.0.checked_add(1) {
             Some(next) => self.before(TimeMs(next)),
             None => Ok(self.len()),
@@ -103,72 +108,77 @@ impl Source {
         if self.range.is_empty() {
             return Ok(());
         }
-        let (first, last) = (self.time(self.range.start)?, self.time(self.range.end - 1)?);
+        let last = self.time(self.range.end - 1)?;
+        let first = self.time(self.range.start)?;
         self.times = TimeRange { from: first.unwrap_or(self.times.from), to: last.unwrap_or(self.times.to) };
         Ok(())
     }
 
-    fn time(&self, place: u64) -> Result<Option<TimeMs>, StoreError> {
+    fn time(&mut self, place: u64) -> Result<Option<TimeMs>, StoreError> {
         match &self.place {
             Place::Segment { segment, first } => {
-                let (number, at) = place_of(first + place);
-                let mut scan = Scan::new();
-                segment.scan(number, &mut scan)?;
-                Ok(scan.times().get(at).copied())
+                segment.time(first + place, self.block.get_or_insert_default()).map(Some)
             }
             Place::Memory(rows) => Ok(rows.time(place)),
         }
     }
 
-    /// Appends the events at `places`, counted from the first row in the range.
+    /// Appends the events at `places`, counted from the first row in the range. Takes the memory for a block from `spare`, and
+    /// leaves it there.
     pub(super) fn events(
-        &self,
+        &mut self,
         places: Range<u64>,
         key: &Key,
         unreadable: &mut Unreadable,
+        spare: &mut Option<Box<Block>>,
         out: &mut Vec<Event>,
     ) -> Result<(), StoreError> {
         let places = self.range.start + places.start..self.range.start + places.end;
         match &self.place {
-            Place::Memory(rows) => {
-                rows.events(places, key, out);
-                Ok(())
-            }
+            Place::Memory(rows) => rows.events(places, key, out),
             Place::Segment { segment, first } => {
-                segment_events(segment, first + places.start..first + places.end, key, unreadable, out)
+                let mut block = self.block.take().or_else(|| spare.take()).unwrap_or_default();
+                let rows = first + places.start..first + places.end;
+                Reading { segment, key, block: &mut block, unreadable }.events(rows, out)?;
+                *spare = Some(block);
             }
         }
+        Ok(())
     }
 }
 
-/// Appends the events of `rows`, block by block; a block that can't be read is left out.
-fn segment_events(
-    segment: &Segment,
-    rows: Range<u64>,
-    key: &Key,
-    unreadable: &mut Unreadable,
-    out: &mut Vec<Event>,
-) -> Result<(), StoreError> {
-    let mut row = rows.start;
-    while row < rows.end {
-        let (number, _) = place_of(row);
-        let end = rows.end.min(rows_of_block(number).end);
-        let kept = out.len();
-        let read = read_events(segment, row..end, key, out);
-        let times = times_of(segment, number);
-        if unreadable.note(read, times, Some(end - row))?.is_none() {
-            out.truncate(kept);
+/// Reading events of one subject in a segment.
+struct Reading<'a> {
+    segment: &'a Segment,
+    key: &'a Key,
+    block: &'a mut Block,
+    unreadable: &'a mut Unreadable,
+}
+
+impl Reading<'_> {
+    /// Appends the events of `rows`, block by block; a block that can't be read is left out.
+    fn events(&mut self, rows: Range<u64>, out: &mut Vec<Event>) -> Result<(), StoreError> {
+        let mut row = rows.start;
+        while row < rows.end {
+            let (number, first) = place_of(row);
+            let end = rows.end.min(rows_of_block(number).end);
+            let count = usize::try_from(end - row).unwrap_or(usize::MAX);
+            let kept = out.len();
+            let read = self.of_block(number, first..first.saturating_add(count), out);
+            let times = times_of(self.segment, number);
+            if self.unreadable.note(read, times, Some(end - row))?.is_none() {
+                out.truncate(kept);
+            }
+            row = end;
         }
-        row = end;
+        Ok(())
     }
-    Ok(())
-}
 
-fn read_events(segment: &Segment, rows: Range<u64>, key: &Key, out: &mut Vec<Event>) -> Result<(), StoreError> {
-    let (number, first) = place_of(rows.start);
-    let block = segment.block(number)?;
-    for (at, _) in (first..).zip(rows) {
-        out.push(reading::event(segment, &block, at, key)?);
+    fn of_block(&mut self, number: u64, places: Range<usize>, out: &mut Vec<Event>) -> Result<(), StoreError> {
+        self.segment.read_rows(number, places.clone(), self.block)?;
+        for at in places {
+            out.push(reading::event(self.segment, self.block, at, self.key)?);
+        }
+        Ok(())
     }
-    Ok(())
 }

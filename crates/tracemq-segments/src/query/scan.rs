@@ -214,5 +214,7 @@ pub(super) fn matching<'a>(
         |row| range.contains(row.time) && super::matches::matches_kind(filter, row.kind),
         |row, _, _| rows.push(row),
     );
-    rows.into_iter().filter_map(move |row| Some((row, memtable.event(row)?))).filter(move |(_, event)| filter.matches(event))
+    rows.into_iter()
+        .filter_map(move |row| Some((row, memtable.event(row)?)))
+        .filter(move |(_, event)| filter.matches(event))
 }

@@ -6,7 +6,7 @@ use tracemq_store::StoreError;
 use super::damage::Unreadable;
 use crate::key::{self, Key};
 use crate::memtable::Memtable;
-use crate::segment::{KeyCursor, Segment};
+use crate::segment::{Block, Segment, Sought};
 use crate::view::Snapshot;
 
 /// What is looked for.
@@ -18,6 +18,8 @@ struct Search<'a> {
     instance: Vec<u8>,
     /// What the keys of clients that can match begin with.
     clients: Vec<u8>,
+    /// What their names hold.
+    part: String,
     /// What the keys of addresses begin with.
     addresses: Vec<u8>,
     /// Only what is behind this.
@@ -41,6 +43,7 @@ pub(crate) fn subjects(
         cutoff: snapshot.cutoff(instance),
         instance: Vec::new(),
         clients: Vec::new(),
+        part: part(pattern).to_owned(),
         addresses: Vec::new(),
         after: Vec::new(),
         limit,
@@ -94,21 +97,34 @@ impl Search<'_> {
     }
 
     fn in_segment(&self, segment: &Segment, found: &mut Vec<Vec<u8>>) -> Result<(), StoreError> {
-        for prefix in [&self.clients, &self.addresses] {
-            let mut cursor: KeyCursor<'_> = segment.keys(prefix.max(&self.after))?;
-            while let Some((key, rows)) = cursor.next()? {
-                if !key.starts_with(prefix) || found.len() > self.limit {
+        let mut block = Block::default();
+        // An address is looked for by a text that is not in its key.
+        for (prefix, part) in [(&self.clients, self.part.as_str()), (&self.addresses, "")] {
+            let behind = self.instance.len() + 1;
+            let mut keys = segment.search(Sought { from: &self.after, prefix, part: part.as_bytes(), behind })?;
+            while let Some((key, rows)) = keys.next()? {
+                if found.len() > self.limit {
                     break;
                 }
                 if !self.matches(key) || self.snapshot.is_erased(segment, key) {
                     continue;
                 }
-                let is_kept = segment.meta().times.from >= self.cutoff || segment.lower_bound(&rows, self.cutoff)? < rows.end;
+                let is_kept = segment.meta().times.from >= self.cutoff
+                    || segment.lower_bound(&rows, self.cutoff, &mut block)? < rows.end;
                 if is_kept {
                     found.push(key.to_vec());
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// What every name that matches holds somewhere.
+fn part(pattern: &Pattern) -> &str {
+    match pattern {
+        Pattern::Substring(part) => part,
+        Pattern::Glob(glob) => glob.split(['*', '?']).max_by_key(|part| part.len()).unwrap_or_default(),
+        Pattern::All | Pattern::Prefix(_) | Pattern::Fuzzy(_) => "",
     }
 }

@@ -1,12 +1,17 @@
 //! What each subject has of the events asked for. The sources are gone through side by side in the order of keys, so that
 //! nothing has to be kept but the subject at hand.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::ops::ControlFlow;
+
 use hashbrown::HashMap;
 use tracemq_model::{Filter, Gap, Tally, TimeMs, TimeRange};
 use tracemq_store::{StoreError, VisitTally};
 
 use super::damage::Unreadable;
-use super::matches::{Keys, Match, Matches, matches_kind};
+use super::matches::{Keys, Matches, matches_kind};
 use super::{gaps, scan};
 use crate::key::{self, Key};
 use crate::memtable::Memtable;
@@ -15,7 +20,7 @@ use crate::segment::Segment;
 use crate::view::Snapshot;
 
 /// What one subject has in one source, or in some.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Part {
     events: u64,
     first: TimeMs,
@@ -41,8 +46,17 @@ impl Part {
 
 /// Subjects in the order of keys.
 enum Source<'a> {
-    Segment { segment: &'a Segment, matches: Matches<'a>, keys: Keys<'a>, ahead: Option<Match> },
+    Segment(Box<Runs<'a>>),
     Memory(std::vec::IntoIter<(Vec<u8>, Part)>),
+}
+
+/// What is next in a source. The least key comes first, and of one key what the oldest source has.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Head {
+    key: Vec<u8>,
+    /// Which source.
+    age: usize,
+    part: Part,
 }
 
 pub(crate) fn tally(snapshot: &Snapshot, filter: &Filter, visit: &mut VisitTally<'_>) -> Result<Vec<Gap>, StoreError> {
@@ -51,64 +65,104 @@ pub(crate) fn tally(snapshot: &Snapshot, filter: &Filter, visit: &mut VisitTally
     let mut sources = Vec::new();
     for segment in snapshot.segments() {
         let matches = Matches::new(snapshot, segment, filter, range, &mut unreadable)?;
-        sources.push(Source::Segment { segment, matches, keys: Keys::new(segment), ahead: None });
+        sources.push(Source::Segment(Box::new(Runs { segment, matches, keys: Keys::new(segment) })));
     }
     for (memtable, visible) in snapshot.memtables() {
         sources.push(Source::Memory(in_memory(memtable, visible, filter, range).into_iter()));
     }
-    let mut heads = Vec::with_capacity(sources.len());
-    for source in &mut sources {
-        heads.push(source.next(&mut unreadable)?);
-    }
-    while let Some(least) = heads.iter().flatten().map(|(key, _)| key).min().cloned() {
-        let mut sum: Option<Part> = None;
-        for (source, head) in sources.iter_mut().zip(&mut heads) {
-            let Some((_, part)) = head.take_if(|(key, _)| *key == least) else { continue };
-            match &mut sum {
-                Some(sum) => sum.add(part),
-                None => sum = Some(part),
-            }
-            *head = source.next(&mut unreadable)?;
-        }
-        if let (Some(subject), Some(sum)) = (Key::read(&least).and_then(|key| key.subject), sum)
-            && let Some((last_action, last_reason, _)) = sum.last_kind.parts()
-        {
-            let Part { events, first, last, .. } = sum;
-            if visit(&Tally { subject, events, first, last, last_action, last_reason }).is_break() {
-                break;
-            }
-        }
-    }
+    merge(&mut sources, &mut unreadable, visit)?;
     Ok(gaps(snapshot, filter.range, unreadable))
 }
 
-impl Source<'_> {
-    fn next(&mut self, unreadable: &mut Unreadable) -> Result<Option<(Vec<u8>, Part)>, StoreError> {
-        let (segment, matches, keys, ahead) = match self {
-            Self::Memory(parts) => return Ok(parts.next()),
-            Self::Segment { segment, matches, keys, ahead } => (segment, matches, keys, ahead),
-        };
-        let times = segment.meta().times;
-        loop {
-            let first = match ahead.take() {
-                Some(first) => first,
-                None => match matches.next(unreadable)? {
-                    Some(first) => first,
-                    None => return Ok(None),
-                },
-            };
-            let found = keys.of(first.row).map(|(key, rows)| (key.to_vec(), rows.clone()));
-            let Some((key, rows)) = unreadable.note(found, times, Some(1))? else { continue };
-            let mut part = Part::new(first.time, first.kind);
-            while let Some(next) = matches.next(unreadable)? {
-                if !rows.contains(&next.row) {
-                    *ahead = Some(next);
-                    break;
-                }
-                part.add(Part::new(next.time, next.kind));
-            }
-            return Ok(Some((key, part)));
+/// Shows `visit` what the sources have together, subject after subject.
+fn merge(
+    sources: &mut [Source<'_>],
+    unreadable: &mut Unreadable,
+    visit: &mut VisitTally<'_>,
+) -> Result<(), StoreError> {
+    let mut heads = BinaryHeap::with_capacity(sources.len());
+    for (age, source) in sources.iter_mut().enumerate() {
+        let mut key = Vec::new();
+        if let Some(part) = source.next(&mut key, unreadable)? {
+            heads.push(Reverse(Head { key, age, part }));
         }
+    }
+    let (mut key, mut sum) = (Vec::new(), None::<Part>);
+    while let Some(mut top) = heads.peek_mut() {
+        let Reverse(head) = &mut *top;
+        match &mut sum {
+            Some(sum) if key == head.key => sum.add(head.part),
+            _ => {
+                if show(&key, sum, visit).is_break() {
+                    return Ok(());
+                }
+                std::mem::swap(&mut key, &mut head.key);
+                sum = Some(head.part);
+            }
+        }
+        let next = match sources.get_mut(head.age) {
+            Some(source) => source.next(&mut head.key, unreadable)?,
+            None => None,
+        };
+        match next {
+            Some(part) => head.part = part,
+            None => drop(PeekMut::pop(top)),
+        }
+    }
+    let _ = show(&key, sum, visit);
+    Ok(())
+}
+
+fn show(key: &[u8], sum: Option<Part>, visit: &mut VisitTally<'_>) -> ControlFlow<()> {
+    if let Some(Part { events, first, last, last_kind }) = sum
+        && let Some(subject) = Key::read(key).and_then(|key| key.subject)
+        && let Some((last_action, last_reason, _)) = last_kind.parts()
+    {
+        return visit(&Tally { subject, events, first, last, last_action, last_reason });
+    }
+    ControlFlow::Continue(())
+}
+
+impl Source<'_> {
+    /// What the next subject has; `key` becomes its key.
+    fn next(&mut self, key: &mut Vec<u8>, unreadable: &mut Unreadable) -> Result<Option<Part>, StoreError> {
+        match self {
+            Self::Segment(runs) => runs.next(key, unreadable),
+            Self::Memory(parts) => Ok(parts.next().map(|(found, part)| {
+                *key = found;
+                part
+            })),
+        }
+    }
+}
+
+/// The subjects of a segment.
+struct Runs<'a> {
+    segment: &'a Segment,
+    matches: Matches<'a>,
+    keys: Keys<'a>,
+}
+
+impl Runs<'_> {
+    fn next(&mut self, key: &mut Vec<u8>, unreadable: &mut Unreadable) -> Result<Option<Part>, StoreError> {
+        let Self { segment, matches, keys } = self;
+        while let Some(first) = matches.next(unreadable)? {
+            let found = unreadable.note(keys.of(first.row), segment.meta().times, Some(1))?;
+            let Some((found, rows)) = found else { continue };
+            key.clear();
+            key.extend_from_slice(found);
+            let mut part = Part::new(first.time, first.kind);
+            loop {
+                let found = matches.next_before(rows.end, unreadable)?;
+                if found.is_empty() {
+                    return Ok(Some(part));
+                }
+                for next in found {
+                    part.add(Part::new(next.time, next.kind));
+                }
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -92,8 +92,9 @@ impl Numbers {
         Ok(Self { start, count, width, least })
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.count
+    /// The number that all are, if the column holds it but once.
+    pub(super) fn constant(&self) -> Option<u64> {
+        (self.width == 0).then_some(self.least)
     }
 
     /// The smallest of a signed column, which it may state without holding it.

@@ -8,7 +8,7 @@
 //!   mode 0     16 bytes an id
 //!   mode 1     nodes u8 | the distinct nodes u32 ... | their places | delays | counters
 //!   delays     of each new id the time of its row less its own: how many stand beside the column varint
-//!              | place varint, delay zigzag ... | the column, signed
+//!              | place varint (ascending), delay zigzag ... | the column, signed
 //! peer         mode u8: 0 no row has one; 1 like the connection's references; 2 references follow
 //!              | of each new peer the family (0 none, 4, 6) | of each with an address: references to the addresses,
 //!              the new v4 addresses, the new v6 addresses [16] ..., the ports
@@ -26,7 +26,6 @@ mod peers;
 mod rare;
 mod references;
 
-pub(super) use decode::Front;
 pub(crate) use decode::{Block, Scan};
 pub(super) use encode::BlockEncoder;
 

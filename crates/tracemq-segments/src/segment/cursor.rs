@@ -6,7 +6,7 @@ use tracemq_store::StoreError;
 
 use super::block::{Block, ROWS};
 use super::checksum::Piece;
-use super::directory;
+use super::directory::{self, Entry};
 use super::reader::Segment;
 use super::source::{CUT, Source, size, wide};
 
@@ -31,6 +31,8 @@ pub(crate) struct KeyCursor<'a> {
     /// What is left of the block that is walked, as a part of `bytes`.
     rest: Range<usize>,
     key: Vec<u8>,
+    /// How many bytes it shares with the one before.
+    shared: usize,
     rows: Range<u64>,
     /// Where the rows of the block end.
     rows_end: u64,
@@ -48,6 +50,7 @@ impl<'a> KeyCursor<'a> {
             next_block: block,
             rest: 0..0,
             key: Vec::new(),
+            shared: 0,
             rows: 0..0,
             rows_end: 0,
             ahead: false,
@@ -67,11 +70,26 @@ impl<'a> KeyCursor<'a> {
 
     /// The next key and its rows. After an error, there is none.
     pub(crate) fn next(&mut self) -> Result<Option<KeyRows<'_>>, StoreError> {
-        if std::mem::take(&mut self.ahead) || self.step()? {
-            Ok(Some((&self.key, self.rows.clone())))
-        } else {
-            Ok(None)
-        }
+        Ok(if self.advance()? { Some(self.current()) } else { None })
+    }
+
+    /// Goes to the next key; false when there is none.
+    pub(super) fn advance(&mut self) -> Result<bool, StoreError> {
+        Ok(std::mem::take(&mut self.ahead) || self.step()?)
+    }
+
+    /// The key that it stands at, and its rows.
+    pub(super) fn current(&self) -> KeyRows<'_> {
+        (&self.key, self.rows.clone())
+    }
+
+    pub(super) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// How many bytes the key shares with the one before.
+    pub(super) fn shared(&self) -> usize {
+        self.shared
     }
 
     /// Goes to the next key; false when there is none.
@@ -80,17 +98,18 @@ impl<'a> KeyCursor<'a> {
             return Ok(false);
         }
         let mut source = Source::new(self.bytes.get(self.rest.clone()).unwrap_or_default());
-        let rows = directory::read_entry(&mut source, &mut self.key);
+        let entry = directory::read_entry(&mut source, &mut self.key);
         self.rest.start += source.at();
         let start = self.rows.end;
-        let end = rows.and_then(|rows| start.checked_add(rows).ok_or(CUT));
-        let end = end.and_then(|end| {
+        let entry = entry.and_then(|Entry { rows, shared }| {
+            let end = start.checked_add(rows).ok_or(CUT)?;
             let fits = if self.rest.is_empty() { end == self.rows_end } else { end < self.rows_end };
-            if fits { Ok(end) } else { Err("keys have another number of rows than their block") }
+            if fits { Ok((end, shared)) } else { Err("keys have another number of rows than their block") }
         });
-        match end {
-            Ok(end) => {
+        match entry {
+            Ok((end, shared)) => {
                 self.rows = start..end;
+                self.shared = shared;
                 Ok(true)
             }
             Err(what) => {
@@ -159,6 +178,7 @@ impl<'a> KeyCursor<'a> {
 pub(crate) struct RowCursor<'a> {
     segment: &'a Segment,
     block: Block,
+    /// Which one is in `block`, as a whole.
     number: Option<u64>,
 }
 

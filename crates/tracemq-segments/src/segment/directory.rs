@@ -11,6 +11,8 @@
 //! A key is what it shares with the one before it in its block, as much as there is, and its suffix. A block's separator
 //! is the shortest that is larger than all keys before the block and not larger than its first.
 
+use std::ops::Range;
+
 use tracemq_model::{ClientId, InstanceId};
 
 use super::checksum::Piece;
@@ -118,8 +120,15 @@ pub(super) fn common(one: &[u8], other: &[u8]) -> usize {
     one.iter().zip(other).take_while(|(a, b)| a == b).count()
 }
 
-/// Takes an entry off `source`: makes `key`, which is the key before it in the block, its key and returns its rows.
-pub(super) fn read_entry(source: &mut Source<'_>, key: &mut Vec<u8>) -> Result<u64, What> {
+/// What an entry says beside its key.
+pub(super) struct Entry {
+    pub(super) rows: u64,
+    /// How many bytes the key shares with the one before.
+    pub(super) shared: usize,
+}
+
+/// Takes an entry off `source`: makes `key`, which is the key before it in the block, its key.
+pub(super) fn read_entry(source: &mut Source<'_>, key: &mut Vec<u8>) -> Result<Entry, What> {
     let control = source.u8()?;
     let stated_shared = if control & AS_LONG == 0 { Some(source.length()?) } else { None };
     let suffix_length = match usize::from(control >> 4 & 7) {
@@ -145,7 +154,7 @@ pub(super) fn read_entry(source: &mut Source<'_>, key: &mut Vec<u8>) -> Result<u
     }
     key.truncate(shared);
     key.extend_from_slice(suffix);
-    Ok(rows)
+    Ok(Entry { rows, shared })
 }
 
 /// The directory's blocks, in memory.
@@ -202,7 +211,7 @@ impl DirectoryIndex {
     }
 
     /// The rows of the keys of `block`.
-    pub(super) fn rows(&self, block: usize) -> Option<std::ops::Range<u64>> {
+    pub(super) fn rows(&self, block: usize) -> Option<Range<u64>> {
         Some(*self.first_rows.get(block)?..*self.first_rows.get(block + 1)?)
     }
 
@@ -232,19 +241,15 @@ impl DirectoryIndex {
     pub(super) fn block_of_row(&self, row: u64) -> usize {
         self.first_rows.partition_point(|first| *first <= row).saturating_sub(1)
     }
-
-    /// Bytes in memory, about.
-    pub(super) fn bytes(&self) -> usize {
-        self.extents.len() * 24 + self.separators.len()
-    }
 }
 
-/// Finds `key` in a block; returns its rows, counted from the block's first.
-pub(super) fn find(content: &[u8], key: &[u8]) -> Result<Option<std::ops::Range<u64>>, What> {
+/// Finds `key` in a block; returns its rows, counted from the block's first. `current` is memory for keys.
+pub(super) fn find(content: &[u8], key: &[u8], current: &mut Vec<u8>) -> Result<Option<Range<u64>>, What> {
     let mut source = Source::new(content);
-    let (mut current, mut row) = (Vec::new(), 0_u64);
+    let mut row = 0_u64;
+    current.clear();
     while !source.is_empty() {
-        let rows = read_entry(&mut source, &mut current)?;
+        let rows = read_entry(&mut source, current)?.rows;
         let end = row.checked_add(rows).ok_or(CUT)?;
         match current.as_slice().cmp(key) {
             std::cmp::Ordering::Less => row = end,

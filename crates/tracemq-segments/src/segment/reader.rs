@@ -9,7 +9,7 @@ use tracemq_model::{Details, TimeMs, TimeRange};
 use tracemq_store::StoreError;
 
 use super::bits::PADDING;
-use super::block::{Block, Front, ROWS, Scan};
+use super::block::{Block, ROWS, Scan};
 use super::checksum::{Checksums, Piece, SegmentId};
 use super::cursor::{KeyCursor, RowCursor};
 use super::directory::{self, DirectoryIndex};
@@ -18,7 +18,8 @@ use super::index::RowIndex;
 use super::meta::SegmentMeta;
 use super::minutes::Minutes;
 use super::output::Section;
-use super::source::{CUT, Extent, Source, What, size, wide};
+use super::search::{KeySearch, Sought};
+use super::source::{CUT, Extent, What, size, wide};
 use super::texts::{TextBlock, TextCache, TextIndex};
 use crate::cells;
 use crate::fs::{Fs, LogFile, read_exact_at};
@@ -36,6 +37,13 @@ pub(crate) struct Segment {
     pub(super) text_index: TextIndex,
     text_count: u32,
     texts: Mutex<TextCache>,
+}
+
+/// Memory for looking up keys.
+#[derive(Default)]
+pub(crate) struct Lookup {
+    bytes: Vec<u8>,
+    current: Vec<u8>,
 }
 
 impl std::fmt::Debug for Segment {
@@ -91,11 +99,6 @@ impl Segment {
         &self.path
     }
 
-    /// The indexes' bytes in memory, about.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.directory.bytes() + size_of_val(self.row_index.blocks()) + self.text_index.bytes()
-    }
-
     /// How many blocks of rows there are.
     pub(crate) fn blocks(&self) -> u64 {
         wide(self.row_index.blocks().len())
@@ -103,13 +106,18 @@ impl Segment {
 
     /// The rows of the subject of `key`; none when it has none. One read at most.
     pub(crate) fn find(&self, key: &[u8]) -> Result<Option<Range<u64>>, StoreError> {
+        self.find_with(key, &mut Lookup::default())
+    }
+
+    /// [`find`](Self::find), with memory that is there.
+    pub(crate) fn find_with(&self, key: &[u8], lookup: &mut Lookup) -> Result<Option<Range<u64>>, StoreError> {
         let block = self.directory.block_of_key(key);
         let Some((extent, rows)) = self.directory.extent(block).zip(self.directory.rows(block)) else {
             return Ok(None);
         };
-        let mut buffer = Vec::new();
-        let content = self.read(Piece::Directory, extent, &mut buffer)?;
-        let found = directory::find(buffer.get(..content).unwrap_or_default(), key);
+        let Lookup { bytes, current } = lookup;
+        let content = self.read(Piece::Directory, extent, bytes)?;
+        let found = directory::find(bytes.get(..content).unwrap_or_default(), key, current);
         let found = found.map_err(|what| self.damaged(extent, what))?;
         match found.map(|range| rows.start.saturating_add(range.start)..rows.start.saturating_add(range.end)) {
             Some(found) if found.end > rows.end => Err(self.damaged(extent, "keys have more rows than their block")),
@@ -118,8 +126,8 @@ impl Segment {
     }
 
     /// The first of `rows`, which are of one subject, whose time is `time` or later; their end when there is none. Two
-    /// reads at most.
-    pub(crate) fn lower_bound(&self, rows: &Range<u64>, time: TimeMs) -> Result<u64, StoreError> {
+    /// reads at most, of which `block` keeps the last.
+    pub(crate) fn lower_bound(&self, rows: &Range<u64>, time: TimeMs, block: &mut Block) -> Result<u64, StoreError> {
         let Some(last_row) = rows.end.checked_sub(1).filter(|last| *last >= rows.start) else { return Ok(rows.start) };
         let (first, last) = (rows.start / wide(ROWS), last_row / wide(ROWS));
         // The blocks between the first and the last are the subject's alone, so the index says where to look.
@@ -129,38 +137,46 @@ impl Segment {
         };
         if next <= first + 1 {
             let end = rows.end.min(first_row(first + 1));
-            let found = self.lower_bound_in(first, rows.start..end, time)?;
+            let found = self.lower_bound_in(first, rows.start..end, time, block)?;
             if found < end || end == rows.end {
                 return Ok(found);
             }
         }
-        self.lower_bound_in(next, first_row(next)..rows.end.min(first_row(next + 1)), time)
+        self.lower_bound_in(next, first_row(next)..rows.end.min(first_row(next + 1)), time, block)
     }
 
     /// [`lower_bound`](Self::lower_bound) of rows of one block.
-    fn lower_bound_in(&self, number: u64, rows: Range<u64>, time: TimeMs) -> Result<u64, StoreError> {
-        let Some(block) = self.row_index.get(number) else { return Err(self.no_row()) };
-        if block.from >= time.0 {
+    fn lower_bound_in(
+        &self,
+        number: u64,
+        rows: Range<u64>,
+        time: TimeMs,
+        block: &mut Block,
+    ) -> Result<u64, StoreError> {
+        let Some(at) = self.row_index.get(number) else { return Err(self.no_row()) };
+        if at.from >= time.0 {
             return Ok(rows.start);
         }
-        if block.to < time.0 {
+        if at.to < time.0 {
             return Ok(rows.end);
         }
-        let (mut buffer, mut front) = (Vec::new(), Front::default());
-        let content = self.read(Piece::Rows, block.extent, &mut buffer)?;
-        let mut source = Source::new(buffer.get(..content).unwrap_or_default());
-        let read = front.read(&mut source, self.rows_of(number), block.from);
-        read.map_err(|what| self.damaged(block.extent, what))?;
+        self.open_block(number, block)?;
         let (mut low, mut high) = (rows.start, rows.end);
         while low < high {
             let middle = low.midpoint(high);
-            if front.time(&buffer, size(middle % wide(ROWS))) < time {
+            if block.time(size(middle % wide(ROWS))) < time {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
         Ok(low)
+    }
+
+    /// The time of `row`. `block` keeps what was read for it.
+    pub(crate) fn time(&self, row: u64, block: &mut Block) -> Result<TimeMs, StoreError> {
+        self.open_block(row / wide(ROWS), block)?;
+        Ok(block.time(size(row % wide(ROWS))))
     }
 
     /// The block of rows with this number, which is its first row divided by [`ROWS`].
@@ -172,17 +188,42 @@ impl Segment {
 
     /// [`block`](Self::block) into memory that is there. What is in `block` after an error is nothing to use.
     pub(crate) fn read_block(&self, number: u64, block: &mut Block) -> Result<(), StoreError> {
+        self.read_rows(number, 0..self.rows_of(number), block)
+    }
+
+    /// Reads of a block the rows at `range`, counted from its first, and no others. Does not read what `block` holds already.
+    pub(crate) fn read_rows(&self, number: u64, range: Range<usize>, block: &mut Block) -> Result<(), StoreError> {
+        self.open_block(number, block)?;
+        block.decode(range).map_err(|what| self.damaged_rows(number, what))
+    }
+
+    /// Reads a block of which no rows are wanted yet.
+    fn open_block(&self, number: u64, block: &mut Block) -> Result<(), StoreError> {
+        if block.holds(self.meta.id, number) {
+            return Ok(());
+        }
         let at = self.row_index.get(number).ok_or_else(|| self.no_row())?;
         let content = self.read(Piece::Rows, at.extent, block.buffer())?;
-        let decoded = block.decode(content, first_row(number), self.rows_of(number), at.from);
-        decoded.map_err(|what| self.damaged(at.extent, what))
+        let opened = block.open((self.meta.id, number), content, self.rows_of(number), at.from);
+        opened.map_err(|what| self.damaged(at.extent, what))
     }
 
     /// The times and kinds of a block, into memory that is there.
     pub(crate) fn scan(&self, number: u64, scan: &mut Scan) -> Result<(), StoreError> {
-        let at = self.row_index.get(number).ok_or_else(|| self.no_row())?;
-        let content = self.read(Piece::Rows, at.extent, scan.buffer())?;
-        scan.decode(content, self.rows_of(number), at.from).map_err(|what| self.damaged(at.extent, what))
+        self.scan_if(number, scan, |_| Ok(true)).map(|_| ())
+    }
+
+    /// [`scan`](Self::scan) if the block `is_wanted`, and whether it is.
+    pub(crate) fn scan_if(
+        &self,
+        number: u64,
+        scan: &mut Scan,
+        is_wanted: impl FnOnce(&mut Block) -> Result<bool, What>,
+    ) -> Result<bool, StoreError> {
+        self.open_block(number, &mut scan.block)?;
+        let wanted = is_wanted(&mut scan.block);
+        let wanted = wanted.and_then(|is_wanted| if is_wanted { scan.unpack().map(|()| true) } else { Ok(false) });
+        wanted.map_err(|what| self.damaged_rows(number, what))
     }
 
     /// From when to when the rows of a block are. Reads nothing.
@@ -197,8 +238,8 @@ impl Segment {
             let mut failed = None;
             let text = |number| self.text(number).map_err(|error| failed = Some(error)).ok();
             if cells::set(&mut details, column, value, text).is_none() {
-                let extent = self.row_index.get(block.first_row() / wide(ROWS)).map(|at| at.extent).unwrap_or_default();
-                return Err(failed.unwrap_or_else(|| self.damaged(extent, "a cell has a value that it can't have")));
+                let damaged = || self.damaged_rows(block.number(), "a cell has a value that it can't have");
+                return Err(failed.unwrap_or_else(damaged));
             }
         }
         Ok(details)
@@ -239,6 +280,11 @@ impl Segment {
     /// A walk over the keys from `from`, itself included.
     pub(crate) fn keys(&self, from: &[u8]) -> Result<KeyCursor<'_>, StoreError> {
         KeyCursor::new(self, from)
+    }
+
+    /// A walk over the keys that are looked for.
+    pub(crate) fn search<'a>(&'a self, sought: Sought<'a>) -> Result<KeySearch<'a>, StoreError> {
+        KeySearch::new(self, sought)
     }
 
     /// A walk over rows.
@@ -283,6 +329,10 @@ impl Segment {
 
     pub(super) fn damaged(&self, extent: Extent, what: What) -> StoreError {
         self.pieces().damaged(extent.offset(), extent.length(), what)
+    }
+
+    fn damaged_rows(&self, number: u64, what: What) -> StoreError {
+        self.damaged(self.row_index.get(number).map(|at| at.extent).unwrap_or_default(), what)
     }
 
     fn index_extent(&self, section: Section) -> Extent {

@@ -4,6 +4,7 @@ mod crafted;
 mod damage;
 mod format;
 mod order;
+mod parts;
 mod roundtrip;
 mod sample;
 mod shapes;

@@ -200,11 +200,6 @@ impl TextIndex {
         Some((at, *extent, usize::try_from(number - first).ok()?))
     }
 
-    /// Bytes in memory, about.
-    pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.blocks.as_slice())
-    }
-
     pub(super) fn extents(&self) -> impl Iterator<Item = (Extent, u32)> {
         self.blocks.iter().copied()
     }

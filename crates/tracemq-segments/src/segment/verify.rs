@@ -6,7 +6,7 @@ use tracemq_model::{Details, TimeMs};
 use tracemq_store::StoreError;
 
 use super::bits;
-use super::block::Block;
+use super::block::{Block, ROWS};
 use super::checksum::Piece;
 use super::cursor::KeyCursor;
 use super::footer::HEADER_BYTES;
@@ -287,7 +287,7 @@ impl<'a> Walk<'a> {
 
     fn row(&mut self, block: &Block, at: usize) -> Result<TimeMs, What> {
         let Row { time, kind, .. } = block.row(at).ok_or("has no such row")?;
-        self.follow(block.first_row() + wide(at))?;
+        self.follow(block.number() * wide(ROWS) + wide(at))?;
         if self.keys.is_some() && self.last.replace(time).is_some_and(|last| last > time) {
             return Err("a subject's rows are out of order");
         }

@@ -151,7 +151,8 @@ impl Shared {
 
     /// The bytes of the log files.
     pub(super) fn log_bytes(&self) -> u64 {
-        self.active_log_bytes.load(Ordering::Relaxed) + self.view().frozen.iter().map(|frozen| frozen.log_bytes).sum::<u64>()
+        self.active_log_bytes.load(Ordering::Relaxed)
+            + self.view().frozen.iter().map(|frozen| frozen.log_bytes).sum::<u64>()
     }
 }
 

@@ -36,22 +36,31 @@ impl Shared {
     pub(super) fn merge_next(&self, progress: &mut dyn FnMut(f64)) -> Result<bool, StoreError> {
         let _merging = lock(&self.merging);
         let snapshot = self.snapshot();
-        let Some(inputs) = self.choose(&snapshot)? else { return Ok(false) };
+        let inputs = match self.choose(&snapshot) {
+            Ok(Some(inputs)) => inputs,
+            Ok(None) => return Ok(false),
+            Err(error) => return self.set_aside(snapshot.segments(), error),
+        };
         match self.merge(&snapshot, &inputs, progress) {
             Ok(()) => Ok(true),
-            Err(error @ StoreError::Damaged { .. }) => {
-                // What can be read of it stays readable where it is. It is not tried again before the next start.
-                warn!(error = super::seal::describe(&error), "a segment is damaged and is not merged with others");
-                let mut unmergeable = lock(&self.unmergeable);
-                let damaged = inputs.iter().filter(|segment| is_at(segment, &error));
-                unmergeable.extend(damaged.map(|segment| segment.meta().id.number));
-                Ok(true)
-            }
-            Err(error) => Err(error),
+            Err(error) => self.set_aside(&inputs, error),
         }
     }
 
-    fn merge(&self, snapshot: &Snapshot, inputs: &[Arc<Segment>], progress: &mut dyn FnMut(f64)) -> Result<(), StoreError> {
+    /// What can be read of a damaged segment stays readable where it is. It is not tried again before the next start.
+    fn set_aside(&self, segments: &[Arc<Segment>], error: StoreError) -> Result<bool, StoreError> {
+        let Some(damaged) = segments.iter().find(|segment| is_at(segment, &error)) else { return Err(error) };
+        warn!(error = super::seal::describe(&error), "a segment can't be read and is not merged with others");
+        lock(&self.unmergeable).insert(damaged.meta().id.number);
+        Ok(true)
+    }
+
+    fn merge(
+        &self,
+        snapshot: &Snapshot,
+        inputs: &[Arc<Segment>],
+        progress: &mut dyn FnMut(f64),
+    ) -> Result<(), StoreError> {
         let begun = std::time::Instant::now();
         let id = self.new_segment();
         let path = self.dir.join(id.file_name());
@@ -66,7 +75,7 @@ impl Shared {
         };
         let merged = if meta.rows == 0 { None } else { Some(self.open_new(&meta)) };
         let merged = merged.transpose().inspect_err(|_| self.discard_now([path.clone()]))?;
-        self.replace(inputs, merged, &moved)?;
+        self.replace(inputs, merged.as_ref(), &moved)?;
         if meta.rows == 0 {
             self.discard_now([path]);
         }
@@ -80,7 +89,7 @@ impl Shared {
     pub(super) fn replace(
         &self,
         inputs: &[Arc<Segment>],
-        merged: Option<Arc<Segment>>,
+        merged: Option<&Arc<Segment>>,
         moved: &[(ConnectionId, u64)],
     ) -> Result<(), StoreError> {
         let is_input = |number: u64| inputs.iter().any(|input| input.meta().id.number == number);
@@ -88,7 +97,7 @@ impl Shared {
         // Those that are not hidden in any segment that stays are done with.
         let view = self.view();
         let live: Vec<&Arc<Segment>> =
-            view.segments.iter().filter(|segment| !is_input(segment.meta().id.number)).chain(&merged).collect();
+            view.segments.iter().filter(|segment| !is_input(segment.meta().id.number)).chain(merged).collect();
         let mut needed = Vec::new();
         for erasure in view.erasures.iter() {
             let hidden = live.iter().filter(|segment| *segment.meta().sequence.end() <= erasure.seq);
@@ -111,7 +120,7 @@ impl Shared {
             },
             |view| {
                 view.segments.retain(|segment| !is_input(segment.meta().id.number));
-                view.segments.extend(merged.iter().cloned());
+                view.segments.extend(merged.cloned());
             },
         )?;
         for input in inputs {
@@ -122,7 +131,7 @@ impl Shared {
 }
 
 fn is_at(segment: &Segment, error: &StoreError) -> bool {
-    matches!(error, StoreError::Damaged { path, .. } if path == segment.path())
+    matches!(error, StoreError::Damaged { path, .. } | StoreError::Io { path, .. } if path == segment.path())
 }
 
 /// Segments on their way into one. Holds a block of each.

@@ -1,16 +1,16 @@
 //! Opening: from what is on disk to a store that takes and answers.
 
+mod log;
 mod look;
 
 pub(crate) use look::{Looked, look};
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
-use tracemq_model::{Action, Event, Gap, GapCause, TimeMs, TimeRange};
-use tracemq_store::{Batch, Beginnings, StoreError};
+use tracemq_model::{ConnectionId, Event, Gap, GapCause, TimeMs, TimeRange};
+use tracemq_store::{Batch, StoreError};
 use tracing::warn;
 
 use super::append::Writer;
@@ -21,16 +21,18 @@ use super::{Changes, Segments, Shared};
 use crate::SegmentSettings;
 use crate::carried::Carried;
 use crate::fs::{Fs, RealFs, read_exact_at};
-use crate::key;
 use crate::lock::Lock;
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Erasure, Manifest};
 use crate::memtable::Memtable;
 use crate::segment::{Segment, SegmentId};
 use crate::view::{Frozen, View};
-use crate::wal::{self, Entry, Mode, Replayed, StoreId, Wal};
+use crate::wal::{self, Mode, Replayed, StoreId, Wal};
+use log::ReplayedLog;
 
-/// Events are put into the memtable so many at a time.
-const REPLAY_EVENTS: usize = 4_096;
+/// The number of the operating system's error for what a disk can't read: EIO.
+const UNREADABLE: i32 = 5;
+/// A store whose files have larger numbers is not opened: no run uses up four billion.
+const NUMBER_MAX: u64 = u64::MAX - (1 << 32);
 
 /// What was found at the opening of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,8 +97,11 @@ impl Segments {
         let (shared, orphans, recovery) = opening.open()?;
         let shared = Arc::new(shared);
         let workers = if with_workers { shared.start() } else { Ok(Vec::new()) };
-        let workers =
-            workers.map_err(|source| StoreError::Io { operation: "start the threads of", path: dir.to_owned(), source })?;
+        let workers = workers.map_err(|source| StoreError::Io {
+            operation: "start the threads of",
+            path: dir.to_owned(),
+            source,
+        })?;
         let store = Self { shared, lock, orphans, workers };
         Ok((store, recovery))
     }
@@ -152,52 +157,36 @@ impl Opening {
         Ok(Self { fs, dir, settings, has_workers: true, last_alive, manifest, new_log, recovery, unreadable })
     }
 
-    fn open(mut self) -> Result<(Shared, Vec<Event>, Recovery), StoreError> {
+    fn open(mut self) -> Result<(Shared, wal::Packed, Recovery), StoreError> {
         let store: StoreId = self.manifest.store;
         let segments = self.segments(store)?;
         let (next_number, orphaned) = self.orphaned_files()?;
+        self.refuse_an_older_manifest(&orphaned)?;
         for path in orphaned {
             // Should it stay, the next start tries again.
             let _ = self.fs.remove(&path);
         }
         let mut carried_events = Vec::new();
-        let carried = match self.manifest.orphans {
+        let mut carried = match self.manifest.orphans {
             Some(number) => {
                 let mut take = |event| carried_events.push(event);
                 Carried::load(&*self.fs, &self.dir, store, number, &segments, &mut take)?
             }
             None => Carried::default(),
         };
+        self.forget_erased(&segments, &mut carried, &mut carried_events)?;
         let mut log = ReplayedLog::new(&self.settings, &carried, &carried_events);
-        let wal = match self.new_log.take() {
-            Some(wal) => wal,
-            None => {
-                let (fs, dir) = (Arc::clone(&self.fs), self.dir.clone());
-                let first = self.manifest.first_wal;
-                let replayed = wal::replay(&*fs, &dir, store, first, Mode::Recover, &mut |file, entry| log.take(file, entry))?;
-                log.finish_file();
-                self.note(&replayed);
-                for number in &replayed.stale {
-                    let _ = fs.remove(&wal::path(&dir, *number));
-                }
-                Wal::resume(fs, &dir, &replayed.tail)?
-            }
-        };
+        let wal = self.replay(&mut log)?;
         let orphans = log.orphans(carried_events);
         self.recovery.orphans = orphans.len();
+        let orphans = wal::Packed::new(orphans);
         let newest = segments.iter().map(|segment| *segment.meta().sequence.end());
         let newest = newest.chain(self.manifest.erasures.iter().map(|erasure| erasure.seq)).max().unwrap_or(0);
+        hide_erased(&mut self.manifest.erasures, log.erased(), newest);
         let (frozen, active, sequence) = log.memtables(newest + 1, wal.number(), self.settings.memtable_events);
-        let view = View {
-            segments,
-            frozen,
-            active: Arc::clone(&active),
-            erasures: Arc::new(self.manifest.erasures.clone()),
-            cutoffs: Arc::new(self.manifest.cutoffs.iter().map(|cutoff| (cutoff.instance.clone(), cutoff.time)).collect()),
-            gaps: Arc::default(),
-        };
-        self.recovery.segments = view.segments.len();
-        self.recovery.events = view.segments.iter().map(|segment| segment.meta().rows).sum::<u64>() + self.recovery.replayed;
+        self.recovery.segments = segments.len();
+        self.recovery.events = segments.iter().map(|segment| segment.meta().rows).sum::<u64>() + self.recovery.replayed;
+        let view = view_of(&self.manifest, segments, frozen, Arc::clone(&active));
         let gaps = self.log_gaps();
         let syncer = Syncer::start().map_err(|source| {
             let (operation, path) = ("start the threads of", self.dir.clone());
@@ -214,7 +203,7 @@ impl Opening {
             waiting: Mutex::default(),
             syncer,
             clock: Mutex::new(Clock::new(self.manifest.clock.trusted)),
-            publisher: Mutex::new(Publisher { manifest: self.manifest, carried, rubbish: BTreeMap::new(), poisoned: None }),
+            publisher: Mutex::new(Publisher::new(self.manifest, carried)),
             view: RwLock::new(Arc::new(view)),
             sealing: Mutex::new(()),
             merging: Mutex::new(()),
@@ -230,6 +219,47 @@ impl Opening {
         shared.change_view(|view| view.gaps = Arc::new(shared.sorted(recorded)));
         shared.write_down(gaps);
         Ok((shared, orphans, self.recovery))
+    }
+
+    /// Reads the log into `log`, and gives it to be written on.
+    fn replay(&mut self, log: &mut ReplayedLog) -> Result<Wal, StoreError> {
+        if let Some(new) = self.new_log.take() {
+            return Ok(new);
+        }
+        let (fs, dir) = (Arc::clone(&self.fs), self.dir.clone());
+        let (store, first) = (self.manifest.store, self.manifest.first_wal);
+        let replayed = log.gather(|feed| {
+            wal::replay(&*fs, &dir, store, first, Mode::Recover, &mut |file, entry| feed.take(file, entry))
+        })?;
+        self.note(&replayed);
+        for number in &replayed.stale {
+            let _ = fs.remove(&wal::path(&dir, *number));
+        }
+        Wal::resume(fs, &dir, &replayed.tail)
+    }
+
+    /// Takes away what began under a key that has been erased since: the file of open connections may be older than that.
+    fn forget_erased(
+        &self,
+        segments: &[Arc<Segment>],
+        carried: &mut Carried,
+        events: &mut Vec<Event>,
+    ) -> Result<(), StoreError> {
+        for erasure in &self.manifest.erasures {
+            for segment in segments.iter().filter(|segment| *segment.meta().sequence.end() <= erasure.seq) {
+                let rows = match segment.find(&erasure.key) {
+                    Ok(Some(rows)) => rows,
+                    Ok(None) | Err(StoreError::Damaged { .. }) => continue,
+                    Err(error) => return Err(error),
+                };
+                let number = segment.meta().id.number;
+                let begun = carried.rows_of(number).into_iter().filter(|(row, _)| rows.contains(row));
+                let begun: Vec<ConnectionId> = begun.map(|(_, connection)| connection).collect();
+                events.retain(|event| !begun.contains(&event.connection));
+                carried.forget(number, &rows);
+            }
+        }
+        Ok(())
     }
 
     /// The live segments that can be opened. Those that can't stay where they are, and leave a gap.
@@ -248,6 +278,9 @@ impl Opening {
                 Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                     (0, 0, "the file is missing")
                 }
+                Err(StoreError::Io { source, .. }) if source.raw_os_error() == Some(UNREADABLE) => {
+                    (0, entry.bytes, "the disk can't read it")
+                }
                 Err(error) => return Err(error),
             };
             let (offset, length, what) = what;
@@ -262,16 +295,19 @@ impl Opening {
     /// A number that no file has, and the files that a crash left: begun, or merged into others, and never named by a
     /// manifest that was published.
     fn orphaned_files(&self) -> Result<(u64, Vec<PathBuf>), StoreError> {
-        let names =
-            self.fs.list(&self.dir).map_err(|source| StoreError::Io { operation: "list", path: self.dir.clone(), source })?;
+        let names = self.fs.list(&self.dir).map_err(|source| StoreError::Io {
+            operation: "list",
+            path: self.dir.clone(),
+            source,
+        })?;
         let mut next = self.manifest.next_file.max(1);
         let mut orphaned = Vec::new();
         for name in names.iter().filter_map(|name| name.to_str()) {
             let Some((number, kind)) = name.split_once('.') else { continue };
             let Some(number) = number.parse::<u64>().ok().filter(|_| number.len() >= 10) else { continue };
             let (is_live, is_ours): (bool, fn(&Self, &Path) -> bool) = match kind {
-                "segment" => (self.manifest.segments.iter().any(|entry| entry.number == number), Self::is_our_segment),
-                "open" => (self.manifest.orphans == Some(number), |_, _| true),
+                "segment" => (self.manifest.segments.iter().any(|entry| entry.number == number), Self::is_our_file),
+                "open" => (self.manifest.orphans == Some(number), Self::is_our_file),
                 _ => continue,
             };
             next = next.max(number.saturating_add(1));
@@ -285,20 +321,47 @@ impl Opening {
                 warn!(path = %path.display(), "not a file of this store; it is left alone");
             }
         }
+        if next > NUMBER_MAX {
+            let source = std::io::Error::other("the numbers of files are used up");
+            return Err(StoreError::Io { operation: "number a file in", path: self.dir.clone(), source });
+        }
         Ok((next, orphaned))
     }
 
-    /// Whether the file begins as one of this store's segments does, or is too short to tell.
-    fn is_our_segment(&self, path: &Path) -> bool {
+    /// Whether the file begins as one of this store's segments, or files of open connections, does; or is too short to tell; or
+    /// begins with zeros, which a power loss leaves where nothing was written yet.
+    fn is_our_file(&self, path: &Path) -> bool {
         let mut begin = [0; 28];
         let Ok(file) = self.fs.open_to_read(path) else { return false };
         match file.length() {
             Ok(length) if length < 28 => true,
             Ok(_) => {
-                read_exact_at(&*file, &mut begin, 0).is_ok() && begin.get(12..) == Some(self.manifest.store.as_slice())
+                let is_read = read_exact_at(&*file, &mut begin, 0).is_ok();
+                is_read && (begin.get(12..) == Some(self.manifest.store.as_slice()) || begin == [0; 28])
             }
             Err(_) => false,
         }
+    }
+
+    /// A manifest that was put back names what is gone by now, and doesn't name what came after it: that would be deleted as
+    /// left over, though its rows are in no log any more.
+    fn refuse_an_older_manifest(&self, orphaned: &[PathBuf]) -> Result<(), StoreError> {
+        let names_what_is_gone = self.recovery.damaged.iter().any(|damage| damage.length == 0)
+            || matches!(self.fs.open_to_read(&wal::path(&self.dir, self.manifest.first_wal)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound);
+        let is_newer = |path: &PathBuf| {
+            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+            let number = number.filter(|number| *number >= self.manifest.next_file);
+            number.is_some_and(|number| {
+                Segment::open(&*self.fs, path, SegmentId { store: self.manifest.store, number }).is_ok()
+            })
+        };
+        if names_what_is_gone && orphaned.iter().any(is_newer) {
+            let (path, what) =
+                (self.dir.join("manifest"), "it is older than segments beside it; put the last one back");
+            return Err(StoreError::Damaged { path, offset: 0, length: 0, what });
+        }
+        Ok(())
     }
 
     fn note(&mut self, replayed: &Replayed) {
@@ -323,6 +386,15 @@ impl Opening {
     }
 }
 
+/// What the log says was erased is hidden in all segments up to `newest` as well: they are older than the log. A crash may have come
+/// between the note in the log and the manifest; the next one that is published says it again.
+pub(super) fn hide_erased(erasures: &mut Vec<Erasure>, erased: &[Vec<u8>], newest: u64) {
+    for key in erased {
+        erasures.retain(|known| known.key != *key);
+        erasures.push(Erasure { key: key.clone(), seq: newest });
+    }
+}
+
 impl Shared {
     fn write_down(&self, mut gaps: Vec<Gap>) {
         let known: Vec<Gap> = self.snapshot().memtables().flat_map(|(memtable, _)| memtable.gaps()).collect();
@@ -335,122 +407,15 @@ impl Shared {
     }
 }
 
-/// The log, back in memtables: one for each of its files.
-struct ReplayedLog {
-    full: Vec<(u64, Arc<Memtable>)>,
-    file: u64,
-    memtable: Arc<Memtable>,
-    memtable_events: usize,
-    pending: Vec<Event>,
-    beginnings: Beginnings<Place>,
-    erased: Vec<Vec<u8>>,
-}
-
-/// Where the beginning of a connection stands.
-#[derive(Clone, Copy)]
-enum Place {
-    Carried(usize),
-    Row { memtable: usize, row: usize },
-}
-
-impl ReplayedLog {
-    fn new(settings: &SegmentSettings, carried: &Carried, events: &[Event]) -> Self {
-        let mut beginnings = Beginnings::default();
-        for connection in carried.early() {
-            beginnings.note(connection, Action::Close, Place::Carried(0));
-        }
-        for (at, event) in events.iter().enumerate() {
-            beginnings.note(event.connection, event.action, Place::Carried(at));
-        }
-        Self {
-            full: Vec::new(),
-            file: 0,
-            memtable: Arc::new(Memtable::new(settings.memtable_events)),
-            memtable_events: settings.memtable_events,
-            pending: Vec::new(),
-            beginnings,
-            erased: Vec::new(),
-        }
-    }
-
-    fn take(&mut self, file: u64, entry: Entry<'_>) {
-        if file != self.file {
-            self.finish_file();
-            if self.file != 0 {
-                let next = Arc::new(Memtable::new(self.memtable_events));
-                self.full.push((self.file, std::mem::replace(&mut self.memtable, next)));
-            }
-            self.file = file;
-        }
-        match entry {
-            Entry::Event(event) => {
-                let Some(event) = event.to_event() else { return };
-                self.pending.push(event);
-                if self.pending.len() >= REPLAY_EVENTS {
-                    self.put_in();
-                }
-            }
-            Entry::Gap(gap) => self.memtable.add_gaps(&[gap]),
-            Entry::Erased { key } => {
-                self.put_in();
-                for memtable in self.full.iter().map(|(_, memtable)| memtable).chain([&self.memtable]) {
-                    memtable.erase(key);
-                }
-                self.erased.push(key.to_vec());
-            }
-        }
-    }
-
-    fn put_in(&mut self) {
-        let first = self.memtable.len();
-        for (row, event) in (first..).zip(&self.pending) {
-            let place = Place::Row { memtable: self.full.len(), row };
-            self.beginnings.note(event.connection, event.action, place);
-        }
-        let rows = self.memtable.insert(&self.pending);
-        self.memtable.show(rows);
-        self.pending.clear();
-    }
-
-    fn finish_file(&mut self) {
-        self.put_in();
-    }
-
-    /// The beginnings without an end, in the order of arrival.
-    fn orphans(&mut self, carried: Vec<Event>) -> Vec<Event> {
-        let mut places: Vec<Place> = std::mem::take(&mut self.beginnings).into_orphans().collect();
-        places.sort_unstable_by_key(|place| match place {
-            Place::Carried(at) => (0, *at, 0),
-            Place::Row { memtable, row } => (1, *memtable, *row),
-        });
-        let carried: Vec<Option<Event>> = carried.into_iter().map(|event| self.unless_erased(event)).collect();
-        let memtables: Vec<&Arc<Memtable>> = self.full.iter().map(|(_, memtable)| memtable).chain([&self.memtable]).collect();
-        let events = places.into_iter().filter_map(|place| match place {
-            Place::Carried(at) => carried.get(at).cloned().flatten(),
-            Place::Row { memtable, row } => memtables.get(memtable)?.event_unless_erased(row),
-        });
-        events.collect()
-    }
-
-    fn unless_erased(&self, event: Event) -> Option<Event> {
-        let mut key = Vec::new();
-        key::push_key_of(&event, &mut key);
-        (!self.erased.contains(&key)).then_some(event)
-    }
-
-    /// The frozen ones, the active one, and its sequence. The log goes on in the file `active`.
-    fn memtables(self, first: u64, active: u64, events: usize) -> (Vec<Frozen>, Arc<Memtable>, u64) {
-        let mut all = self.full;
-        if self.file != 0 {
-            all.push((self.file, self.memtable));
-        }
-        let last = if all.last().is_some_and(|(file, _)| *file == active) { all.pop() } else { None };
-        let frozen = (first..).zip(all);
-        let frozen: Vec<Frozen> =
-            frozen.map(|(sequence, (log, memtable))| Frozen { sequence, log, log_bytes: 0, memtable }).collect();
-        let sequence = first + u64::try_from(frozen.len()).unwrap_or(0);
-        let active = last.map_or_else(|| Arc::new(Memtable::new(events)), |(_, memtable)| memtable);
-        (frozen, active, sequence)
+/// What the manifest and the log show. Gaps are the caller's to add.
+fn view_of(manifest: &Manifest, segments: Vec<Arc<Segment>>, frozen: Vec<Frozen>, active: Arc<Memtable>) -> View {
+    View {
+        segments,
+        frozen,
+        active,
+        erasures: Arc::new(manifest.erasures.clone()),
+        cutoffs: Arc::new(manifest.cutoffs.iter().map(|cutoff| (cutoff.instance.clone(), cutoff.time)).collect()),
+        gaps: Arc::default(),
     }
 }
 

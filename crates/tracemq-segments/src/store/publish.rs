@@ -24,6 +24,12 @@ pub(super) struct Publisher {
     pub(super) poisoned: Option<std::path::PathBuf>,
 }
 
+impl Publisher {
+    pub(super) fn new(manifest: Manifest, carried: Carried) -> Self {
+        Self { manifest, carried, rubbish: BTreeMap::new(), poisoned: None }
+    }
+}
+
 impl Shared {
     /// A number that no file has.
     pub(super) fn new_number(&self) -> u64 {
@@ -79,8 +85,9 @@ impl Shared {
             view.segments.sort_by_key(|segment| (*segment.meta().sequence.end(), segment.meta().times.from));
             view.erasures = Arc::new(publisher.manifest.erasures.clone());
             view.gaps = Arc::new(self.sorted(publisher.manifest.gaps.clone()));
-            view.cutoffs =
-                Arc::new(publisher.manifest.cutoffs.iter().map(|cutoff| (cutoff.instance.clone(), cutoff.time)).collect());
+            view.cutoffs = Arc::new(
+                publisher.manifest.cutoffs.iter().map(|cutoff| (cutoff.instance.clone(), cutoff.time)).collect(),
+            );
         });
         self.announce(|_| {});
         Ok(())

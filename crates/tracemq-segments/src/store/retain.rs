@@ -166,14 +166,26 @@ fn beyond(view: &View, instance: Option<&InstanceId>, bytes: u64) -> Result<Time
     for (to, share, segment) in shares {
         match left.checked_sub(share) {
             Some(rest) => left = rest,
-            None => return Ok(cut_of(segment, instance, share, left)?.unwrap_or(to)),
+            None => {
+                return match cut_of(segment, instance, share, left) {
+                    Ok(cut) => Ok(cut.unwrap_or(to)),
+                    // The bound holds all the same.
+                    Err(StoreError::Damaged { .. }) => Ok(to),
+                    Err(error) => Err(error),
+                };
+            }
         }
     }
     Ok(TimeMs::MIN)
 }
 
 /// Within a segment, whose events take `share` bytes: from when on they take `left`.
-fn cut_of(segment: &Segment, instance: Option<&InstanceId>, share: u64, left: u64) -> Result<Option<TimeMs>, StoreError> {
+fn cut_of(
+    segment: &Segment,
+    instance: Option<&InstanceId>,
+    share: u64,
+    left: u64,
+) -> Result<Option<TimeMs>, StoreError> {
     let minutes = segment.minutes()?;
     let mut counts: Vec<(i64, u64)> = minutes
         .instances()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use tracemq_model::{Action, TimeMs};
 use tracemq_store::StoreError;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::pairing::{Pairing, Unpaired};
 use super::{Shared, lock};
@@ -49,6 +49,8 @@ impl Shared {
         if view.frozen.is_empty() && view.active.visible() < QUICK_START_EVENTS {
             return;
         }
+        let events = view.active.visible() + view.frozen.iter().map(|frozen| frozen.memtable.visible()).sum::<usize>();
+        info!(events, "sealing what arrived last: about a second for a million events");
         if let Err(error) = self.seal_all() {
             warn!(error = describe(&error), "can't seal what arrived last; the next start reads it from the log");
         }
@@ -177,7 +179,8 @@ impl<'a> Parts<'a> {
             }
             let mut cells = Vec::new();
             for (column, value) in cells::cells(row.cells).flatten() {
-                let value = if column.is_text() { text(writer, known, value, |number| texts.get(number))? } else { value };
+                let value =
+                    if column.is_text() { text(writer, known, value, |number| texts.get(number))? } else { value };
                 cells.push((column, value));
             }
             writer.row(row.row, cells)

@@ -1,7 +1,7 @@
 //! Syncs on a thread of its own, so that a large batch goes into the memtable while the disk works.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use crate::wal::{Synced, Unsynced};
@@ -32,7 +32,12 @@ impl Syncer {
     }
 
     /// Syncs, and does `meanwhile` in between, which concerns so many events. None when the thread is gone.
-    pub(super) fn sync<T>(&self, unsynced: Unsynced, events: usize, meanwhile: impl FnOnce() -> T) -> (Option<Synced>, T) {
+    pub(super) fn sync<T>(
+        &self,
+        unsynced: Unsynced,
+        events: usize,
+        meanwhile: impl FnOnce() -> T,
+    ) -> (Option<Synced>, T) {
         let Some(ask) = self.ask.as_ref().filter(|_| events >= EVENTS_MIN) else {
             let done = meanwhile();
             return (Some(unsynced.sync()), done);

@@ -1,7 +1,10 @@
 //! The store against a plain list, on a disk that forgets, fails and fills up.
 
 mod crash;
-mod errors;
+mod damage;
 mod erase;
+mod errors;
+mod limits;
+mod reading;
 mod retain;
 mod world;

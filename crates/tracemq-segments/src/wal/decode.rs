@@ -13,7 +13,7 @@ use super::encode::{
 };
 use super::file::take;
 use super::{codes, front};
-use crate::cells::{self, Column, push_cell};
+use crate::cells::{self, Column};
 use crate::key::{self, Key};
 use crate::row::{Kind, Peer, Row};
 use crate::varint::{self, unzigzag};
@@ -43,11 +43,12 @@ pub(crate) struct LoggedEvent<'a> {
 
 impl LoggedEvent<'_> {
     /// Appends the cells as [`cells::push_cells`] does; `intern` gives the number of a text.
+    #[cfg(test)]
     pub(crate) fn push_cells(&self, mut intern: impl FnMut(&Arc<str>) -> u32, out: &mut Vec<u8>) {
         for (column, value) in self.cells {
             // The decoder has seen that a text has that number.
             let text = if column.is_text() { self.text(*value) } else { None };
-            push_cell(out, *column, text.map_or(*value, |text| u64::from(intern(text))));
+            cells::push_cell(out, *column, text.map_or(*value, |text| u64::from(intern(text))));
         }
     }
 

@@ -138,6 +138,7 @@ impl Wal {
     }
 
     /// Makes `batch` durable.
+    #[cfg(test)]
     pub(crate) fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let unsynced = self.write(batch)?;
         self.settle(unsynced.sync())
@@ -249,6 +250,7 @@ impl Wal {
 
     /// Deletes the finished file `number`, whose rows are in published segments. On an error it can be tried again; a file
     /// that a crash brings back is told as stale by the next replay.
+    #[cfg(test)]
     pub(crate) fn delete(&mut self, number: u64) -> Result<(), StoreError> {
         let path = file::path(&self.dir, number);
         if number >= self.number {

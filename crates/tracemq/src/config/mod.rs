@@ -260,7 +260,7 @@ impl Default for Api {
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { enabled: true, max_queued_events: 65_536, max_batch_events: 4_096, linger_ms: 20 }
+        Self { enabled: true, max_queued_events: 65_536, max_batch_events: 4_096, linger_ms: 50 }
     }
 }
 

@@ -13,9 +13,9 @@ use tracemq_access::mqtt::MqttAccess;
 use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, Keys};
 use tracemq_broker::{Broker, Limits};
 use tracemq_door::{Door, DoorHandle, DoorSettings};
-use tracemq_segments::{Keep, Retention, SegmentSettings, Segments};
 use tracemq_model::TimeMs;
 use tracemq_recorder::{Recorder, RecorderSettings};
+use tracemq_segments::{Keep, Retention, SegmentSettings, Segments};
 use tracemq_store::EventStore;
 use tracing::{error, info, warn};
 

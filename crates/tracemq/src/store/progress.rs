@@ -2,7 +2,12 @@
 
 use std::io::{IsTerminal, stderr};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+/// So many a second, without a fraction.
+fn write_rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    let _ = write!(out, "{:.0}/s", state.per_sec());
+}
 
 /// Parts in a thousand, for work that only knows its share.
 const SHARES: u64 = 1_000;
@@ -21,8 +26,8 @@ impl Progress {
 
     /// For about `total` events; 0 when that is not known.
     pub(crate) fn of_events(what: &'static str, total: u64) -> Self {
-        let known = "{prefix} {bar:24} {human_pos} of about {human_len} events, {per_sec}, {eta} left";
-        Self::new(what, total, known, "{prefix} {human_pos} events, {per_sec}")
+        let known = "{prefix} {bar:24} {human_pos} of about {human_len} events, {rate}, {eta} left";
+        Self::new(what, total, known, "{prefix} {human_pos} events, {rate}")
     }
 
     /// For work that tells its share, from 0 to 1: see [`share`](Self::share).
@@ -40,7 +45,7 @@ impl Progress {
         let (total, form) = if total == 0 { (None, unknown) } else { (Some(total), known) };
         let line = ProgressBar::with_draw_target(total, target).with_prefix(what);
         if let Ok(style) = ProgressStyle::with_template(form) {
-            line.set_style(style.progress_chars("=> "));
+            line.set_style(style.progress_chars("=> ").with_key("rate", write_rate));
         }
         Self { line }
     }

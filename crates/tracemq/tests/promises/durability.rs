@@ -138,10 +138,10 @@ fn assert_nothing_lost_or_doubled(server: &Server, seen: &Seen) {
 }
 
 #[test]
-fn what_was_seen_once_survives_twenty_kills() {
+fn s15_what_was_seen_once_survives_fifty_kills() {
     let home = Home::new("");
     let seen_in_all_rounds = Seen::default();
-    for round in 0..20 {
+    for round in 0..50 {
         let seen = Seen::default();
         load_and_kill(home.start(), round, &seen);
         let mut server = home.start();
@@ -153,7 +153,7 @@ fn what_was_seen_once_survives_twenty_kills() {
             assert_eq!(server.stop().code(), Some(0));
         }
     }
-    assert!(seen_in_all_rounds.lock().unwrap().len() > 20, "the load was no load");
+    assert!(seen_in_all_rounds.lock().unwrap().len() > 50, "the load was no load");
     assert_nothing_lost_or_doubled(&home.start(), &seen_in_all_rounds);
 }
 

@@ -1,14 +1,17 @@
 //! The connection ids of a block.
 
+use std::ops::Range;
+
 use tracemq_model::{ConnectionId, TimeMs};
 
 use super::references::{References, Slots};
 use crate::segment::bits::{self, Numbers};
-use crate::segment::source::{Source, What, size, wide};
+use crate::segment::source::{CUT, Source, What, size, wide};
 use crate::varint;
 
 const RAW: u8 = 0;
 const OURS: u8 = 1;
+const RAW_BYTES: usize = 16;
 /// Ids of more processes than this in one block are not worth taking apart.
 const NODES_MAX: usize = 16;
 const BITS_48: u64 = (1 << 48) - 1;
@@ -37,7 +40,7 @@ pub(super) fn push(
     references.find(ids, |id| id.0, NEW_BITS);
     references.push(out);
     let new = || references.new_places().filter_map(|at| Some((*times.get(at)?, *ids.get(at)?)));
-    if ours.encode(new()) && ours.bytes.len() < 16 * references.new_places().count() {
+    if ours.encode(new()) && ours.bytes.len() < RAW_BYTES * references.new_places().count() {
         out.push(OURS);
         out.extend_from_slice(&ours.bytes);
     } else {
@@ -106,65 +109,99 @@ impl OursEncoder {
     }
 }
 
-/// Takes the ids of all rows off `source`, whose bytes are `bytes`; `time` gives the time of a row.
-pub(super) fn read(
-    source: &mut Source<'_>,
-    bytes: &[u8],
-    slots: &Slots,
-    time: impl Fn(usize) -> TimeMs,
-    out: &mut Vec<ConnectionId>,
-) -> Result<(), What> {
-    // The new ids, then each row's of them in their place: what stands behind is not moved any more.
-    out.clear();
-    let mut new = [ConnectionId(0); super::ROWS];
-    let new = new.get_mut(..slots.first.len()).ok_or("more ids than rows")?;
-    match source.u8()? {
-        RAW => {
-            for id in new.iter_mut() {
-                *id = ConnectionId(u128::from_le_bytes(source.array()?));
-            }
-        }
-        OURS => read_ours(source, bytes, slots, time, new)?,
-        _ => return Err("connection ids of an unknown mode"),
-    }
-    for slot in &slots.slots {
-        out.push(*new.get(usize::from(*slot)).ok_or("a reference leaves its block")?);
-    }
-    Ok(())
+/// The ids of a block: where they stand, and of which new one each row's is.
+#[derive(Default)]
+pub(super) struct Connections {
+    pub(super) slots: Slots,
+    ids: Ids,
 }
 
-fn read_ours(
-    source: &mut Source<'_>,
-    bytes: &[u8],
-    slots: &Slots,
-    time: impl Fn(usize) -> TimeMs,
-    new: &mut [ConnectionId],
-) -> Result<(), What> {
-    let mut nodes = [0_u32; NODES_MAX];
-    let nodes = nodes.get_mut(..usize::from(source.u8()?)).ok_or("more nodes than a block has")?;
-    for node in nodes.iter_mut() {
-        *node = source.u32()?;
+/// The new ids.
+#[derive(Default)]
+struct Ids {
+    /// Where those stand that are not taken apart.
+    raw: Option<usize>,
+    nodes: Vec<u32>,
+    places: Numbers,
+    delays: Numbers,
+    /// Delays that are not in the column, by their ascending place.
+    beside: Vec<(usize, i64)>,
+    counters: Numbers,
+}
+
+impl Connections {
+    /// Takes the column of `rows` rows off `source`, whose bytes are `bytes`.
+    pub(super) fn read(&mut self, source: &mut Source<'_>, bytes: &[u8], rows: usize) -> Result<(), What> {
+        let new = self.slots.read(source, bytes, rows)?;
+        match source.u8()? {
+            RAW => {
+                self.ids.raw = Some(source.at());
+                source.take(RAW_BYTES * new)?;
+                Ok(())
+            }
+            OURS => self.ids.read(source, new),
+            _ => Err("connection ids of an unknown mode"),
+        }
     }
-    let places = Numbers::read(source, new.len())?;
-    let mut beside = [None; super::ROWS];
-    for _ in 0..source.length()? {
-        let place = source.length()?;
-        *beside.get_mut(place).ok_or("a delay of no id")? = Some(varint::unzigzag(source.varint()?));
+
+    /// Puts the ids of the rows in `range`, which were followed, into `out`; `time` gives the time of a row.
+    pub(super) fn fill(
+        &self,
+        bytes: &[u8],
+        range: Range<usize>,
+        time: impl Fn(usize) -> TimeMs,
+        out: &mut Vec<ConnectionId>,
+    ) -> Result<(), What> {
+        self.slots.fill(range, out, |slot| match self.ids.raw {
+            Some(start) => raw(bytes, start, slot),
+            None => self.ids.get(bytes, slot, time(self.slots.first(slot).unwrap_or(0))),
+        })
     }
-    let delays = Numbers::read_signed(source, new.len())?;
-    let counters = Numbers::read(source, new.len())?;
-    for (at, ((id, row), beside)) in new.iter_mut().zip(&slots.first).zip(beside).enumerate() {
-        let place = size(places.get(bytes, at));
-        let node = *nodes.get(place).ok_or("a node that is not there")?;
-        let delay = beside.unwrap_or_else(|| delays.get_signed(bytes, at));
-        let made = bits::bits(time(usize::from(*row)).0.wrapping_sub(delay));
-        let counter = counters.get(bytes, at);
+}
+
+fn raw(bytes: &[u8], start: usize, slot: usize) -> Result<ConnectionId, What> {
+    let id = bytes.get(start + RAW_BYTES * slot..).and_then(<[u8]>::first_chunk);
+    Ok(ConnectionId(u128::from_le_bytes(*id.ok_or(CUT)?)))
+}
+
+impl Ids {
+    fn read(&mut self, source: &mut Source<'_>, new: usize) -> Result<(), What> {
+        self.raw = None;
+        self.nodes.clear();
+        self.beside.clear();
+        let nodes = usize::from(source.u8()?);
+        if nodes > NODES_MAX {
+            return Err("more nodes than a block has");
+        }
+        for _ in 0..nodes {
+            self.nodes.push(source.u32()?);
+        }
+        self.places = Numbers::read(source, new)?;
+        for _ in 0..source.length()? {
+            let place = source.length()?;
+            if place >= new || self.beside.last().is_some_and(|(last, _)| *last >= place) {
+                return Err("a delay of no id");
+            }
+            self.beside.push((place, varint::unzigzag(source.varint()?)));
+        }
+        self.delays = Numbers::read_signed(source, new)?;
+        self.counters = Numbers::read(source, new)?;
+        Ok(())
+    }
+
+    /// The new id at `slot`, whose first row is of `time`.
+    fn get(&self, bytes: &[u8], slot: usize, time: TimeMs) -> Result<ConnectionId, What> {
+        let node = self.nodes.get(size(self.places.get(bytes, slot))).ok_or("a node that is not there")?;
+        let beside = self.beside.binary_search_by_key(&slot, |(place, _)| *place).ok();
+        let beside = beside.and_then(|at| self.beside.get(at)).map(|(_, delay)| *delay);
+        let delay = beside.unwrap_or_else(|| self.delays.get_signed(bytes, slot));
+        let made = bits::bits(time.0.wrapping_sub(delay));
+        let counter = self.counters.get(bytes, slot);
         if made > BITS_48 || counter > BITS_48 {
             return Err("a connection id of more than 128 bits");
         }
-        *id = ConnectionId(u128::from(made) << 80 | u128::from(node) << 48 | u128::from(counter));
+        Ok(ConnectionId(u128::from(made) << 80 | u128::from(*node) << 48 | u128::from(counter)))
     }
-    Ok(())
 }
 
 /// Time, node and counter.

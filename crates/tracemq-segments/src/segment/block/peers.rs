@@ -1,12 +1,12 @@
 //! The peers of a block.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
-use super::ROWS;
 use super::references::{References, Slots, small};
 use crate::row::Peer;
 use crate::segment::bits::{self, Numbers};
-use crate::segment::source::{Source, What, size};
+use crate::segment::source::{CUT, Source, What, size};
 
 const ABSENT: u8 = 0;
 const LIKE_CONNECTION: u8 = 1;
@@ -18,7 +18,7 @@ const V6: u64 = 6;
 
 const NEW_PEER_BITS: usize = 32;
 const NEW_ADDRESS_BITS: usize = 24;
-const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const V6_BYTES: usize = 16;
 
 /// Kept for its memory.
 pub(super) struct PeersEncoder {
@@ -120,97 +120,177 @@ fn hash_ip(ip: &IpAddr) -> u128 {
     }
 }
 
-/// Kept for its memory.
+/// The peers of a block: where they stand, and of which new one each row's is.
 #[derive(Default)]
-pub(super) struct PeersDecoder {
-    peers: Slots,
+pub(super) struct Peers {
+    mode: u8,
+    /// Of the rows, unless they are like the connections'.
+    own: Slots,
+    families: Families,
     addresses: Slots,
+    v4: Numbers,
+    /// Where the addresses of IPv6 stand.
+    v6: usize,
+    ports: Numbers,
 }
 
-impl PeersDecoder {
-    /// Takes the peers of as many rows as `connections` has off `source`, whose bytes are `bytes`.
+/// What the new peers have for an address.
+#[derive(Default)]
+struct Families {
+    /// The family of all of them, if it is one; what follows is of no use then.
+    same: Option<u64>,
+    /// Of each new peer with an address, which of these it is.
+    ranks: Vec<Option<u16>>,
+    /// Of each new peer with an address: whether it is one of IPv4.
+    v4: Vec<bool>,
+    /// Of each new address: whether it is one of IPv4, and its place among those of its family.
+    places: Vec<(bool, usize)>,
+}
+
+impl Peers {
+    /// Takes the column of `rows` rows off `source`, whose bytes are `bytes`.
     pub(super) fn read(
         &mut self,
         source: &mut Source<'_>,
         bytes: &[u8],
+        rows: usize,
+        connections: &Slots,
+    ) -> Result<(), What> {
+        self.mode = source.u8()?;
+        let new = match self.mode {
+            ABSENT => return Ok(()),
+            LIKE_CONNECTION => connections.new_count(),
+            OWN => self.own.read(source, bytes, rows)?,
+            _ => return Err("peers of an unknown mode"),
+        };
+        let with_address = self.families.read(source, bytes, new)?;
+        let addresses = self.addresses.read(source, bytes, with_address)?;
+        let v4 = self.families.place(&mut self.addresses)?.unwrap_or(addresses);
+        self.v4 = Numbers::read(source, v4)?;
+        self.v6 = source.at();
+        source.take(V6_BYTES * addresses.saturating_sub(v4))?;
+        self.ports = Numbers::read(source, with_address)?;
+        Ok(())
+    }
+
+    /// Puts the peers of the rows in `range` into `out`; the connections of the rows before its end were followed.
+    pub(super) fn fill(
+        &mut self,
+        bytes: &[u8],
+        range: Range<usize>,
         connections: &Slots,
         out: &mut Vec<Peer>,
     ) -> Result<(), What> {
-        let rows = connections.slots.len();
-        out.clear();
-        let mode = source.u8()?;
-        let slots = match mode {
-            ABSENT => {
-                out.resize(rows, Peer::None);
-                return Ok(());
-            }
-            LIKE_CONNECTION => connections,
-            OWN => {
-                self.peers.read(source, bytes, rows)?;
-                &self.peers
-            }
-            _ => return Err("peers of an unknown mode"),
-        };
-        let mut new = [Peer::None; ROWS];
-        let new = new.get_mut(..slots.first.len()).ok_or("more peers than rows")?;
-        read_new(source, bytes, &mut self.addresses, new)?;
-        for slot in &slots.slots {
-            out.push(*new.get(usize::from(*slot)).ok_or("a reference leaves its block")?);
+        if self.mode == ABSENT {
+            out.clear();
+            out.resize(range.len(), Peer::None);
+            return Ok(());
         }
-        Ok(())
+        if self.mode == OWN {
+            self.own.follow(range.end)?;
+        }
+        // An address stands no later than the peer that has it.
+        self.addresses.follow(range.end)?;
+        let slots = if self.mode == OWN { &self.own } else { connections };
+        slots.fill(range, out, |slot| self.peer(bytes, slot))
     }
-}
 
-fn read_new(source: &mut Source<'_>, bytes: &[u8], slots: &mut Slots, new: &mut [Peer]) -> Result<(), What> {
-    let families = Numbers::read(source, new.len())?;
-    let mut v4 = [false; ROWS];
-    let mut with_address = 0;
-    for at in 0..families.count() {
-        match families.get(bytes, at) {
-            NO_PEER => continue,
-            family @ (V4 | V6) => *v4.get_mut(with_address).ok_or("more peers than rows")? = family == V4,
-            _ => return Err("an address of an unknown family"),
-        }
-        with_address += 1;
+    /// The new peer at `slot`.
+    fn peer(&self, bytes: &[u8], slot: usize) -> Result<Peer, What> {
+        let Some(rank) = self.families.rank(slot) else { return Ok(Peer::None) };
+        let ip = self.address(bytes, self.addresses.slot(rank)?)?;
+        let port = u16::try_from(self.ports.get(bytes, rank)).map_err(|_| "a port of more than 16 bits")?;
+        Ok(Peer::Some { ip, port })
     }
-    slots.read(source, bytes, with_address)?;
-    let mut ips = [UNKNOWN_ADDRESS; ROWS];
-    read_addresses(source, bytes, slots, &v4, &mut ips)?;
-    let ports = Numbers::read(source, with_address)?;
-    let mut at = 0;
-    for (place, peer) in new.iter_mut().enumerate() {
-        if families.get(bytes, place) == NO_PEER {
-            continue;
-        }
-        let slot = slots.slots.get(at).copied().unwrap_or(small(ROWS));
-        let ip = *ips.get(usize::from(slot)).ok_or("an address that is not there")?;
-        let port = u16::try_from(ports.get(bytes, at)).map_err(|_| "a port of more than 16 bits")?;
-        *peer = Peer::Some { ip, port };
-        at += 1;
-    }
-    Ok(())
-}
 
-/// The new addresses; `v4` says of each place whether it is one of IPv4.
-fn read_addresses(
-    source: &mut Source<'_>,
-    bytes: &[u8],
-    slots: &Slots,
-    v4: &[bool; ROWS],
-    out: &mut [IpAddr; ROWS],
-) -> Result<(), What> {
-    let is_v4 = |place: &u16| v4.get(usize::from(*place)) == Some(&true);
-    let addresses = Numbers::read(source, slots.first.iter().filter(|place| is_v4(place)).count())?;
-    let mut at = 0;
-    for (ip, place) in out.iter_mut().zip(&slots.first) {
-        if is_v4(place) {
-            let address =
-                u32::try_from(addresses.get(bytes, at)).map_err(|_| "an IPv4 address of more than 32 bits")?;
-            *ip = IpAddr::V4(Ipv4Addr::from_bits(address));
-            at += 1;
+    /// The new address at `slot`.
+    fn address(&self, bytes: &[u8], slot: usize) -> Result<IpAddr, What> {
+        let (is_v4, place) = self.families.address(slot).ok_or("an address that is not there")?;
+        if is_v4 {
+            let address = u32::try_from(self.v4.get(bytes, place));
+            Ok(IpAddr::V4(Ipv4Addr::from_bits(address.map_err(|_| "an IPv4 address of more than 32 bits")?)))
         } else {
-            *ip = IpAddr::V6(Ipv6Addr::from(source.array::<16>()?));
+            let octets = bytes.get(self.v6 + V6_BYTES * place..).and_then(<[u8]>::first_chunk::<V6_BYTES>);
+            Ok(IpAddr::V6(Ipv6Addr::from(*octets.ok_or(CUT)?)))
         }
     }
-    Ok(())
+
+    /// Whether any row has an address that `is_wanted`. Asks once for each that is new.
+    pub(super) fn any_address(&self, bytes: &[u8], is_wanted: impl Fn(IpAddr) -> bool) -> Result<bool, What> {
+        if self.mode == ABSENT {
+            return Ok(false);
+        }
+        for slot in 0..self.addresses.new_count() {
+            if is_wanted(self.address(bytes, slot)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Families {
+    /// Takes those of `new` peers off `source`. Returns how many have an address.
+    fn read(&mut self, source: &mut Source<'_>, bytes: &[u8], new: usize) -> Result<usize, What> {
+        const UNKNOWN: What = "an address of an unknown family";
+        let families = Numbers::read(source, new)?;
+        self.same = families.constant();
+        match self.same {
+            Some(NO_PEER) => return Ok(0),
+            Some(V4 | V6) => return Ok(new),
+            Some(_) => return Err(UNKNOWN),
+            None => {}
+        }
+        self.ranks.clear();
+        self.v4.clear();
+        for at in 0..new {
+            let family = families.get(bytes, at);
+            let rank = small(self.v4.len());
+            match family {
+                NO_PEER => self.ranks.push(None),
+                V4 | V6 => {
+                    self.ranks.push(Some(rank));
+                    self.v4.push(family == V4);
+                }
+                _ => return Err(UNKNOWN),
+            }
+        }
+        Ok(self.v4.len())
+    }
+
+    /// Places the new addresses. Returns how many are of IPv4; none when all are.
+    fn place(&mut self, addresses: &mut Slots) -> Result<Option<usize>, What> {
+        match self.same {
+            Some(V4) => return Ok(None),
+            Some(_) => return Ok(Some(0)),
+            None => {}
+        }
+        let new = addresses.follow(self.v4.len())?;
+        let (mut v4, mut v6) = (0, 0);
+        self.places.clear();
+        for slot in 0..new {
+            let is_v4 = addresses.first(slot).and_then(|rank| self.v4.get(rank)) == Some(&true);
+            let count = if is_v4 { &mut v4 } else { &mut v6 };
+            self.places.push((is_v4, *count));
+            *count += 1;
+        }
+        Ok(Some(v4))
+    }
+
+    /// Which of the new peers with an address the one at `slot` is; none when it has none.
+    fn rank(&self, slot: usize) -> Option<usize> {
+        match self.same {
+            Some(NO_PEER) => None,
+            Some(_) => Some(slot),
+            None => self.ranks.get(slot).copied().flatten().map(usize::from),
+        }
+    }
+
+    /// Whether the new address at `slot` is one of IPv4, and its place among those of its family.
+    fn address(&self, slot: usize) -> Option<(bool, usize)> {
+        match self.same {
+            Some(family) => Some((family == V4, slot)),
+            None => self.places.get(slot).copied(),
+        }
+    }
 }

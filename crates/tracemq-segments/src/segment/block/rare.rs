@@ -151,6 +151,16 @@ fn count_ones(word: u64) -> usize {
     usize::try_from(word.count_ones()).unwrap_or(0)
 }
 
+/// The value of row `at` in `column`.
+pub(super) fn cell(columns: &[RareColumn], column: Column, bytes: &[u8], at: usize) -> Option<u64> {
+    columns.iter().find(|rare| rare.column == column)?.get(bytes, at)
+}
+
+/// Whether any row has a value in `column`.
+pub(super) fn has(columns: &[RareColumn], column: Column) -> bool {
+    columns.iter().any(|rare| rare.column == column)
+}
+
 /// The cells of row `at`, in the order of the columns.
 pub(super) fn cells(columns: &[RareColumn], bytes: &[u8], at: usize) -> impl Iterator<Item = (Column, u64)> {
     columns.iter().filter_map(move |rare| Some((rare.column, rare.get(bytes, at)?)))

@@ -1,5 +1,7 @@
 //! Columns of things that stand again and again: each place says where the same stood before.
 
+use std::ops::Range;
+
 use crate::segment::bits::{self, Numbers};
 use crate::segment::source::{Source, What};
 
@@ -10,6 +12,7 @@ const TABLE_BITS: u32 = 10;
 /// Places that are tried for one thing. What is not found then counts as new, which costs room and nothing else.
 const TRIES: usize = 16;
 const FREE: u16 = u16::MAX;
+const LEAVES: What = "a reference leaves its block";
 
 /// Finds what stood before; kept for its memory.
 pub(super) struct References {
@@ -89,29 +92,77 @@ fn mixed(hash: u128) -> usize {
     usize::try_from(mixed).unwrap_or(0)
 }
 
-/// Of each of a number of places, which of the new things stands there.
+/// Of each of a number of places, which of the new things stands there. References point backwards only, so that the places
+/// before the last one that is wanted are enough.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    pub(super) slots: Vec<u16>,
-    /// Where each new thing stands first.
-    pub(super) first: Vec<u16>,
+    distances: Vec<u64>,
+    new: usize,
+    /// Of the places that were [followed](Self::follow).
+    slots: Vec<u16>,
+    /// Where each new thing that was met stands first.
+    first: Vec<u16>,
 }
 
 impl Slots {
-    /// Takes the references of `count` places off `source`, whose bytes are `bytes`.
-    pub(super) fn read(&mut self, source: &mut Source<'_>, bytes: &[u8], count: usize) -> Result<(), What> {
+    /// Takes the references of `count` places off `source`, whose bytes are `bytes`. Returns how many things are new.
+    pub(super) fn read(&mut self, source: &mut Source<'_>, bytes: &[u8], count: usize) -> Result<usize, What> {
         let distances = Numbers::read(source, count)?;
+        self.distances.resize(count, 0);
+        distances.unpack(bytes, &mut self.distances);
         self.slots.clear();
         self.first.clear();
-        for at in 0..distances.count() {
-            let distance = usize::try_from(distances.get(bytes, at)).unwrap_or(usize::MAX);
-            if distance == 0 {
-                self.slots.push(small(self.first.len()));
+        self.new = self.distances.iter().filter(|distance| **distance == 0).count();
+        Ok(self.new)
+    }
+
+    /// Follows the references of the places before `end`. Returns how many of the new things stand there.
+    pub(super) fn follow(&mut self, end: usize) -> Result<usize, What> {
+        let known = self.slots.len();
+        for (at, distance) in self.distances.iter().enumerate().take(end).skip(known) {
+            let slot = if *distance == 0 {
                 self.first.push(small(at));
-                continue;
-            }
-            let before = at.checked_sub(distance).and_then(|before| self.slots.get(before));
-            self.slots.push(*before.ok_or("a reference leaves its block")?);
+                small(self.first.len() - 1)
+            } else {
+                let before = at.checked_sub(usize::try_from(*distance).unwrap_or(usize::MAX));
+                *before.and_then(|before| self.slots.get(before)).ok_or(LEAVES)?
+            };
+            self.slots.push(slot);
+        }
+        Ok(self.first.len())
+    }
+
+    /// How many things are new.
+    pub(super) fn new_count(&self) -> usize {
+        self.new
+    }
+
+    /// Which new thing stands at `at`, a place that was followed.
+    pub(super) fn slot(&self, at: usize) -> Result<usize, What> {
+        self.slots.get(at).map(|slot| usize::from(*slot)).ok_or(LEAVES)
+    }
+
+    /// Where the new thing `slot` stands first.
+    pub(super) fn first(&self, slot: usize) -> Option<usize> {
+        self.first.get(slot).map(|first| usize::from(*first))
+    }
+
+    /// Puts what stands at the places in `range`, which were followed, into `out`; `thing` makes a new one.
+    pub(super) fn fill<T: Copy>(
+        &self,
+        range: Range<usize>,
+        out: &mut Vec<T>,
+        thing: impl Fn(usize) -> Result<T, What>,
+    ) -> Result<(), What> {
+        out.clear();
+        for slot in self.slots.get(range.clone()).ok_or(LEAVES)? {
+            let slot = usize::from(*slot);
+            let made = self.first(slot).and_then(|first| out.get(first.checked_sub(range.start)?));
+            let value = match made {
+                Some(made) => *made,
+                None => thing(slot)?,
+            };
+            out.push(value);
         }
         Ok(())
     }

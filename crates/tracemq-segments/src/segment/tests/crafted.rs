@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use tracemq_model::{ConnectionId, Details, TimeMs, TimeRange};
 
 use super::sample::{ID, key, open, path, read, row, small, write};
+use crate::cells::Column;
 use crate::fs::simulated::SimulatedFs;
 use crate::row::Row;
 use crate::segment::block::Block;
@@ -15,7 +16,8 @@ use crate::segment::index::RowIndex;
 use crate::segment::minutes::Minutes;
 use crate::segment::source::Source;
 use crate::segment::texts::{TextBlock, TextIndex};
-use crate::segment::{Damage, Scan, Segment};
+use crate::segment::verify::Damage;
+use crate::segment::{Scan, Segment};
 use crate::varint;
 
 /// Where each piece stands, its checksum not included.
@@ -56,12 +58,12 @@ fn ask(disk: &SimulatedFs) -> Option<Vec<Damage>> {
     let segment = open(disk).ok()?;
     for (key, _) in small() {
         if let Ok(Some(rows)) = segment.find(&key) {
-            let _ = segment.lower_bound(&rows, TimeMs(1_621_580_400_001));
+            let _ = segment.lower_bound(&rows, TimeMs(1_621_580_400_001), &mut Block::default());
         }
     }
-    let _ = segment.lower_bound(&(0..u64::MAX), TimeMs(5));
+    let _ = segment.lower_bound(&(0..u64::MAX), TimeMs(5), &mut Block::default());
     let _ = segment.key_of_row(3);
-    let _ = segment.scan(0, &mut Scan::new());
+    let _ = segment.scan(0, &mut Scan::default());
     let _ = segment.minutes();
     let damages = segment.verify(&mut |_| {});
     if let Err(error) = read(&segment) {
@@ -220,20 +222,23 @@ fn extremes_of_numbers_are_refused() {
 }
 
 fn decode_all(bytes: &[u8]) {
-    let mut block = Block::default();
-    block.buffer().extend(bytes.iter().chain(&[0; 8]));
     for rows in [1, 3, 512] {
         let from = Source::new(bytes.get(3..).unwrap_or_default()).varint().map_or(0, varint::unzigzag);
-        if block.decode(bytes.len(), 0, rows, from).is_ok() {
+        for range in [0..rows, rows / 2..rows, 1..rows / 2, 0..1] {
+            let mut scan = Scan::default();
+            scan.block.buffer().extend(bytes.iter().chain(&[0; 8]));
+            if scan.block.open((ID, 0), bytes.len(), rows, from).is_err() {
+                continue;
+            }
+            let _ = (scan.unpack(), scan.block.any_address(|_| false), scan.block.has(Column::Username));
+            let decoded = scan.block.decode(range.clone()).is_ok();
             for at in 0..rows + 1 {
-                let _ = (block.row(at), block.cells(at).count());
+                assert_eq!(scan.block.row(at).is_some(), decoded && range.contains(&at));
+                let _ = scan.block.cells(at).count();
             }
         }
     }
-    let mut scan = Scan::new();
-    scan.buffer().extend(bytes.iter().chain(&[0; 8]));
-    let _ = scan.decode(bytes.len(), 3, 0);
-    let _ = directory::find(bytes, b"key");
+    let _ = directory::find(bytes, b"key", &mut Vec::new());
     let _ = DirectoryIndex::read(bytes, 1 << 20, 1 << 20);
     let _ = RowIndex::read(bytes, 1 << 20, 3, TimeRange::ALL);
     let _ = TextIndex::read(bytes, 1 << 20, 3);

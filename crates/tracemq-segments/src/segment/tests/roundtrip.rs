@@ -11,7 +11,7 @@ use tracemq_model::{ConnectionId, Details, InstanceId, ProtocolVersion, Reason, 
 use super::sample::{ID, Sample, kept, key, open, read, write, write_as};
 use crate::fs::simulated::SimulatedFs;
 use crate::row::{Kind, Peer, Row};
-use crate::segment::{ROWS, Scan, Segment};
+use crate::segment::{Block, ROWS, Scan, Segment};
 
 fn times() -> impl Strategy<Value = i64> {
     prop_oneof![
@@ -99,7 +99,7 @@ fn rows(most: usize) -> impl Strategy<Value = Vec<(Row, Details)>> {
     })
 }
 
-fn samples() -> impl Strategy<Value = Sample> {
+pub(super) fn samples() -> impl Strategy<Value = Sample> {
     let names = prop_oneof![3 => "dev-[0-9]{1,4}", 1 => "[^\0]{1,30}", 1 => "x{200,300}[0-9]{1,2}"];
     let instances = prop_oneof![Just("a"), Just("a.b"), Just("b")];
     let subject = (instances, names, prop_oneof![9 => rows(6), 1 => rows(700)]);
@@ -160,7 +160,12 @@ fn check_look_ups(segment: &Segment, sample: &Sample, from: TimeMs) {
         let times = [from, rows[0].0.time, rows[rows.len() / 2].0.time, rows[rows.len() - 1].0.time.plus(1)];
         for time in times.into_iter().chain([TimeMs::MIN, TimeMs::MAX]) {
             let expected = range.start + rows.partition_point(|(row, _)| row.time < time) as u64;
-            assert_eq!(segment.lower_bound(&range, time).unwrap(), expected, "{time:?} of {} rows", rows.len());
+            assert_eq!(
+                segment.lower_bound(&range, time, &mut Block::default()).unwrap(),
+                expected,
+                "{time:?} of {} rows",
+                rows.len()
+            );
         }
     }
     assert!(segment.find(b"").unwrap().is_none());
@@ -172,7 +177,7 @@ fn check_look_ups(segment: &Segment, sample: &Sample, from: TimeMs) {
 
 fn check_scans(segment: &Segment, sample: &Sample) {
     let rows: Vec<&Row> = sample.iter().flat_map(|(_, rows)| rows.iter().map(|(row, _)| row)).collect();
-    let mut scan = Scan::new();
+    let mut scan = Scan::default();
     let mut scanned = Vec::new();
     for number in 0..segment.blocks() {
         segment.scan(number, &mut scan).unwrap();

@@ -33,8 +33,10 @@ impl Shared {
         while size < self.settings.segment_events {
             for similar in run.split(|segment| segment.meta().rows > size) {
                 if similar.len() >= count {
-                    let chosen = self.as_many_as_fit(similar);
-                    if chosen.len() > count / 2 {
+                    // The first ones may be as large, or as long, as one may become.
+                    let starts = (0..similar.len()).map(|first| similar.get(first..).unwrap_or_default());
+                    let mut chosen = starts.map(|rest| self.as_many_as_fit(rest));
+                    if let Some(chosen) = chosen.find(|chosen| chosen.len() > count / 2) {
                         return Some(chosen);
                     }
                 }

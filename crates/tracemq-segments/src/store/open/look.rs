@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tracemq_model::{Gap, TimeMs};
 use tracemq_store::StoreError;
 
-use super::{Opening, ReplayedLog};
+use super::log::ReplayedLog;
+use super::{Opening, view_of};
 use crate::SegmentSettings;
 use crate::carried::Carried;
 use crate::fs::Fs;
@@ -56,32 +57,30 @@ pub(crate) fn look(
     let carried = Carried::default();
     let mut log = ReplayedLog::new(&opening.settings, &carried, &[]);
     let first = opening.manifest.first_wal;
-    let replayed = wal::replay(&**fs, dir, store, first, Mode::Look, &mut |file, entry| {
-        if with_events {
-            log.take(file, entry);
-        }
+    let replayed = log.gather(|feed| {
+        wal::replay(&**fs, dir, store, first, Mode::Look, &mut |file, entry| {
+            if with_events {
+                feed.take(file, entry);
+            }
+        })
     })?;
-    log.finish_file();
     opening.note(&replayed);
     let (_, orphaned) = opening.orphaned_files()?;
     let Opening { manifest, recovery, mut unreadable, .. } = opening;
     // The gap of an unfinished write is the last one: a server that runs will finish it.
     unreadable.truncate(recovery.damaged.len());
     let is_incomplete = recovery.damaged.iter().any(|damage| damage.length == 0);
-    let newest = segments.iter().map(|segment| *segment.meta().sequence.end()).max().unwrap_or(0);
+    let newest = segments.iter().map(|segment| *segment.meta().sequence.end());
+    let newest = newest.chain(manifest.erasures.iter().map(|erasure| erasure.seq)).max().unwrap_or(0);
+    let mut erasures = manifest.erasures.clone();
+    super::hide_erased(&mut erasures, log.erased(), newest);
     let last = replayed.files.last().map_or(0, |(number, _)| *number);
     let (frozen, active, _) = log.memtables(newest + 1, last, 0);
     let mut gaps = manifest.gaps.clone();
     gaps.extend(unreadable.iter().filter(|gap| !manifest.gaps.contains(gap)));
     gaps.sort_by_key(|gap| gap.from);
-    let view = View {
-        segments,
-        frozen,
-        active,
-        erasures: Arc::new(manifest.erasures.clone()),
-        cutoffs: Arc::new(manifest.cutoffs.iter().map(|cutoff| (cutoff.instance.clone(), cutoff.time)).collect()),
-        gaps: Arc::new(gaps),
-    };
+    let mut view = view_of(&manifest, segments, frozen, active);
+    view.gaps = Arc::new(gaps);
     let damaged = recovery.damaged.into_iter().zip(unreadable).collect();
     Ok(Looked { manifest, view, damaged, log: replayed, orphaned, is_incomplete })
 }

@@ -1,12 +1,20 @@
 //! S1 to S16, S46, S47, S60: whatever happens to the power, what was acknowledged is there, once and in order.
 
+use std::io::ErrorKind;
+
+use tracemq_model::TimeMs;
+use tracemq_store::EventStore;
+
 use super::world::World;
-use crate::fs::simulated::{Dice, Unsynced};
+use crate::fs::simulated::{Dice, Fault, SimulatedFs, Unsynced};
+use crate::{Keep, Retention, SegmentSettings};
 
 /// Appends, seals, merges and restarts as the dice want it, with the power lost in between.
-fn live(seed: u64, steps: usize) {
+fn live(seed: u64, steps: usize, prepare: fn(&SimulatedFs)) {
     let mut dice = Dice(seed);
     let mut world = World::new();
+    world.prepare = prepare;
+    world.open().unwrap();
     for step in 0..steps {
         let context = format!("seed {seed}, step {step}");
         match dice.roll(12) {
@@ -46,7 +54,110 @@ fn live(seed: u64, steps: usize) {
 #[test]
 fn s60_any_life_on_a_disk_that_forgets() {
     for seed in 0..1_000 {
-        live(seed, 24);
+        live(seed, 14, |_| {});
+    }
+}
+
+fn lives_that_fail(prepare: fn(&SimulatedFs)) -> usize {
+    let fails = |seed| std::panic::catch_unwind(|| live(seed, 24, prepare)).is_err();
+    (0..40).filter(|seed| fails(*seed)).count()
+}
+
+/// Deliberate defects, which these tests have to find: syncs that do nothing, and those of folders alone.
+#[test]
+fn s60_a_disk_that_lies_is_found_out() {
+    assert!(lives_that_fail(|disk| disk.set_lies(true)) > 30);
+    assert!(lives_that_fail(|disk| disk.set_forgets_names(true)) > 30);
+    assert_eq!(lives_that_fail(|_| {}), 0);
+}
+
+/// All that a store does, up to the call that is the last one. Any order in which the disk may have done what was not synced is
+/// legal: a log that is gone before its segment has a name, a manifest before what it names, a name before its content.
+#[test]
+fn s5_s7_s11_s16_the_power_goes_at_any_call_and_the_disk_may_have_done_anything() {
+    for call in 1.. {
+        let (mut world, mut dice) = (World::new(), Dice(12));
+        world.disk.set_fault(Some(Fault {
+            first: call,
+            for_good: true,
+            kind: ErrorKind::Other,
+            written: call * 7 % 600,
+        }));
+        for round in 0..7 {
+            let batch = world.batch(&mut dice);
+            // A write that failed may be there nevertheless, when the disk fails that has to take it back as well.
+            if world.append(batch.clone()).is_err() && world.doubtful.is_empty() {
+                world.doubtful = batch;
+            }
+            if round % 2 == 1 {
+                let _ = world.store().shared.seal_all();
+            }
+            let _ = world.store().shared.merge_next(&mut |_| {});
+        }
+        let is_over = world.disk.calls() < call;
+        let (disk, acknowledged, doubtful) = (world.disk.clone(), world.acknowledged.clone(), world.doubtful.clone());
+        let mut ways = vec![Unsynced::Lost, Unsynced::Zeros, Unsynced::Torn(300)];
+        ways.extend((0..8).map(|seed| Unsynced::Any(call as u64 * 8 + seed)));
+        for way in ways {
+            let context = format!("call {call}, {way:?}");
+            world.acknowledged.clone_from(&acknowledged);
+            world.doubtful.clone_from(&doubtful);
+            let left = disk.after_power_loss(way);
+            // What the manifest names is there, whatever else is.
+            assert_eq!(world.restart_on(left).damaged, [], "{context}");
+            world.check(&context);
+            assert_eq!(segment_files(&world), world.store().shared.view().segments.len(), "{context}: left over");
+        }
+        if is_over {
+            return;
+        }
+    }
+}
+
+fn segment_files(world: &World) -> usize {
+    world.disk.paths().iter().filter(|path| path.extension().is_some_and(|kind| kind == "segment")).count()
+}
+
+#[test]
+fn s44_killed_at_any_call_of_retention() {
+    const DAY: i64 = 86_400_000;
+    let retention = Retention { each: Keep { age_ms: Some(10 * DAY as u64), bytes: None }, ..Retention::default() };
+    let settings = SegmentSettings { memtable_events: 12, merge_segments: 3, retention, ..SegmentSettings::default() };
+    let (mut world, mut dice) = (World::with(settings), Dice(17));
+    for day in 0..16 {
+        let mut batch = world.batch(&mut dice);
+        for event in &mut batch {
+            event.time = TimeMs(day * DAY);
+        }
+        world.append(batch).unwrap();
+        world.store().shared.seal_all().unwrap();
+    }
+    let (before, all) = (world.disk.copy(), world.acknowledged.clone());
+    let kept: Vec<_> = all.iter().filter(|event| event.time.0 >= 6 * DAY).cloned().collect();
+    let retain = |world: &World| {
+        world.store().mark_alive(TimeMs(16 * DAY)).unwrap();
+        world.store().shared.retain().and_then(|()| world.store().settle(&mut |_| {}))
+    };
+    for call in 1.. {
+        world.restart_on(before.copy());
+        world.disk.set_fault(Some(Fault { first: call, for_good: true, kind: ErrorKind::Other, written: 9 }));
+        let done = retain(&world).is_ok() && world.disk.calls() < call;
+        let disk = world.disk.clone();
+        for left in
+            [disk.copy(), disk.after_power_loss(Unsynced::Any(call as u64)), disk.after_power_loss(Unsynced::Lost)]
+        {
+            assert_eq!(world.restart_on(left).damaged, [], "call {call}");
+            let is_moved = !world.store().shared.view().cutoffs.is_empty();
+            world.acknowledged.clone_from(if is_moved { &kept } else { &all });
+            world.check(&format!("call {call}"));
+            retain(&world).unwrap();
+            world.acknowledged.clone_from(&kept);
+            world.check(&format!("call {call}, finished"));
+            assert_eq!(segment_files(&world), world.store().shared.view().segments.len());
+        }
+        if done {
+            return;
+        }
     }
 }
 
@@ -56,7 +167,7 @@ fn s60_any_life_on_a_disk_that_forgets() {
 fn s47_killed_at_any_call_of_seal_and_merge() {
     let mut dice = Dice(7);
     let mut world = World::new();
-    for _ in 0..14 {
+    for _ in 0..9 {
         let batch = world.batch(&mut dice);
         world.append(batch).unwrap();
         world.store().shared.freeze_now().unwrap();
@@ -69,12 +180,7 @@ fn s47_killed_at_any_call_of_seal_and_merge() {
         world.disk = before.copy();
         world.acknowledged.clone_from(&acknowledged);
         world.open().unwrap();
-        world.disk.set_fault(Some(crate::fs::simulated::Fault {
-            first: call,
-            for_good: true,
-            kind: std::io::ErrorKind::Other,
-            written: call % 5,
-        }));
+        world.disk.set_fault(Some(Fault { first: call, for_good: true, kind: ErrorKind::Other, written: call % 5 }));
         let done = world.store().settle(&mut |_| {});
         let calls = world.disk.calls();
         let killed = world.disk.copy();

@@ -1,10 +1,12 @@
 //! What is erased is hidden at once, stays hidden, and leaves the disk.
 
+use std::io::ErrorKind;
+
 use tracemq_model::{ClientId, InstanceId, Subject};
 use tracemq_store::EventStore;
 
 use super::world::{CLIENTS, World};
-use crate::fs::simulated::{Dice, Unsynced};
+use crate::fs::simulated::{Dice, Fault, Unsynced};
 
 fn erase(world: &mut World, client: &str) {
     let instance = InstanceId::new("mqtt-local").unwrap();
@@ -34,6 +36,62 @@ fn an_erased_history_stays_hidden_through_any_life() {
                 _ => drop(world.lose_power(Unsynced::Any(dice.roll(usize::MAX) as u64))),
             }
             world.check(&format!("seed {seed}, step {step}"));
+        }
+    }
+}
+
+/// The note of an erasure goes into the log, then into the manifest: whoever dies in between has erased all, or nothing.
+#[test]
+fn an_erasure_cut_off_at_any_call_is_there_as_a_whole_or_not_at_all() {
+    let (instance, subject) = (InstanceId::new("mqtt-local").unwrap(), Subject::Client(ClientId::new("bb").unwrap()));
+    let mut dice = Dice(4);
+    let mut world = World::new();
+    for _ in 0..6 {
+        let batch = world.batch(&mut dice);
+        world.append(batch).unwrap();
+        world.store().shared.seal_all().unwrap();
+    }
+    let batch = world.batch(&mut dice);
+    world.append(batch).unwrap();
+    let (before, acknowledged) = (world.disk.copy(), world.acknowledged.clone());
+    for call in 1.. {
+        world.restart_on(before.copy());
+        world.disk.set_fault(Some(Fault { first: call, for_good: true, kind: ErrorKind::Other, written: call % 5 }));
+        let erased = world.store().erase(&instance, &subject);
+        let calls = world.disk.calls();
+        let left = [
+            world.disk.copy(),
+            world.disk.after_power_loss(Unsynced::Lost),
+            world.disk.after_power_loss(Unsynced::Any(9)),
+        ];
+        world.disk.set_fault(None);
+        for (at, disk) in left.into_iter().enumerate() {
+            let context = format!("call {call}, disk {at}");
+            world.acknowledged.clone_from(&acknowledged);
+            world.restart_on(disk);
+            let is_erased = world.page("mqtt-local", "bb").total == 0;
+            assert!(is_erased || erased.is_err(), "{context}");
+            if is_erased {
+                world
+                    .acknowledged
+                    .retain(|event| event.instance != instance || Subject::of(event).as_ref() != Some(&subject));
+            }
+            let is_shown = |world: &World| {
+                world.store().orphans().unwrap().iter().all(|orphan| world.acknowledged.contains(orphan))
+            };
+            world.check(&context);
+            assert!(is_shown(&world), "{context}");
+            world.store().shared.seal_all().unwrap();
+            world.open().unwrap();
+            world.check(&context);
+            assert!(is_shown(&world), "{context}, after the log is gone");
+            world.store().settle(&mut |_| {}).unwrap();
+            world.open().unwrap();
+            world.check(&context);
+            assert!(is_shown(&world), "{context}, settled");
+        }
+        if erased.is_ok() && calls < call {
+            return;
         }
     }
 }

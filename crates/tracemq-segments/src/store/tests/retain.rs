@@ -39,7 +39,8 @@ fn look(world: &mut World, now: i64) {
 
 #[test]
 fn history_is_kept_for_as_long_as_wanted_and_its_files_go() {
-    let mut world = world(Retention { each: Keep { age_ms: Some(10 * DAY as u64), bytes: None }, ..Retention::default() });
+    let mut world =
+        world(Retention { each: Keep { age_ms: Some(10 * DAY as u64), bytes: None }, ..Retention::default() });
     forty_days(&mut world);
     let bytes = world.store().stats().bytes;
     look(&mut world, 40 * DAY);
@@ -74,7 +75,8 @@ fn s45_a_bound_in_bytes_keeps_the_newest() {
 
 #[test]
 fn s49_a_clock_that_steps_a_year_ahead_deletes_nothing_at_once() {
-    let mut world = world(Retention { each: Keep { age_ms: Some(50 * DAY as u64), bytes: None }, ..Retention::default() });
+    let mut world =
+        world(Retention { each: Keep { age_ms: Some(50 * DAY as u64), bytes: None }, ..Retention::default() });
     forty_days(&mut world);
     look(&mut world, 40 * DAY);
     world.check("before");
