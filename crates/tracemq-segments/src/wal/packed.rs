@@ -14,11 +14,11 @@ const EVENTS_A_PACK: usize = 8_192;
 pub(crate) struct Packed(Vec<Vec<u8>>);
 
 impl Packed {
-    pub(crate) fn new(mut events: Vec<Event>) -> Self {
+    pub(crate) fn new(events: Vec<Event>) -> Self {
         let (mut packs, mut encoder) = (Vec::new(), Encoder::default());
-        while !events.is_empty() {
-            let rest = events.split_off(events.len().min(EVENTS_A_PACK));
-            let batch = Batch { events: std::mem::replace(&mut events, rest), gaps: Vec::new() };
+        let mut events = events.into_iter().peekable();
+        while events.peek().is_some() {
+            let batch = Batch { events: events.by_ref().take(EVENTS_A_PACK).collect(), gaps: Vec::new() };
             let mut pack = Vec::new();
             encoder.encode(&batch, &mut pack);
             packs.push(pack);
