@@ -68,6 +68,7 @@ impl<'a> Matches<'a> {
     }
 
     /// The next one.
+    #[inline]
     pub(super) fn next(&mut self, unreadable: &mut Unreadable) -> Result<Option<Match>, StoreError> {
         self.fill(unreadable)?;
         let found = self.found.get(self.given).copied();
@@ -75,14 +76,16 @@ impl<'a> Matches<'a> {
         Ok(found)
     }
 
-    /// Looks at blocks until something is found that was not given; false when there is nothing.
-    fn fill(&mut self, unreadable: &mut Unreadable) -> Result<bool, StoreError> {
-        if self.given < self.found.len() {
-            return Ok(true);
-        }
+    /// Looks at blocks until something is found that was not given, or to the end.
+    #[inline]
+    fn fill(&mut self, unreadable: &mut Unreadable) -> Result<(), StoreError> {
+        if self.given < self.found.len() { Ok(()) } else { self.look_on(unreadable) }
+    }
+
+    fn look_on(&mut self, unreadable: &mut Unreadable) -> Result<(), StoreError> {
         self.found.clear();
         self.given = 0;
-        while !self.rows.is_empty() {
+        while self.found.is_empty() && !self.rows.is_empty() {
             let (number, _) = place_of(self.rows.start);
             let rows = self.rows.start..self.rows.end.min(rows_of_block(number).end);
             self.rows.start = rows.end;
@@ -94,11 +97,8 @@ impl<'a> Matches<'a> {
             if unreadable.note(looked, times, Some(rows.end - rows.start))?.is_none() {
                 self.found.clear();
             }
-            if !self.found.is_empty() {
-                return Ok(true);
-            }
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Those of the next ones that are in rows before `end` and in the same block; none when the next one is not.
@@ -116,10 +116,11 @@ impl<'a> Matches<'a> {
         if !segment.scan_if(number, scan, |block| may_match(filter, block, kinds))? {
             return Ok(());
         }
+        let all_kinds = kinds.len() == scan.block.distinct_kinds().len();
         let first = rows_of_block(number).start;
         for ((row, time), kind) in (first..).zip(scan.times()).zip(scan.kinds()) {
             let time = *time;
-            if self.range.contains(time) && rows.contains(&row) && kinds.contains(kind) {
+            if self.range.contains(time) && rows.contains(&row) && (all_kinds || kinds.contains(kind)) {
                 self.found.push(Match { row, time, kind: *kind });
             }
         }

@@ -128,6 +128,7 @@ pub(super) struct Entry {
 }
 
 /// Takes an entry off `source`: makes `key`, which is the key before it in the block, its key.
+#[inline]
 pub(super) fn read_entry(source: &mut Source<'_>, key: &mut Vec<u8>) -> Result<Entry, What> {
     let control = source.u8()?;
     let stated_shared = if control & AS_LONG == 0 { Some(source.length()?) } else { None };
