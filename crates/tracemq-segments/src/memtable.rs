@@ -252,7 +252,10 @@ impl Memtable {
             .map(|known| known.minutes.clone())
             .unwrap_or_default();
         // What is not durable yet has been counted: at most a batch or two.
-        for stored in state.rows.get(visible..).unwrap_or_default() {
+        for (row, stored) in state.rows.iter().enumerate().skip(visible) {
+            if state.subjects.is_erased(stored.subject, row) {
+                continue;
+            }
             if Key::read(state.subjects.key(stored.subject)).is_some_and(|key| key.instance == *instance)
                 && let Some(count) = minutes.get_mut(&(minute(stored.row.time), stored.row.kind))
             {

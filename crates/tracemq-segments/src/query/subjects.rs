@@ -84,7 +84,8 @@ impl Search<'_> {
         memtable.each_key(visible, |key, subject| {
             if key.starts_with(&self.instance) && self.matches(key) {
                 found.push((key.to_vec(), subject));
-                if found.len() > self.limit * 4 + 1_024 {
+                // With a cutoff it is not known yet which of them are shown.
+                if self.cutoff == TimeMs::MIN && found.len() > self.limit * 4 + 1_024 {
                     found.sort_unstable();
                     found.truncate(self.limit + 1);
                 }

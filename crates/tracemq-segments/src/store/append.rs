@@ -48,8 +48,8 @@ impl Shared {
         if batch.events.is_empty() && batch.gaps.is_empty() {
             return Ok(());
         }
-        if let Ok(writer) = self.writer.try_lock() {
-            return self.write(writer, batch);
+        if let Ok(mut writer) = self.writer.try_lock() {
+            return self.write(&mut writer, batch);
         }
         let group = {
             let mut waiting = lock(&self.waiting);
@@ -60,16 +60,16 @@ impl Shared {
                 Some(Arc::clone(&waiting.group))
             }
         };
-        let writer = self.writer()?;
-        let Some(group) = group else { return self.write(writer, batch) };
+        let mut writer = self.writer()?;
+        let Some(group) = group else { return self.write(&mut writer, batch) };
         if group.result.get().is_none() {
-            // First of the group to get here.
-            let Waiting { batches, .. } = std::mem::take(&mut *lock(&self.waiting));
-            let result = self.write(writer, &together(batches));
-            return match group.result.set(result) {
-                Ok(()) | Err(_) => copy(&group, &self.dir),
-            };
+            // First of the group to get here. Nobody took its batches: whoever takes them tells the result before the writer
+            // is free again.
+            let Waiting { batches, group: taken } = std::mem::take(&mut *lock(&self.waiting));
+            let result = self.write(&mut writer, &together(batches));
+            let _ = taken.result.set(result);
         }
+        drop(writer);
         copy(&group, &self.dir)
     }
 
@@ -78,9 +78,9 @@ impl Shared {
         self.writer.lock().map_err(|_| StoreError::Poisoned { path: self.dir.clone() })
     }
 
-    fn write(&self, writer: MutexGuard<'_, Writer>, batch: &Batch) -> Result<(), StoreError> {
-        let mut writer = self.make_room(writer)?;
-        let Writer { wal, active, .. } = &mut *writer;
+    fn write(&self, writer: &mut Writer, batch: &Batch) -> Result<(), StoreError> {
+        self.make_room(writer)?;
+        let Writer { wal, active, .. } = writer;
         let unsynced = wal.write(batch)?;
         let (synced, rows) = self.syncer.sync(unsynced, batch.events.len(), || active.insert(&batch.events));
         // A sync that nobody did: the log refuses the next write, since it was not told of this one.
@@ -92,13 +92,13 @@ impl Shared {
     }
 
     /// Freezes the active memtable when it is full, and waits while there are too many frozen ones.
-    fn make_room<'a>(&self, mut writer: MutexGuard<'a, Writer>) -> Result<MutexGuard<'a, Writer>, StoreError> {
+    fn make_room(&self, writer: &mut Writer) -> Result<(), StoreError> {
         let active = &writer.active;
         if active.len() >= self.settings.memtable_events || active.bytes() >= self.settings.memtable_bytes {
             self.wait_for_the_sealer()?;
-            self.freeze(&mut writer)?;
+            self.freeze(writer)?;
         }
-        Ok(writer)
+        Ok(())
     }
 
     fn wait_for_the_sealer(&self) -> Result<(), StoreError> {

@@ -75,7 +75,12 @@ impl Shared {
         };
         let merged = if meta.rows == 0 { None } else { Some(self.open_new(&meta)) };
         let merged = merged.transpose().inspect_err(|_| self.discard_now([path.clone()]))?;
-        self.replace(inputs, merged.as_ref(), &moved)?;
+        self.replace(inputs, merged.as_ref(), &moved).inspect_err(|error| {
+            // When it is unknown which manifest is live, it may be the one that names it.
+            if !matches!(error, StoreError::Poisoned { .. }) {
+                self.discard_now([path.clone()]);
+            }
+        })?;
         if meta.rows == 0 {
             self.discard_now([path]);
         }

@@ -14,7 +14,7 @@ use tracemq_store::{Batch, StoreError};
 use tracing::warn;
 
 use super::append::Writer;
-use super::publish::Publisher;
+use super::publish::{Publisher, age_of};
 use super::retain::Clock;
 use super::syncer::Syncer;
 use super::{Changes, Segments, Shared};
@@ -288,7 +288,7 @@ impl Opening {
             let (from, to) = (entry.min_time, entry.max_time);
             self.unreadable.push(Gap { from, to, lost: Some(entry.rows), cause: GapCause::Damaged });
         }
-        segments.sort_by_key(|segment| (*segment.meta().sequence.end(), segment.meta().times.from));
+        segments.sort_by_key(|segment| age_of(segment));
         Ok(segments)
     }
 

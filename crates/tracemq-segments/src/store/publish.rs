@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tracemq_model::Gap;
+use tracemq_model::{Gap, TimeMs};
 use tracemq_store::StoreError;
 use tracing::warn;
 
@@ -22,6 +22,12 @@ pub(super) struct Publisher {
     pub(super) rubbish: BTreeMap<std::path::PathBuf, u32>,
     /// Set for good once it is unknown which manifest is live: nothing is published or deleted any more.
     pub(super) poisoned: Option<std::path::PathBuf>,
+}
+
+/// What segments are ordered by: of two that share a moment, the rows of the lesser all arrived first.
+pub(super) fn age_of(segment: &Segment) -> (u64, u64, TimeMs) {
+    let meta = segment.meta();
+    (*meta.sequence.end(), *meta.sequence.start(), meta.times.from)
 }
 
 impl Publisher {
@@ -82,7 +88,7 @@ impl Shared {
         }
         self.change_view(|view| {
             show(view);
-            view.segments.sort_by_key(|segment| (*segment.meta().sequence.end(), segment.meta().times.from));
+            view.segments.sort_by_key(|segment| age_of(segment));
             view.erasures = Arc::new(publisher.manifest.erasures.clone());
             view.gaps = Arc::new(self.sorted(publisher.manifest.gaps.clone()));
             view.cutoffs = Arc::new(

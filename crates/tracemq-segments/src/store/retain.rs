@@ -121,7 +121,8 @@ impl Shared {
         instances.dedup();
         let retention = &self.settings.retention;
         let of_all = match retention.bytes {
-            Some(bytes) => beyond(view, None, bytes)?,
+            // What a clock that ran ahead wrote does not push the present out.
+            Some(bytes) => beyond(view, None, bytes)?.min(now),
             None => TimeMs::MIN,
         };
         let mut moved = Vec::new();
@@ -134,7 +135,7 @@ impl Shared {
                 step = STEP_MS_MAX.min(age / 24);
             }
             if let Some(bytes) = keep.bytes {
-                time = time.max(beyond(view, Some(instance), bytes)?);
+                time = time.max(beyond(view, Some(instance), bytes)?.min(now));
             }
             let known = view.cutoffs.iter().find(|(known, _)| known == instance).map_or(TimeMs::MIN, |(_, time)| *time);
             if time > known && (known == TimeMs::MIN || time.since(known) >= step) {
