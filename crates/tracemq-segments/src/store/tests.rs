@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod erase;
 mod errors;
+mod groups;
 mod limits;
 mod reading;
 mod retain;
