@@ -144,6 +144,7 @@ impl Opening {
         let (manifest, new_log) = match Manifest::load(&*fs, dir)? {
             Some(manifest) => (manifest, None),
             None => {
+                refuse_segments_without_a_manifest(&*fs, dir)?;
                 let store = new_id(dir)?;
                 let first = 1;
                 // A manifest never names a log that isn't durable.
@@ -416,6 +417,19 @@ fn view_of(manifest: &Manifest, segments: Vec<Arc<Segment>>, frozen: Vec<Frozen>
         erasures: Arc::new(manifest.erasures.clone()),
         cutoffs: Arc::new(manifest.cutoffs.iter().map(|cutoff| (cutoff.instance.clone(), cutoff.time)).collect()),
         gaps: Arc::default(),
+    }
+}
+
+/// A folder that has segments and no manifest is no new store.
+fn refuse_segments_without_a_manifest(fs: &dyn Fs, dir: &Path) -> Result<(), StoreError> {
+    let listed = fs.list(dir);
+    let names = listed.map_err(|source| StoreError::Io { operation: "list", path: dir.to_owned(), source })?;
+    match names.iter().find(|name| name.to_str().is_some_and(|name| name.ends_with(".segment"))) {
+        None => Ok(()),
+        Some(_) => {
+            let what = "it is missing, and there are segments beside it";
+            Err(StoreError::Damaged { path: dir.join("manifest"), offset: 0, length: 0, what })
+        }
     }
 }
 
