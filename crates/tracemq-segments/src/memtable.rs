@@ -3,6 +3,7 @@
 //! Rows stand in the order of arrival and are never moved, so that a row's place is its arrival. Rows behind
 //! [`Memtable::visible`] are written but not yet durable: no question sees them.
 
+mod ordered;
 mod rows;
 mod subjects;
 mod texts;
@@ -274,17 +275,12 @@ impl Memtable {
     /// Shows `visit` all rows as a segment wants them. Nothing is put in any more, and nothing else is waited for.
     pub(crate) fn seal<E>(&self, mut visit: impl FnMut(Sealable<'_>, &Texts) -> Result<(), E>) -> Result<(), E> {
         let state = self.read();
-        for subject in state.subjects.sorted() {
-            let key = state.subjects.key(subject);
-            let mut rows = state.subjects.rows(subject).to_vec();
-            rows.sort_by_key(|row| state.rows.get(*row as usize).map(|stored| stored.row.time));
-            for row in rows {
-                let Some(stored) = state.rows.get(row as usize) else { continue };
+        state.each_in_order(|key, rows| {
+            rows.iter().try_for_each(|stored| {
                 let cells = state.cells_of(stored);
-                visit(Sealable { key, row: &stored.row, cells }, &state.texts)?;
-            }
-        }
-        Ok(())
+                visit(Sealable { key, row: &stored.row, cells }, &state.texts)
+            })
+        })
     }
 }
 

@@ -54,7 +54,7 @@ impl Kind {
             _ => Action::Close,
         };
         let number = self.0 / Self::PROVENANCES / Self::ACTIONS;
-        let reason = Reason::ALL.iter().copied().find(|reason| reason_number(*reason) == number)?;
+        let reason = REASONS.get(usize::from(number)).copied().flatten()?;
         Some((action, reason, provenance))
     }
 }
@@ -76,8 +76,22 @@ fn action_number(action: Action) -> u16 {
     }
 }
 
+/// The reasons by their number: each row that is read or sealed asks.
+const REASONS: [Option<Reason>; 64] = reasons_by_number();
+
+#[expect(clippy::indexing_slicing, reason = "a number out of bounds does not compile")]
+const fn reasons_by_number() -> [Option<Reason>; 64] {
+    let mut table = [None; 64];
+    let mut at = 0;
+    while at < Reason::ALL.len() {
+        table[reason_number(Reason::ALL[at]) as usize] = Some(Reason::ALL[at]);
+        at += 1;
+    }
+    table
+}
+
 /// Stands on disk: a number is never changed and never used again.
-fn reason_number(reason: Reason) -> u16 {
+const fn reason_number(reason: Reason) -> u16 {
     match reason {
         Reason::Opened => 0,
         Reason::Accepted => 1,

@@ -18,6 +18,7 @@ pub(super) struct Subjects {
     keys: Vec<u8>,
     list: Vec<Subject>,
     spilled: usize,
+    has_erased: bool,
 }
 
 /// Where a key most likely is.
@@ -106,6 +107,11 @@ impl Subjects {
         key_of(&self.keys, &self.list, number)
     }
 
+    /// The keys of the subjects of these numbers: looked up with nothing to do in between, many at a time.
+    pub(super) fn keys_of(&self, numbers: &[u32]) -> Vec<&[u8]> {
+        numbers.iter().map(|number| self.key(*number)).collect()
+    }
+
     /// The places of its rows, in order of arrival; without those that were erased.
     pub(super) fn rows(&self, number: u32) -> &[u32] {
         self.list
@@ -128,6 +134,11 @@ impl Subjects {
         self.rows(number).first().map(|row| *row as usize)
     }
 
+    /// Whether any row has been erased.
+    pub(super) fn has_erased(&self) -> bool {
+        self.has_erased
+    }
+
     /// Whether the row at `place`, which is one of its, has been erased.
     pub(super) fn is_erased(&self, number: u32, place: usize) -> bool {
         let Some(subject) = self.list.get(number as usize) else { return false };
@@ -138,6 +149,7 @@ impl Subjects {
     /// Forgets its rows, and gives their places.
     pub(super) fn erase(&mut self, number: u32) -> Vec<u32> {
         let rows = self.rows(number).to_vec();
+        self.has_erased |= !rows.is_empty();
         if let Some(subject) = self.list.get_mut(number as usize) {
             subject.erased = u32::try_from(subject.rows.len()).unwrap_or(u32::MAX);
         }

@@ -6,8 +6,8 @@ use tracemq_model::{Action, ConnectionId};
 
 use crate::carried::Place;
 
-/// A table that has grown larger than this for one subject is not kept for the next.
-const KEPT_CAPACITY: usize = 1_024;
+/// A table that has grown larger than this for one subject is not kept for the next: emptying it costs what it could hold.
+const KEPT_CAPACITY: usize = 28;
 
 /// Sees rows in the order of their subjects.
 #[derive(Default)]

@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 use super::pairing::{Pairing, Unpaired};
 use super::{Shared, lock};
 use crate::carried::Place;
-use crate::cells;
+use crate::cells::{self, Column};
 use crate::key::Key;
 use crate::manifest::SegmentEntry;
 use crate::memtable::Memtable;
@@ -152,7 +152,7 @@ impl<'a> Parts<'a> {
 
     fn fill(&mut self, snapshot: &Snapshot, memtable: &Memtable) -> Result<Unpaired, StoreError> {
         let mut pairing = Pairing::default();
-        let mut key: Vec<u8> = Vec::new();
+        let (mut key, mut cells): (Vec<u8>, Vec<(Column, u64)>) = (Vec::new(), Vec::new());
         let mut cutoff = TimeMs::MIN;
         memtable.seal(|row, texts| {
             if key != row.key {
@@ -177,13 +177,13 @@ impl<'a> Parts<'a> {
                 let place = Place { segment: *number, row: writer.next_row(), is_connect };
                 pairing.row(row.row.connection, action, place);
             }
-            let mut cells = Vec::new();
+            cells.clear();
             for (column, value) in cells::cells(row.cells).flatten() {
                 let value =
                     if column.is_text() { text(writer, known, value, |number| texts.get(number))? } else { value };
                 cells.push((column, value));
             }
-            writer.row(row.row, cells)
+            writer.row(row.row, cells.iter().copied())
         })?;
         pairing.end_subject();
         for connection in memtable.erased_ends() {

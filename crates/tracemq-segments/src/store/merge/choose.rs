@@ -29,10 +29,12 @@ impl Shared {
     /// Of segments that follow each other, the smallest ones first: as soon as there are so many of about one size.
     fn choose_of<'a>(&self, run: &'a [Arc<Segment>]) -> Option<&'a [Arc<Segment>]> {
         let count = self.settings.merge_segments.max(2);
-        let mut size = SMALL_EVENTS;
+        let (mut smaller, mut size) = (0, SMALL_EVENTS);
         while size < self.settings.segment_events {
             for similar in run.split(|segment| segment.meta().rows > size) {
-                if similar.len() >= count {
+                // What is smaller by a class waits for its like: else the first of a class would be written again and again.
+                let is_smaller = |segment: &&Arc<Segment>| segment.meta().rows <= smaller;
+                if similar.iter().filter(|segment| !is_smaller(segment)).count() >= count {
                     // The first ones may be as large, or as long, as one may become.
                     let starts = (0..similar.len()).map(|first| similar.get(first..).unwrap_or_default());
                     let mut chosen = starts.map(|rest| self.as_many_as_fit(rest));
@@ -41,6 +43,7 @@ impl Shared {
                     }
                 }
             }
+            smaller = size;
             size = size.saturating_mul(u64::try_from(count).unwrap_or(u64::MAX));
         }
         None

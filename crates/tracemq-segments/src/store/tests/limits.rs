@@ -163,6 +163,31 @@ fn s54_many_tiny_segments_become_few() {
     assert_eq!(page(world.store(), "a", 1_495).total, 1_500);
 }
 
+/// What was merged waits for its like, and is not merged again with each few small ones that come after it.
+#[test]
+fn an_event_is_written_anew_once_for_each_size_of_segments() {
+    let world = World::with(SegmentSettings { merge_segments: 4, ..SegmentSettings::default() });
+    let mut merged = 0;
+    for n in 0..64 {
+        append(world.store(), (0..4_100).map(|m| event("a", n * 4_100 + m)).collect());
+        world.store().shared.seal_all().unwrap();
+        while world.store().shared.merge_next(&mut |_| {}).unwrap() {
+            merged += world
+                .store()
+                .shared
+                .view()
+                .segments
+                .iter()
+                .map(|segment| segment.meta())
+                .max_by_key(|meta| meta.id.number)
+                .unwrap()
+                .rows;
+        }
+    }
+    // Sizes of 4,100, 16,400, 65,600 and 262,400 events: three times at most.
+    assert_eq!(merged, 3 * 64 * 4_100);
+}
+
 /// What nobody has is not looked for twice.
 #[test]
 fn s55_a_question_for_nobody_reads_a_block_of_each_segment_at_most() {
