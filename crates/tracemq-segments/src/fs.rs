@@ -33,6 +33,10 @@ pub(crate) trait Fs: Send + Sync {
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes what was created, named and removed in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// How many more bytes files in `dir` may take. For whoever can't tell there is no end to them.
+    fn free_space(&self, _dir: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
 }
 
 /// A file's operations. Reads and writes may do a part, as the operating system's do.
@@ -41,6 +45,11 @@ pub(crate) trait LogFile: Send + Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
     fn set_length(&self, length: u64) -> io::Result<()>;
+    /// Takes room for `bytes` bytes from `from` on, without changing the length: so that a disk that is full says so before
+    /// they are written and not when they are synced. Where that is unknown nothing is taken.
+    fn allocate(&self, _from: u64, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// Makes the file's content and length durable.
     fn sync(&self) -> io::Result<()>;
 }
@@ -80,11 +89,16 @@ pub(crate) fn write_all_at(file: &dyn LogFile, mut bytes: &[u8], mut offset: u64
 /// The error of a call that was to write to `path`. Of the operating system's errors only two say that there is no room.
 pub(crate) fn not_written(operation: &'static str, path: &Path, source: io::Error) -> StoreError {
     let path = path.to_owned();
-    if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+    if is_full(&source) {
         StoreError::Full { path, source }
     } else {
         StoreError::Io { operation, path, source }
     }
+}
+
+/// Whether that says that there is no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// The operating system's files.
@@ -124,6 +138,11 @@ impl Fs for RealFs {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
     }
+
+    fn free_space(&self, dir: &Path) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(dir)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
 }
 
 impl LogFile for File {
@@ -141,6 +160,11 @@ impl LogFile for File {
 
     fn set_length(&self, length: u64) -> io::Result<()> {
         self.set_len(length)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn allocate(&self, from: u64, bytes: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(self, rustix::fs::FallocateFlags::KEEP_SIZE, from, bytes)?)
     }
 
     fn sync(&self) -> io::Result<()> {

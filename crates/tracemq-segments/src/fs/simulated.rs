@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::{Fs, LogFile};
 
@@ -13,7 +13,7 @@ const SECTOR: usize = 512;
 
 /// Shared by its clones.
 #[derive(Clone, Default)]
-pub(crate) struct SimulatedFs(Arc<Mutex<Disk>>);
+pub(crate) struct SimulatedFs(Arc<Mutex<Disk>>, Arc<Gate>);
 
 #[derive(Default)]
 struct Disk {
@@ -34,12 +34,25 @@ struct Disk {
     forgets_names: bool,
     /// Nothing can be opened.
     no_descriptors: bool,
+    /// Only a sync, or who takes room beforehand, is told that there is none.
+    tells_late: bool,
+    /// Whoever makes a segment panics.
+    panics_at_segments: bool,
+}
+
+/// Where syncs of files wait, and how many do.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<(bool, usize)>,
+    changed: Condvar,
 }
 
 #[derive(Clone, Default)]
 struct Content {
     now: Vec<u8>,
     durable: Vec<u8>,
+    /// So many bytes have room of their own, on a disk that tells late.
+    allocated: usize,
 }
 
 /// Which calls fail, counted from the moment at which this is set.
@@ -131,6 +144,34 @@ impl SimulatedFs {
         self.disk().no_descriptors = none;
     }
 
+    pub(crate) fn set_tells_late(&self, late: bool) {
+        self.disk().tells_late = late;
+    }
+
+    pub(crate) fn set_panics_at_segments(&self, panics: bool) {
+        self.disk().panics_at_segments = panics;
+    }
+
+    /// Has all syncs of files wait until this is called again with false.
+    pub(crate) fn hold_syncs(&self, hold: bool) {
+        self.1.state.lock().unwrap().0 = hold;
+        self.1.changed.notify_all();
+    }
+
+    /// Waits until a sync waits.
+    pub(crate) fn wait_for_a_held_sync(&self) {
+        let state = self.1.state.lock().unwrap();
+        drop(self.1.changed.wait_while(state, |(_, waiting)| *waiting == 0).unwrap());
+    }
+
+    fn pass_the_gate(&self) {
+        let mut state = self.1.state.lock().unwrap();
+        state.1 += 1;
+        self.1.changed.notify_all();
+        let mut state = self.1.changed.wait_while(state, |(is_held, _)| *is_held).unwrap();
+        state.1 -= 1;
+    }
+
     /// The disk as it is found after the power went.
     pub(crate) fn after_power_loss(&self, unsynced: Unsynced) -> Self {
         let disk = self.disk();
@@ -152,7 +193,7 @@ impl SimulatedFs {
 
     fn of(names: BTreeMap<PathBuf, usize>, files: Vec<Content>) -> Self {
         let durable_names = names.clone();
-        Self(Arc::new(Mutex::new(Disk { names, durable_names, files, ..Disk::default() })))
+        Self(Arc::new(Mutex::new(Disk { names, durable_names, files, ..Disk::default() })), Arc::default())
     }
 
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
@@ -186,7 +227,7 @@ impl SimulatedFs {
 
 impl Content {
     fn durable(bytes: Vec<u8>) -> Self {
-        Self { now: bytes.clone(), durable: bytes }
+        Self { allocated: bytes.len(), now: bytes.clone(), durable: bytes }
     }
 
     fn after_power_loss(&self, unsynced: Unsynced, dice: &mut Dice) -> Self {
@@ -248,9 +289,28 @@ impl Disk {
         self.names.get(path).copied().ok_or_else(|| ErrorKind::NotFound.into())
     }
 
+    /// What no name is left of gives its room back.
     fn name(&mut self, changes: Vec<(PathBuf, Option<usize>)>) {
+        let had: BTreeSet<usize> = changes.iter().filter_map(|(path, _)| self.names.get(path).copied()).collect();
         Self::apply(&mut self.names, &changes);
+        for at in had {
+            if !self.names.values().any(|named| *named == at) {
+                self.give_back(self.files[at].now.len());
+            }
+        }
         self.name_changes.push(changes);
+    }
+
+    fn allocate(&mut self, at: usize, end: usize) -> io::Result<()> {
+        let more = end.saturating_sub(self.files[at].allocated);
+        let left = self.room.map(|room| room.checked_sub(more).ok_or(ErrorKind::StorageFull)).transpose()?;
+        self.room = left;
+        self.files[at].allocated += more;
+        Ok(())
+    }
+
+    fn give_back(&mut self, bytes: usize) {
+        self.room = self.room.map(|room| room + bytes);
     }
 
     fn apply(names: &mut BTreeMap<PathBuf, usize>, changes: &[(PathBuf, Option<usize>)]) {
@@ -294,6 +354,8 @@ impl Fs for SimulatedFs {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
+        let panics = self.disk().panics_at_segments && path.extension().is_some_and(|kind| kind == "segment");
+        assert!(!panics, "as it was told to");
         let mut disk = self.disk();
         disk.may_write()?;
         disk.may_open()?;
@@ -306,6 +368,8 @@ impl Fs for SimulatedFs {
                 at
             }
         };
+        let before = disk.files[at].now.len();
+        disk.give_back(before);
         disk.files[at].now.clear();
         Ok(Arc::new(SimulatedFile { disk: self.clone(), at, path: path.to_owned() }))
     }
@@ -368,6 +432,10 @@ impl Fs for SimulatedFs {
         Disk::apply(&mut disk.durable_names, &synced);
         Ok(())
     }
+
+    fn free_space(&self, _: &Path) -> io::Result<u64> {
+        Ok(self.disk().room.map_or(u64::MAX, |room| room as u64))
+    }
 }
 
 impl LogFile for SimulatedFile {
@@ -399,7 +467,7 @@ impl LogFile for SimulatedFile {
         let start = usize::try_from(offset).unwrap();
         let mut written = bytes.len().min(fault.map_or(4_000, |fault| fault.written));
         let length = disk.files[self.at].now.len();
-        if let Some(room) = disk.room {
+        if let Some(room) = disk.room.filter(|_| !disk.tells_late) {
             written = written.min((length + room).saturating_sub(start));
             if written == 0 && fault.is_none() {
                 return Err(ErrorKind::StorageFull.into());
@@ -418,12 +486,23 @@ impl LogFile for SimulatedFile {
         let (before, length) = (disk.files[self.at].now.len(), usize::try_from(length).unwrap());
         disk.room = disk.room.map(|room| room + before.saturating_sub(length));
         disk.files[self.at].now.resize(length, 0);
+        disk.files[self.at].allocated = disk.files[self.at].allocated.min(length);
         Ok(())
     }
 
+    fn allocate(&self, from: u64, bytes: u64) -> io::Result<()> {
+        let mut disk = self.disk.disk();
+        if disk.tells_late { disk.allocate(self.at, usize::try_from(from + bytes).unwrap()) } else { Ok(()) }
+    }
+
     fn sync(&self) -> io::Result<()> {
+        self.disk.pass_the_gate();
         let mut disk = self.disk.disk();
         disk.may()?;
+        if disk.tells_late {
+            let length = disk.files[self.at].now.len();
+            disk.allocate(self.at, length)?;
+        }
         if !disk.lies {
             let content = &mut disk.files[self.at];
             content.durable = content.now.clone();

@@ -1,7 +1,8 @@
 //! The writing side: appends records to the newest file and moves on to the next.
 //!
 //! What is on disk behind the last good end is never known after a failure, so that it is taken back before anything
-//! else is written; when that fails too, or a sync fails, nothing more is written until the store is opened anew.
+//! else is written; when that fails too, or a sync fails, nothing more is written until the store is opened anew. Room is
+//! taken ahead of writing, since some file systems tell only at a sync that there is none.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -13,10 +14,12 @@ use tracing::error;
 use super::encode::{Encoder, encode_erasure};
 use super::file::{self, HEADER_END, Header, StoreId};
 use super::record::{HEAD_BYTES, HEAD_LENGTH, Head, Identity};
-use crate::fs::{Fs, LogFile, not_written, write_all_at};
+use crate::fs::{Fs, LogFile, is_full, not_written, write_all_at};
 
 /// The buffer that records are made in is given back when one has made it larger than this.
 const KEPT_BUFFER_BYTES: usize = 8 << 20;
+/// So much room is taken at once, ahead of what is written: for some thousands of records.
+const AHEAD_BYTES: u64 = 1 << 20;
 
 /// What a replay leaves to go on with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub(crate) struct Wal {
     identity: Identity,
     /// Where the last record that is settled ends.
     end: u64,
+    /// Up to where room was taken.
+    allocated: u64,
     /// Whether something stands behind `end` that is not settled.
     unsettled: bool,
     poisoned: Option<PathBuf>,
@@ -124,7 +129,8 @@ impl Wal {
     fn on(fs: Arc<dyn Fs>, dir: PathBuf, store: StoreId, number: u64, file: Arc<dyn LogFile>, end: u64) -> Self {
         let (path, identity) = (file::path(&dir, number), Identity::new(store, number));
         let (unsettled, poisoned, encoder, record) = (false, None, Encoder::default(), Vec::new());
-        Self { fs, dir, store, number, path, file, identity, end, unsettled, poisoned, encoder, record }
+        let allocated = end;
+        Self { fs, dir, store, number, path, file, identity, end, allocated, unsettled, poisoned, encoder, record }
     }
 
     /// The number of the file that is written to.
@@ -193,11 +199,30 @@ impl Wal {
             let source = io::Error::new(ErrorKind::InvalidInput, "the batch is larger than a record can hold");
             return Err(StoreError::Io { operation: "append to", path: self.path.clone(), source });
         };
+        self.take_room(end)?;
         if let Err(source) = write_all_at(&*self.file, record, self.end) {
-            self.take_back();
+            self.take_back()?;
             return Err(not_written("write", &self.path, source));
         }
         Ok(end)
+    }
+
+    /// Has room taken for what ends at `end`. Nothing is written yet, so that there is nothing to take back.
+    fn take_room(&mut self, end: u64) -> Result<(), StoreError> {
+        if end <= self.allocated {
+            return Ok(());
+        }
+        let allocated = end.saturating_add(AHEAD_BYTES);
+        loop {
+            match self.file.allocate(self.end, allocated - self.end) {
+                Err(source) if source.kind() == ErrorKind::Interrupted => {}
+                Err(source) if is_full(&source) => return Err(not_written("write", &self.path, source)),
+                // Where room can't be taken, writes and syncs are what tells that there is none.
+                Ok(()) | Err(_) => break,
+            }
+        }
+        self.allocated = allocated;
+        Ok(())
     }
 
     /// Counts what was written, or takes it back as far as that is possible.
@@ -217,10 +242,10 @@ impl Wal {
     }
 
     /// Takes a record back that was written in part.
-    fn take_back(&mut self) {
-        if let Err(source) = self.file.set_length(self.end).and_then(|()| self.file.sync()) {
-            self.poison(&source);
-        }
+    fn take_back(&mut self) -> Result<(), StoreError> {
+        self.allocated = self.end;
+        let taken = self.file.set_length(self.end).and_then(|()| self.file.sync());
+        taken.map_err(|source| self.poison(&source))
     }
 
     fn poison(&mut self, source: &io::Error) -> StoreError {

@@ -115,6 +115,32 @@ fn a_full_disk_is_no_end() {
     assert_eq!(start(&disk.after_power_loss(Unsynced::Lost)).1.batches, [0, 1, 2, 3, 4]);
 }
 
+/// As a network file system does, or a quota: what is written is taken, and only the sync says that there was no room for it.
+#[test]
+fn a_disk_that_tells_late_that_it_is_full_is_no_end_either() {
+    let disk = written(0..2, 9);
+    let before = disk.content(&path(1));
+    let (mut wal, _) = start(&disk);
+    disk.set_tells_late(true);
+    disk.set_room(Some(900));
+    assert!(matches!(wal.append(&batch(2)), Err(StoreError::Full { .. })));
+    assert_eq!(disk.content(&path(1)), before);
+    disk.set_room(Some(2 << 20));
+    let mut taken = 2;
+    loop {
+        match wal.append(&batch(taken)) {
+            Ok(()) => taken += 1,
+            Err(StoreError::Full { .. }) => break,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(taken > 100);
+    disk.set_room(None);
+    wal.append(&batch(taken)).unwrap();
+    let found = start(&disk.after_power_loss(Unsynced::Lost)).1;
+    assert_eq!(found.batches, (0..=taken).collect::<Vec<_>>());
+}
+
 #[test]
 fn after_a_failed_sync_nothing_is_written() {
     let disk = written(0..2, 9);
@@ -141,8 +167,9 @@ fn what_a_failed_write_left_is_taken_back_or_the_log_is_poisoned() {
     disk.set_fault(once(1, ErrorKind::Other));
     assert!(matches!(wal.append(&batch(2)), Err(StoreError::Io { operation: "write", .. })));
     assert_eq!(disk.content(&path(1)), before);
+    // Not even that: nobody may take it for something that passes.
     disk.set_fault(Some(Fault { first: 1, for_good: true, kind: ErrorKind::StorageFull, written: 30 }));
-    assert!(matches!(wal.append(&batch(2)), Err(StoreError::Full { .. })));
+    assert!(matches!(wal.append(&batch(2)), Err(StoreError::Poisoned { .. })));
     disk.set_fault(None);
     assert!(matches!(wal.append(&batch(2)), Err(StoreError::Poisoned { .. })));
     assert_eq!(start(&disk).1.batches, [0, 1]);
