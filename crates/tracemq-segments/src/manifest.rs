@@ -26,6 +26,7 @@ mod format;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -39,8 +40,10 @@ const NAME: &str = "manifest";
 const NEW: &str = "manifest.new";
 const OLD: &str = "manifest.old";
 
-/// More gaps than this are not kept: the oldest on record go.
+/// More gaps than this are not kept apart.
 pub(crate) const GAPS_MAX: usize = 10_000;
+/// When there are more, so many fewer are made of them, so that it need not be done for each.
+const GAPS_SPARE: usize = 100;
 
 /// No manifest is longer: a million segments would fit.
 const BYTES_MAX: u64 = 256 << 20;
@@ -120,11 +123,13 @@ impl Manifest {
         }
     }
 
-    /// Puts `gap` behind the others; the first goes when there are too many.
+    /// Puts `gap` behind the others. When there are too many, those of one cause become one that touch each other, and then
+    /// those that are nearest to each other: no moment that is in a gap is ever in none.
     pub(crate) fn push_gap(&mut self, gap: Gap) {
         self.gaps.push(gap);
-        let surplus = self.gaps.len().saturating_sub(GAPS_MAX);
-        self.gaps.drain(..surplus);
+        if self.gaps.len() > GAPS_MAX {
+            join_gaps(&mut self.gaps, GAPS_MAX - GAPS_SPARE);
+        }
     }
 
     /// The manifest of the store in `dir`; none when there never was one. Changes nothing.
@@ -176,6 +181,35 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+/// Makes `most` of `gaps`, or fewer when some touch. Gaps of different causes stay apart.
+fn join_gaps(gaps: &mut Vec<Gap>, most: usize) {
+    gaps.sort_by_key(|gap| (gap.cause.code(), gap.from, gap.to));
+    // How far each is from those of its cause before it; those that follow each other within a millisecond touch.
+    let (mut apart, mut before): (Vec<(u64, TimeMs, usize)>, Option<Gap>) = (Vec::with_capacity(gaps.len()), None);
+    for (at, gap) in gaps.iter().enumerate() {
+        let to = before.filter(|before| before.cause == gap.cause).map(|before| before.to);
+        apart.extend(to.map(|to| (gap.from.since(to).saturating_sub(1), gap.from, at)));
+        before = Some(Gap { to: to.map_or(gap.to, |to| to.max(gap.to)), ..*gap });
+    }
+    // Of those that are equally far apart the oldest.
+    apart.sort_unstable();
+    let touching = apart.partition_point(|(apart, ..)| *apart == 0);
+    apart.truncate(touching.max(gaps.len().saturating_sub(most)));
+    let with_the_one_before: HashSet<usize> = apart.into_iter().map(|(.., at)| at).collect();
+    let mut joined: Vec<Gap> = Vec::with_capacity(gaps.len());
+    for (at, gap) in gaps.iter().enumerate() {
+        match joined.last_mut() {
+            Some(last) if with_the_one_before.contains(&at) => {
+                last.to = last.to.max(gap.to);
+                last.lost = last.lost.zip(gap.lost).map(|(one, other)| one.saturating_add(other));
+            }
+            Some(_) | None => joined.push(*gap),
+        }
+    }
+    joined.sort_by_key(|gap| gap.from);
+    *gaps = joined;
 }
 
 /// Removes what a crash left of a manifest that was not published.

@@ -104,16 +104,53 @@ fn a_real_disk_does_the_same() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
 }
 
+fn gap(from: i64, to: i64, lost: Option<u64>, cause: GapCause) -> Gap {
+    Gap { from: TimeMs(from), to: TimeMs(to), lost, cause }
+}
+
 #[test]
-fn the_oldest_gaps_go() {
+fn too_many_gaps_become_fewer_and_none_is_forgotten() {
     let mut manifest = Manifest::new([1; 16], 1);
-    for number in 0..10_003 {
-        manifest.push_gap(Gap { from: TimeMs(number), to: TimeMs(number), lost: None, cause: GapCause::Damaged });
+    let wide = gap(-500, -100, Some(7), GapCause::QueueFull);
+    manifest.push_gap(wide);
+    for number in 0..30_000 {
+        // Each third one touches the one before, and all others are a second apart.
+        let from = number / 3 * 1_000 + (number % 3 / 2) * 300;
+        manifest.push_gap(gap(from, from + 299, Some(1), GapCause::StoreFailed));
+        assert!(manifest.gaps.len() <= GAPS_MAX);
+        let last = manifest.gaps.iter().map(|gap| gap.to).max();
+        assert!(last >= Some(TimeMs(from + 299)));
     }
-    assert_eq!((manifest.gaps.len(), manifest.gaps[0].from), (GAPS_MAX, TimeMs(3)));
+    assert_eq!(manifest.gaps[0], wide);
+    assert_eq!(manifest.gaps.iter().filter_map(|gap| gap.lost).sum::<u64>(), 30_007);
+    for number in (0..30_000).step_by(997) {
+        let from = TimeMs(number / 3 * 1_000 + (number % 3 / 2) * 300);
+        assert!(manifest.gaps.iter().any(|gap| gap.from <= from && from <= gap.to), "{number}");
+    }
+    // Only the oldest became one; the latest are as they were.
+    let exact = manifest.gaps.iter().filter(|gap| gap.to.since(gap.from) < 1_000).count();
+    assert!(exact > GAPS_MAX / 2, "{exact}");
     let disk = SimulatedFs::default();
     manifest.publish(&disk, Path::new(DIR)).unwrap();
     assert_eq!(load(&disk).unwrap(), Some(manifest));
+}
+
+#[test]
+fn the_nearest_gaps_of_a_cause_are_joined_first_and_what_is_unknown_stays_so() {
+    let known = |from| gap(from, from + 10, Some(2), GapCause::StoreFailed);
+    let unknown = gap(120, 130, None, GapCause::StoreFailed);
+    let other = gap(111, 119, Some(1), GapCause::QueueFull);
+    let all = [known(0), known(5), known(16), known(100), other, unknown, known(500)];
+    let mut gaps = all.to_vec();
+    super::join_gaps(&mut gaps, 6);
+    // What touches is one, wherever the bound is.
+    let touching = gap(0, 26, Some(6), GapCause::StoreFailed);
+    assert_eq!(gaps, [touching, known(100), other, unknown, known(500)]);
+    super::join_gaps(&mut gaps, 4);
+    let wider = gap(100, 130, None, GapCause::StoreFailed);
+    assert_eq!(gaps, [touching, wider, other, known(500)]);
+    super::join_gaps(&mut gaps, 1);
+    assert_eq!(gaps, [gap(0, 510, None, GapCause::StoreFailed), other]);
 }
 
 /// The power goes at each call of a publication, with every kind of fault; the old or the new one is there, whole. An
