@@ -89,11 +89,7 @@ pub(crate) fn write_all_at(file: &dyn LogFile, mut bytes: &[u8], mut offset: u64
 /// The error of a call that was to write to `path`. Of the operating system's errors only two say that there is no room.
 pub(crate) fn not_written(operation: &'static str, path: &Path, source: io::Error) -> StoreError {
     let path = path.to_owned();
-    if is_full(&source) {
-        StoreError::Full { path, source }
-    } else {
-        StoreError::Io { operation, path, source }
-    }
+    if is_full(&source) { StoreError::Full { path, source } } else { StoreError::Io { operation, path, source } }
 }
 
 /// Whether that says that there is no room.

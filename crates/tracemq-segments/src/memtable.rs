@@ -136,6 +136,11 @@ impl Memtable {
         self.gaps.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How many gaps it holds.
+    pub(crate) fn gap_count(&self) -> usize {
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// The memory that it takes, roughly.
     pub(crate) fn bytes(&self) -> usize {
         let state = self.read();

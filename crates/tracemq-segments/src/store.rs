@@ -88,8 +88,12 @@ struct Changes {
     /// Counts them.
     number: u64,
     /// Why the oldest frozen memtable could not be sealed, as long as that is so.
-    not_sealed: Option<String>,
+    not_sealed: Option<StoreError>,
+    /// Set for good once the thread that seals has panicked.
+    sealer_is_gone: bool,
     retention_is_due: bool,
+    /// Whether it was said that there is no room to merge.
+    merges_lack_room: bool,
 }
 
 impl fmt::Debug for Segments {

@@ -1,12 +1,17 @@
 //! A disk in memory that fails when told to, and forgets what was not synced when the power goes.
 
+mod dice;
+mod gate;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Fs, LogFile};
+pub(crate) use dice::Dice;
+use gate::Gate;
 
 /// What a disk writes as a whole or not at all.
 const SECTOR: usize = 512;
@@ -38,13 +43,8 @@ struct Disk {
     tells_late: bool,
     /// Whoever makes a segment panics.
     panics_at_segments: bool,
-}
-
-/// Where syncs of files wait, and how many do.
-#[derive(Default)]
-struct Gate {
-    state: Mutex<(bool, usize)>,
-    changed: Condvar,
+    /// No segment can be made, for this reason.
+    unwritable_segments: Option<ErrorKind>,
 }
 
 #[derive(Clone, Default)]
@@ -76,19 +76,6 @@ pub(crate) enum Unsynced {
     Zeros,
     /// Any sectors, lengths and names, chosen by this number.
     Any(u64),
-}
-
-/// Numbers that look random (SplitMix64), the same for the same seed.
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    pub(crate) fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % sides as u64).unwrap()
-    }
 }
 
 struct SimulatedFile {
@@ -152,24 +139,13 @@ impl SimulatedFs {
         self.disk().panics_at_segments = panics;
     }
 
-    /// Has all syncs of files wait until this is called again with false.
-    pub(crate) fn hold_syncs(&self, hold: bool) {
-        self.1.state.lock().unwrap().0 = hold;
-        self.1.changed.notify_all();
+    pub(crate) fn set_unwritable_segments(&self, kind: Option<ErrorKind>) {
+        self.disk().unwritable_segments = kind;
     }
 
-    /// Waits until a sync waits.
-    pub(crate) fn wait_for_a_held_sync(&self) {
-        let state = self.1.state.lock().unwrap();
-        drop(self.1.changed.wait_while(state, |(_, waiting)| *waiting == 0).unwrap());
-    }
-
-    fn pass_the_gate(&self) {
-        let mut state = self.1.state.lock().unwrap();
-        state.1 += 1;
-        self.1.changed.notify_all();
-        let mut state = self.1.changed.wait_while(state, |(is_held, _)| *is_held).unwrap();
-        state.1 -= 1;
+    /// Where syncs of files wait when a test wants them to.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.1
     }
 
     /// The disk as it is found after the power went.
@@ -354,10 +330,14 @@ impl Fs for SimulatedFs {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
-        let panics = self.disk().panics_at_segments && path.extension().is_some_and(|kind| kind == "segment");
+        let is_segment = path.extension().is_some_and(|kind| kind == "segment");
+        let panics = is_segment && self.disk().panics_at_segments;
         assert!(!panics, "as it was told to");
         let mut disk = self.disk();
         disk.may_write()?;
+        if let Some(kind) = disk.unwritable_segments.filter(|_| is_segment) {
+            return Err(kind.into());
+        }
         disk.may_open()?;
         let at = match disk.find(path) {
             Ok(at) => at,
@@ -496,7 +476,7 @@ impl LogFile for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.pass_the_gate();
+        self.disk.gate().pass();
         let mut disk = self.disk.disk();
         disk.may()?;
         if disk.tells_late {

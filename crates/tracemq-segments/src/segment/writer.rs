@@ -18,7 +18,7 @@ use super::reader::Segment;
 use super::source::wide;
 use super::texts::{TextWriter, Translation};
 use crate::cells::Column;
-use crate::fs::Fs;
+use crate::fs::{Fs, not_written};
 use crate::row::Row;
 
 /// Takes keys in their order, each with its rows in the order of time and arrival.
@@ -59,8 +59,7 @@ impl SegmentWriter {
     /// Makes the file of the segment `id` in `dir`, anew if there is one.
     pub(crate) fn create(fs: &dyn Fs, dir: &Path, id: SegmentId) -> Result<Self, StoreError> {
         let path = dir.join(id.file_name());
-        let file =
-            fs.create(&path).map_err(|source| StoreError::Io { operation: "create", path: path.clone(), source })?;
+        let file = fs.create(&path).map_err(|source| not_written("create", &path, source))?;
         let sums = Checksums::new(id);
         let mut output = Output::new(file, path, sums.clone());
         output.push_bare(&footer::header(id, &sums))?;

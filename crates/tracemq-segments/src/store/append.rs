@@ -4,12 +4,14 @@
 //! all as one record, with one sync.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tracemq_store::{Batch, StoreError};
 
+use super::seal::describe;
 use super::{Shared, lock};
 use crate::SegmentSettings;
 use crate::memtable::Memtable;
@@ -18,6 +20,8 @@ use crate::wal::Wal;
 
 /// An append waits no longer than this for a memtable to be sealed: a hundred times what sealing takes.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// A memtable with so many gaps is sealed, however few events it holds.
+const GAPS_MAX: usize = 1_000;
 /// So many batches are put together at most.
 const GROUP_MAX: usize = 64;
 
@@ -35,6 +39,13 @@ pub(super) struct Waiting {
     batches: Vec<Batch>,
     /// Of the group that the batches will be.
     group: Arc<Group>,
+}
+
+#[cfg(test)]
+impl Waiting {
+    pub(super) fn len(&self) -> usize {
+        self.batches.len()
+    }
 }
 
 /// What came of a group of batches.
@@ -94,7 +105,10 @@ impl Shared {
     /// Freezes the active memtable when it is full, and waits while there are too many frozen ones.
     fn make_room(&self, writer: &mut Writer) -> Result<(), StoreError> {
         let active = &writer.active;
-        if active.len() >= self.settings.memtable_events || active.bytes() >= self.settings.memtable_bytes {
+        let is_full = active.len() >= self.settings.memtable_events
+            || active.bytes() >= self.settings.memtable_bytes
+            || active.gap_count() >= GAPS_MAX;
+        if is_full {
             self.wait_for_the_sealer()?;
             self.freeze(writer)?;
         }
@@ -110,12 +124,17 @@ impl Shared {
         let mut changes = lock(&self.changes);
         let begun = Instant::now();
         while self.view().frozen.len() >= SegmentSettings::FROZEN_MAX {
+            if changes.sealer_is_gone {
+                return Err(StoreError::Poisoned { path: self.dir.clone() });
+            }
+            if let Some(error) = &changes.not_sealed {
+                // The sealer tries again; an append after that goes through.
+                return Err(again(error, &self.dir));
+            }
             let left = WAIT_MAX.saturating_sub(begun.elapsed());
-            if changes.not_sealed.is_some() || left.is_zero() {
-                // The sealer tries again every second; an append after that goes through.
-                let what = changes.not_sealed.clone().unwrap_or_else(|| "segments are written too slowly".to_owned());
-                let source = io::Error::new(io::ErrorKind::StorageFull, what);
-                return Err(StoreError::Full { path: self.dir.clone(), source });
+            if left.is_zero() {
+                let source = io::Error::new(io::ErrorKind::TimedOut, "segments are written too slowly");
+                return Err(StoreError::Io { operation: "wait for segments in", path: self.dir.clone(), source });
             }
             let waited = self.changed.wait_timeout(changes, left.min(Duration::from_secs(1)));
             changes = waited.map_or_else(|poisoned| poisoned.into_inner().0, |(changes, _)| changes);
@@ -165,18 +184,31 @@ fn together(batches: Vec<Batch>) -> Batch {
     all
 }
 
-/// The group's result once more: errors of the operating system can't be cloned.
-fn copy(group: &Group, dir: &std::path::Path) -> Result<(), StoreError> {
+/// The group's result once more.
+fn copy(group: &Group, dir: &Path) -> Result<(), StoreError> {
     match group.result.get() {
         Some(Ok(())) => Ok(()),
-        Some(Err(StoreError::Full { path, source })) => {
-            let source = io::Error::new(source.kind(), source.to_string());
-            Err(StoreError::Full { path: path.clone(), source })
+        Some(Err(error)) => Err(again(error, dir)),
+        // Whoever was to write it panicked.
+        None => Err(StoreError::Poisoned { path: dir.to_owned() }),
+    }
+}
+
+/// An error once more, as far as whoever appends to `dir` acts on it: those of the operating system can't be cloned.
+pub(super) fn again(error: &StoreError, dir: &Path) -> StoreError {
+    let alike = |source: &io::Error| io::Error::new(source.kind(), source.to_string());
+    match error {
+        StoreError::Full { path, source } => StoreError::Full { path: path.clone(), source: alike(source) },
+        StoreError::Poisoned { path } => StoreError::Poisoned { path: path.clone() },
+        StoreError::Io { operation, path, source } => {
+            StoreError::Io { operation, path: path.clone(), source: alike(source) }
         }
-        Some(Err(StoreError::Io { operation, path, source })) => {
-            let source = io::Error::new(source.kind(), source.to_string());
-            Err(StoreError::Io { operation, path: path.clone(), source })
+        StoreError::InvalidQuery(_)
+        | StoreError::Damaged { .. }
+        | StoreError::InUse { .. }
+        | StoreError::UnknownFormat { .. } => {
+            let source = io::Error::other(describe(error));
+            StoreError::Io { operation: "append to", path: dir.to_owned(), source }
         }
-        Some(Err(_)) | None => Err(StoreError::Poisoned { path: dir.to_owned() }),
     }
 }

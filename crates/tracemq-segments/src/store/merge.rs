@@ -24,6 +24,8 @@ use crate::view::Snapshot;
 
 /// How often, in rows, a merge looks whether it should stop, and tells how far it is.
 const ROWS_A_LOOK: u64 = 16_384;
+/// Nothing is written that can wait while less than this is free: a few seconds of recording.
+pub(super) const FREE_MIN: u64 = 16 << 20;
 
 impl Shared {
     /// Merges until nothing is worth merging.
@@ -35,8 +37,9 @@ impl Shared {
     /// Merges once; false when nothing is worth it.
     pub(super) fn merge_next(&self, progress: &mut dyn FnMut(f64)) -> Result<bool, StoreError> {
         let _merging = lock(&self.merging);
+        self.refuse_when_poisoned()?;
         let snapshot = self.snapshot();
-        let inputs = match self.choose(&snapshot) {
+        let inputs = match self.choose_within_room(&snapshot) {
             Ok(Some(inputs)) => inputs,
             Ok(None) => return Ok(false),
             Err(error) => return self.set_aside(snapshot.segments(), error),
@@ -45,6 +48,23 @@ impl Shared {
             Ok(()) => Ok(true),
             Err(error) => self.set_aside(&inputs, error),
         }
+    }
+
+    /// A merge needs as much room as what it merges takes until that is deleted. What arrives meanwhile is to find as much
+    /// again: recording goes before order.
+    fn choose_within_room(&self, snapshot: &Snapshot) -> Result<Option<Vec<Arc<Segment>>>, StoreError> {
+        let free = self.fs.free_space(&self.dir).unwrap_or(u64::MAX);
+        let bytes_max = free.saturating_sub(FREE_MIN) / 2;
+        let chosen = self.choose(snapshot, bytes_max)?;
+        let all = snapshot.segments().iter().map(|segment| segment.meta().bytes).sum::<u64>();
+        let lacks_room = chosen.is_none() && all > bytes_max && self.choose(snapshot, u64::MAX)?.is_some();
+        if lacks_room && !std::mem::replace(&mut lock(&self.changes).merges_lack_room, lacks_room) {
+            warn!(free, "too little room to merge segments; questions get slower until there is more");
+        }
+        if chosen.is_some() {
+            lock(&self.changes).merges_lack_room = false;
+        }
+        Ok(chosen)
     }
 
     /// What can be read of a damaged segment stays readable where it is. It is not tried again before the next start.

@@ -9,6 +9,7 @@ use tracemq_model::{Action, TimeMs};
 use tracemq_store::StoreError;
 use tracing::{debug, info, warn};
 
+use super::append::again;
 use super::pairing::{Pairing, Unpaired};
 use super::{Shared, lock};
 use crate::carried::Place;
@@ -38,15 +39,25 @@ impl Shared {
     pub(super) fn seal_next(&self) -> Result<bool, StoreError> {
         let _sealing = lock(&self.sealing);
         let Some(frozen) = self.view().frozen.first().cloned() else { return Ok(false) };
-        let sealed = self.seal(&frozen);
-        self.announce(|changes| changes.not_sealed = sealed.as_ref().err().map(describe));
+        let sealed = self.refuse_when_poisoned().and_then(|()| self.seal(&frozen));
+        self.announce(|changes| changes.not_sealed = sealed.as_ref().err().map(|error| again(error, &self.dir)));
         sealed.map(|()| true)
+    }
+
+    /// What can't be published is not written: nothing would delete it again.
+    pub(super) fn refuse_when_poisoned(&self) -> Result<(), StoreError> {
+        match &lock(&self.publisher).poisoned {
+            Some(path) => Err(StoreError::Poisoned { path: path.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// So that the next start has little to read from the log. A failure costs nothing but that.
     pub(super) fn seal_for_a_quick_start(&self) {
         let view = self.view();
-        if view.frozen.is_empty() && view.active.visible() < QUICK_START_EVENTS {
+        let is_little = view.frozen.is_empty() && view.active.visible() < QUICK_START_EVENTS;
+        // What made that thread panic would do so again.
+        if is_little || lock(&self.changes).sealer_is_gone {
             return;
         }
         let events = view.active.visible() + view.frozen.iter().map(|frozen| frozen.memtable.visible()).sum::<usize>();

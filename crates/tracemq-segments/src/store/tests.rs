@@ -8,4 +8,6 @@ mod groups;
 mod limits;
 mod reading;
 mod retain;
+mod room;
+mod waiting;
 mod world;

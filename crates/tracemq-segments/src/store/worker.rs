@@ -4,16 +4,22 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracemq_store::StoreError;
-use tracing::warn;
+use tracing::{error, info, warn};
 
 use super::{Shared, lock};
 use crate::store::seal::describe;
 
-/// After a failure it is tried again so often.
+/// After the first failure it is tried again so soon, after each that follows twice as late.
 const RETRY: Duration = Duration::from_secs(1);
+/// But never later than this.
+const RETRY_MAX: Duration = Duration::from_secs(300);
+/// What waits for being sealed may hold appends up.
+const SEAL_RETRY_MAX: Duration = Duration::from_secs(30);
+/// What failed for lack of room is tried again as soon as there is so much more.
+const MORE_ROOM: u64 = 16 << 20;
 
 impl Shared {
     /// Starts the threads, which run until [`Shared::stop`].
@@ -32,31 +38,25 @@ impl Shared {
     }
 
     fn seal_on(&self) {
-        let mut last = None;
-        while self.wait(&mut last) {
-            let mut failures = Failures::default();
-            while !self.stopping.load(Ordering::Relaxed) {
-                match self.seal_next() {
-                    Ok(true) => failures = Failures::default(),
-                    Ok(false) => break,
-                    Err(error) => self.pause_after(&mut failures, "seal what arrived", &error),
-                }
-            }
+        let _last_words = LastWords(self);
+        let (mut last, mut sealing) = (None, Attempts::to_seal());
+        while self.wait(&mut last, sealing.wait_at_most(Instant::now())) {
+            while !self.is_stopping() && self.seal_when_due(&mut sealing, Instant::now()) {}
         }
     }
 
     fn merge_on(&self) {
-        let mut last = None;
-        while self.wait(&mut last) {
-            let mut failures = Failures::default();
-            while !self.stopping.load(Ordering::Relaxed) {
-                let is_due = std::mem::take(&mut lock(&self.changes).retention_is_due);
-                let retained = if is_due { self.retain() } else { Ok(()) };
-                match retained.and_then(|()| self.merge_next(&mut |_| {})) {
-                    Ok(true) => failures = Failures::default(),
-                    Ok(false) => break,
-                    Err(_) if self.stopping.load(Ordering::Relaxed) => return,
-                    Err(error) => self.pause_after(&mut failures, "merge segments", &error),
+        let (mut last, mut retaining, mut merging) = (None, Attempts::to_retain(), Attempts::to_merge());
+        loop {
+            let now = Instant::now();
+            let at_most = [&retaining, &merging].into_iter().filter_map(|attempts| attempts.wait_at_most(now)).min();
+            if !self.wait(&mut last, at_most) {
+                return;
+            }
+            while !self.is_stopping() {
+                self.retain_when_due(&mut retaining, Instant::now());
+                if !self.merge_when_due(&mut merging, Instant::now()) {
+                    break;
                 }
             }
             let mut publisher = lock(&self.publisher);
@@ -64,32 +64,134 @@ impl Shared {
         }
     }
 
-    /// Waits for a change after the one numbered `last`; false when it is time to end.
-    fn wait(&self, last: &mut Option<u64>) -> bool {
-        let mut changes = lock(&self.changes);
-        while *last == Some(changes.number) && !self.stopping.load(Ordering::Relaxed) {
-            changes = self.changed.wait(changes).unwrap_or_else(std::sync::PoisonError::into_inner);
-        }
-        *last = Some(changes.number);
-        !self.stopping.load(Ordering::Relaxed)
+    /// Seals a memtable, unless that failed a moment ago; whether there may be another one.
+    pub(super) fn seal_when_due(&self, sealing: &mut Attempts, now: Instant) -> bool {
+        sealing.is_due(now, || self.free_space()) && self.note(sealing, now, self.seal_next()).unwrap_or(false)
     }
 
-    /// Says what failed, once, and lets some time pass.
-    fn pause_after(&self, failures: &mut Failures, what: &str, error: &StoreError) {
-        let text = describe(error);
-        if failures.last.as_ref() != Some(&text) {
-            warn!(error = text, "can't {what}; tried again every second");
-            failures.last = Some(text);
+    /// Looks after retention when it is time to, unless that failed a moment ago.
+    pub(super) fn retain_when_due(&self, retaining: &mut Attempts, now: Instant) {
+        if retaining.is_due(now, || self.free_space())
+            && std::mem::take(&mut lock(&self.changes).retention_is_due)
+            && self.note(retaining, now, self.retain()).is_none()
+        {
+            lock(&self.changes).retention_is_due = true;
         }
-        let changes = lock(&self.changes);
-        if !self.stopping.load(Ordering::Relaxed) {
-            let _waited = self.changed.wait_timeout(changes, RETRY);
+    }
+
+    /// Merges once, unless that failed a moment ago; whether there may be more to merge.
+    pub(super) fn merge_when_due(&self, merging: &mut Attempts, now: Instant) -> bool {
+        merging.is_due(now, || self.free_space())
+            && self.note(merging, now, self.merge_next(&mut |_| {})).unwrap_or(false)
+    }
+
+    fn note<T>(&self, attempts: &mut Attempts, now: Instant, result: Result<T, StoreError>) -> Option<T> {
+        match result {
+            Ok(done) => {
+                attempts.succeeded();
+                Some(done)
+            }
+            // A merge is broken off when the store is closed.
+            Err(_) if self.is_stopping() => None,
+            Err(error) => {
+                attempts.failed(now, &error, self.free_space());
+                None
+            }
+        }
+    }
+
+    fn free_space(&self) -> u64 {
+        self.fs.free_space(&self.dir).unwrap_or(u64::MAX)
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a change after the one numbered `last`, or for so long; false when it is time to end.
+    fn wait(&self, last: &mut Option<u64>, at_most: Option<Duration>) -> bool {
+        let begun = Instant::now();
+        let mut changes = lock(&self.changes);
+        while *last == Some(changes.number) && !self.is_stopping() {
+            let left = at_most.map_or(RETRY_MAX, |at_most| at_most.saturating_sub(begun.elapsed()));
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.changed.wait_timeout(changes, left);
+            changes = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
+        *last = Some(changes.number);
+        !self.is_stopping()
+    }
+}
+
+/// Tells those who wait for a memtable to be sealed when nobody does that any more.
+struct LastWords<'a>(&'a Shared);
+
+impl Drop for LastWords<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            error!("the thread that makes segments has panicked; restart to reopen the store");
+            self.0.announce(|changes| changes.sealer_is_gone = true);
         }
     }
 }
 
-/// What was said already.
-#[derive(Default)]
-struct Failures {
-    last: Option<String>,
+/// What is known of a kind of work that may fail.
+pub(super) struct Attempts {
+    what: &'static str,
+    pause_max: Duration,
+    failed: Option<Failed>,
+}
+
+struct Failed {
+    text: String,
+    pause: Duration,
+    again_at: Instant,
+    /// How much room there was, if that was too little.
+    free: Option<u64>,
+}
+
+impl Attempts {
+    pub(super) fn to_seal() -> Self {
+        Self { what: "seal what arrived", pause_max: SEAL_RETRY_MAX, failed: None }
+    }
+
+    pub(super) fn to_merge() -> Self {
+        Self { what: "merge segments", pause_max: RETRY_MAX, failed: None }
+    }
+
+    pub(super) fn to_retain() -> Self {
+        Self { what: "delete what is older than what is to be kept", pause_max: RETRY_MAX, failed: None }
+    }
+
+    fn is_due(&self, now: Instant, free_space: impl FnOnce() -> u64) -> bool {
+        let Some(Failed { again_at, free, .. }) = &self.failed else { return true };
+        now >= *again_at || free.is_some_and(|before| free_space() >= before.saturating_add(MORE_ROOM))
+    }
+
+    /// How long to wait at most before looking whether it is due; none when it need not be looked at.
+    fn wait_at_most(&self, now: Instant) -> Option<Duration> {
+        let Failed { again_at, free, .. } = self.failed.as_ref()?;
+        let left = again_at.saturating_duration_since(now);
+        Some(if free.is_some() { left.min(RETRY) } else { left })
+    }
+
+    fn succeeded(&mut self) {
+        if self.failed.take().is_some() {
+            info!("can {} again", self.what);
+        }
+    }
+
+    /// Says what failed, once.
+    fn failed(&mut self, now: Instant, error: &StoreError, free_space: u64) {
+        let text = describe(error);
+        let before = self.failed.take();
+        if before.as_ref().is_none_or(|before| before.text != text) {
+            warn!(error = text, "can't {}; tried again, later each time", self.what);
+        }
+        let pause = before.map_or(RETRY, |before| before.pause.saturating_mul(2).min(self.pause_max));
+        let free = matches!(error, StoreError::Full { .. }).then_some(free_space);
+        self.failed = Some(Failed { text, pause, again_at: now + pause, free });
+    }
 }

@@ -12,33 +12,42 @@ use crate::view::Snapshot;
 /// The smallest size by which segments are told apart: below it all are small.
 const SMALL_EVENTS: u64 = 4_096;
 
+/// When there are so many times as many segments as should become one, they become one even if their files expire late.
+const CROWD: usize = 2;
+
 impl Shared {
-    /// Segments that should become one, by age; or one that should be written anew, without what is hidden.
-    pub(super) fn choose(&self, snapshot: &Snapshot) -> Result<Option<Vec<Arc<Segment>>>, StoreError> {
+    /// Segments that should become one, by age; or one that should be written anew, without what is hidden. They take no more
+    /// than `bytes_max` on disk.
+    pub(super) fn choose(&self, snapshot: &Snapshot, bytes_max: u64) -> Result<Option<Vec<Arc<Segment>>>, StoreError> {
         let unmergeable = lock(&self.unmergeable).clone();
         let may = |segment: &Arc<Segment>| !unmergeable.contains(&segment.meta().id.number);
-        for segment in snapshot.segments().iter().filter(|segment| may(segment)) {
+        for segment in snapshot.segments().iter().filter(|segment| may(segment) && segment.meta().bytes <= bytes_max) {
             if self.holds_erased(snapshot, segment)? || half_is_expired(snapshot, segment)? {
                 return Ok(Some(vec![Arc::clone(segment)]));
             }
         }
         let runs = snapshot.segments().split(|segment| !may(segment));
-        Ok(runs.filter_map(|run| self.choose_of(run)).next().map(<[_]>::to_vec))
+        Ok(runs.filter_map(|run| self.choose_of(run, bytes_max)).next().map(<[_]>::to_vec))
     }
 
     /// Of segments that follow each other, the smallest ones first: as soon as there are so many of about one size.
-    fn choose_of<'a>(&self, run: &'a [Arc<Segment>]) -> Option<&'a [Arc<Segment>]> {
+    fn choose_of<'a>(&self, run: &'a [Arc<Segment>], bytes_max: u64) -> Option<&'a [Arc<Segment>]> {
         let count = self.settings.merge_segments.max(2);
+        let apart = Limits { bytes_max, span_max: self.span_max() };
+        // Files that expire late are better than so many that each question takes long.
+        let crowded = Limits { bytes_max, span_max: None };
         let (mut smaller, mut size) = (0, SMALL_EVENTS);
         while size < self.settings.segment_events {
             for similar in run.split(|segment| segment.meta().rows > size) {
                 // What is smaller by a class waits for its like: else the first of a class would be written again and again.
-                let is_smaller = |segment: &&Arc<Segment>| segment.meta().rows <= smaller;
-                if similar.iter().filter(|segment| !is_smaller(segment)).count() >= count {
+                let alike = similar.iter().filter(|segment| segment.meta().rows > smaller).count();
+                for (least, limits) in [(count, &apart), (count.saturating_mul(CROWD), &crowded)] {
                     // The first ones may be as large, or as long, as one may become.
                     let starts = (0..similar.len()).map(|first| similar.get(first..).unwrap_or_default());
-                    let mut chosen = starts.map(|rest| self.as_many_as_fit(rest));
-                    if let Some(chosen) = chosen.find(|chosen| chosen.len() > count / 2) {
+                    let mut chosen = starts.map(|rest| self.as_many_as_fit(rest, limits));
+                    if alike >= least
+                        && let Some(chosen) = chosen.find(|chosen| chosen.len() > count / 2)
+                    {
                         return Some(chosen);
                     }
                 }
@@ -50,20 +59,24 @@ impl Shared {
     }
 
     /// The first of `segments` that make one of an allowed size.
-    fn as_many_as_fit<'a>(&self, segments: &'a [Arc<Segment>]) -> &'a [Arc<Segment>] {
-        let mut events = 0;
+    fn as_many_as_fit<'a>(&self, segments: &'a [Arc<Segment>], limits: &Limits) -> &'a [Arc<Segment>] {
+        let (mut events, mut bytes) = (0, 0_u64);
         let (mut from, mut to) = (TimeMs::MAX, TimeMs::MIN);
         let fitting = segments.iter().take_while(|segment| {
             let meta = segment.meta();
             events += meta.rows;
+            bytes += meta.bytes;
             (from, to) = (from.min(meta.times.from), to.max(meta.times.to));
-            events <= self.settings.segment_events && self.span_max().is_none_or(|max| to.since(from) <= max)
+            events <= self.settings.segment_events
+                && bytes <= limits.bytes_max
+                && limits.span_max.is_none_or(|max| to.since(from) <= max)
         });
         let count = fitting.count();
         segments.get(..count).unwrap_or_default()
     }
 
-    /// The longest time that a merged segment covers: a quarter of what is kept, so that files expire one after the other.
+    /// The longest time that a merged segment should cover: a quarter of what is kept, so that files expire one after the
+    /// other.
     fn span_max(&self) -> Option<u64> {
         let retention = &self.settings.retention;
         let ages = retention.instances.iter().map(|(_, keep)| keep.age_ms).chain([retention.each.age_ms]);
@@ -78,6 +91,14 @@ impl Shared {
         }
         Ok(false)
     }
+}
+
+/// What becomes one segment.
+struct Limits {
+    /// No more than this on disk.
+    bytes_max: u64,
+    /// Nothing that is further apart.
+    span_max: Option<u64>,
 }
 
 /// Whether retention has hidden the larger part of `segment`.
