@@ -274,7 +274,7 @@ impl<'a> Report<'a> {
         };
         for name in list(dir)? {
             let path = dir.join(&name);
-            if matches!(&*name, "manifest" | "manifest.old" | "lock" | "alive") || live(&name) {
+            if matches!(&*name, "manifest" | "manifest.old" | "lock" | "alive" | "reserve") || live(&name) {
                 continue;
             }
             let finding = if name == "manifest.new" {

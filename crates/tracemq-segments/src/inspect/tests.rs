@@ -189,6 +189,8 @@ fn files_of_others_and_left_overs_are_named_and_left() {
     put("0000000000.segment", &[7; 100]);
     put("manifest.new", b"half");
     fs::create_dir(dir.path().join("lost+found")).unwrap();
+    // Kept for a full disk.
+    fs::write(dir.path().join("reserve"), [0; 100]).unwrap();
     // One of the store's own, that no manifest names.
     fs::copy(&segment, dir.path().join("0000000000000.segment")).unwrap();
     let before = contents(dir.path());

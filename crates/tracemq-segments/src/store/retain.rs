@@ -3,15 +3,19 @@
 //! What is kept of an instance is a moment, its cutoff: what is older is not shown. Files that hold nothing else are deleted,
 //! others are written anew once the larger part has expired.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tracemq_model::{InstanceId, TimeMs};
+use tracemq_model::{InstanceId, TimeMs, TimeRange};
 use tracemq_store::StoreError;
 use tracing::info;
 
+use super::merge::FREE_MIN;
 use super::{Shared, lock};
+use crate::Retention;
+use crate::fs::write_all_at;
 use crate::manifest::Cutoff;
 use crate::segment::Segment;
 use crate::view::View;
@@ -24,6 +28,16 @@ const STEP_MS_MAX: u64 = 3_600_000;
 /// was off for a week has caught up after a day, and one whose clock is a year ahead for an hour deletes eight hours too
 /// early at most.
 const CATCH_UP: u64 = 8;
+/// 2024 in UTC. There was no such store before: a clock that says less is one that nobody has set.
+const PLAUSIBLE_FROM: TimeMs = TimeMs(1_704_067_200_000);
+/// What is dated so much later than the present is so because a clock was ahead.
+const AHEAD_MS: i64 = 86_400_000;
+/// Takes room that a full disk has left for deleting: that takes a manifest.
+const RESERVE: &str = "reserve";
+#[cfg(not(test))]
+const RESERVE_BYTES: usize = 4 << 20;
+#[cfg(test)]
+const RESERVE_BYTES: usize = 16 << 10;
 
 /// What retention knows of the time.
 #[derive(Debug)]
@@ -39,19 +53,23 @@ impl Clock {
         Self { trusted, looked: None, looked_at: None }
     }
 
-    /// The wall clock says `now`; `at` is the same by a clock that does not step. Gives the time to go by.
-    fn look(&mut self, now: TimeMs, at: Instant) -> TimeMs {
+    /// The wall clock says `now`; `at` is the same by a clock that does not step; `newest` is the latest event on record that
+    /// is dated neither before there was a store nor after `now`. Gives the time to go by, if any.
+    ///
+    /// That is the earlier one of what the wall clock says and of a clock of our own, which begins at `newest` and follows
+    /// the wall clock, but not too fast. So a wall clock that is wrong from the first start on, either way, deletes nothing.
+    fn look(&mut self, now: TimeMs, at: Instant, newest: Option<TimeMs>) -> Option<TimeMs> {
+        if now < PLAUSIBLE_FROM {
+            return None;
+        }
         let passed = self.looked.map_or(0, |looked| u64::try_from((at - looked).as_millis()).unwrap_or(u64::MAX));
         self.looked = Some(at);
-        let trusted = match self.trusted {
-            None => now,
-            Some(trusted) => {
-                let reach = i64::try_from(passed.saturating_mul(CATCH_UP)).unwrap_or(i64::MAX);
-                trusted.max(now.min(trusted.plus(reach)))
-            }
-        };
+        // Where nothing is dated plausibly, nothing is lost by going by the wall clock.
+        let Some(begin) = self.trusted.or(newest) else { return Some(now) };
+        let reach = i64::try_from(passed.saturating_mul(CATCH_UP)).unwrap_or(i64::MAX);
+        let trusted = begin.max(now.min(begin.plus(reach)));
         self.trusted = Some(trusted);
-        trusted
+        Some(trusted.min(now))
     }
 }
 
@@ -72,37 +90,79 @@ impl Shared {
         }
     }
 
+    /// From when on events are dated later than they can have happened. Without a plausible wall clock the store's own says
+    /// that.
+    pub(super) fn ahead_from(&self) -> TimeMs {
+        self.latest().plus(AHEAD_MS)
+    }
+
+    fn latest(&self) -> TimeMs {
+        let now = TimeMs(self.now.load(Ordering::Relaxed));
+        if now >= PLAUSIBLE_FROM { now } else { lock(&self.clock).trusted.unwrap_or(TimeMs::MAX) }
+    }
+
     /// Moves the cutoffs, and deletes what has expired as a whole.
     pub(super) fn retain(&self) -> Result<(), StoreError> {
+        self.retain_at(Instant::now())
+    }
+
+    /// The same, at a moment by a clock that does not step.
+    pub(super) fn retain_at(&self, at: Instant) -> Result<(), StoreError> {
         let now = TimeMs(self.now.load(Ordering::Relaxed));
         if now == TimeMs::MIN {
             return Ok(());
         }
-        let trusted = lock(&self.clock).look(now, Instant::now());
+        // Not while a merge reads what is deleted, and would bring it back.
+        let _merging = lock(&self.merging);
+        self.refuse_when_poisoned()?;
         let view = self.view();
-        let moved = self.moved_cutoffs(&view, trusted)?;
-        if !moved.is_empty() {
+        let ends = view.segments.iter().map(|segment| segment.meta().times.to);
+        let plausible = ends.filter(|to| *to >= PLAUSIBLE_FROM && *to < now.plus(AHEAD_MS));
+        let time = lock(&self.clock).look(now, at, plausible.max().map(|newest| newest.min(now)));
+        let expiry = self.expiry(&view, time)?;
+        match self.expire(&expiry) {
+            Err(StoreError::Full { path, source }) => {
+                // What arrives meanwhile would take the room.
+                let _writer = lock(&self.writer);
+                let _sealing = self.sealing.try_lock();
+                match self.fs.remove(&self.dir.join(RESERVE)) {
+                    Ok(()) => self.expire(&expiry)?,
+                    Err(_) => return Err(StoreError::Full { path, source }),
+                }
+            }
+            expired => expired?,
+        }
+        self.keep_a_reserve();
+        Ok(())
+    }
+
+    fn expire(&self, expiry: &Expiry) -> Result<(), StoreError> {
+        if !expiry.moved.is_empty() {
             let mut publisher = lock(&self.publisher);
             self.publish(
                 &mut publisher,
                 None,
                 |manifest| {
-                    for cutoff in moved {
+                    for cutoff in &expiry.moved {
                         manifest.cutoffs.retain(|known| known.instance != cutoff.instance);
-                        manifest.cutoffs.push(cutoff);
+                        manifest.cutoffs.extend((cutoff.time > TimeMs::MIN).then(|| cutoff.clone()));
                     }
-                    manifest.clock.seen = Some(now);
-                    manifest.clock.trusted = Some(trusted);
+                    manifest.clock.seen = Some(TimeMs(self.now.load(Ordering::Relaxed)));
+                    manifest.clock.trusted = lock(&self.clock).trusted;
                 },
                 |_| {},
             )?;
         }
         let snapshot = self.snapshot();
         let is_expired = |segment: &&Arc<Segment>| {
-            segment.meta().instances.iter().all(|total| total.times.to < snapshot.cutoff(&total.instance))
+            let id = segment.meta().id.number;
+            segment.meta().instances.iter().all(|total| {
+                total.times.to < snapshot.cutoff(&total.instance)
+                    || expiry.surplus.iter().any(|(surplus, of)| {
+                        *surplus == id && of.as_ref().is_none_or(|instance| *instance == total.instance)
+                    })
+            })
         };
-        // Not while a merge reads them, which would bring them back.
-        let _merging = lock(&self.merging);
         let live = self.view();
         let expired: Vec<Arc<Segment>> = live.segments.iter().filter(is_expired).cloned().collect();
         if !expired.is_empty() {
@@ -114,70 +174,117 @@ impl Shared {
         Ok(())
     }
 
-    fn moved_cutoffs(&self, view: &View, now: TimeMs) -> Result<Vec<Cutoff>, StoreError> {
+    /// Keeps some room for a manifest on a disk that is full some day. Bytes that can't be compressed take it for sure.
+    fn keep_a_reserve(&self) {
+        let path = self.dir.join(RESERVE);
+        let length = u64::try_from(RESERVE_BYTES).unwrap_or(0);
+        let may_delete = self.settings.retention != Retention::default();
+        let is_there = self.fs.open_to_read(&path).and_then(|file| file.length()).is_ok_and(|found| found == length);
+        if is_there || !may_delete || self.fs.free_space(&self.dir).is_ok_and(|free| free < FREE_MIN) {
+            return;
+        }
+        let mut bytes = vec![0; RESERVE_BYTES];
+        let _ = getrandom::fill(&mut bytes);
+        let written = self.fs.create(&path).and_then(|file| {
+            write_all_at(&*file, &bytes, 0)?;
+            file.sync()
+        });
+        if written.is_err() {
+            let _ = self.fs.remove(&path);
+        }
+    }
+
+    /// What is beyond what is to be kept at `time`; without one, only what is beyond the bounds in bytes.
+    fn expiry(&self, view: &View, time: Option<TimeMs>) -> Result<Expiry, StoreError> {
         let mut instances: Vec<&InstanceId> =
             view.segments.iter().flat_map(|segment| &segment.meta().instances).map(|total| &total.instance).collect();
         instances.sort_unstable();
         instances.dedup();
         let retention = &self.settings.retention;
+        let latest = self.latest();
+        let mut expiry = Expiry::default();
         let of_all = match retention.bytes {
-            // What a clock that ran ahead wrote does not push the present out.
-            Some(bytes) => beyond(view, None, bytes)?.min(now),
+            Some(bytes) => expiry.beyond(view, None, bytes, latest)?,
             None => TimeMs::MIN,
         };
-        let mut moved = Vec::new();
         for instance in instances {
             let keep = retention.of(instance);
-            let mut time = of_all;
+            let mut from = of_all;
             let mut step = 0;
-            if let Some(age) = keep.age_ms {
-                time = time.max(now.plus(-i64::try_from(age).unwrap_or(i64::MAX)));
+            if let Some((age, time)) = keep.age_ms.zip(time) {
+                from = from.max(time.plus(-i64::try_from(age).unwrap_or(i64::MAX)));
                 step = STEP_MS_MAX.min(age / 24);
             }
             if let Some(bytes) = keep.bytes {
-                time = time.max(beyond(view, Some(instance), bytes)?.min(now));
+                from = from.max(expiry.beyond(view, Some(instance), bytes, latest)?);
             }
             let known = view.cutoffs.iter().find(|(known, _)| known == instance).map_or(TimeMs::MIN, |(_, time)| *time);
-            if time > known && (known == TimeMs::MIN || time.since(known) >= step) {
-                moved.push(Cutoff { instance: instance.clone(), time });
+            let is_due = from > known && (known == TimeMs::MIN || from.since(known) >= step);
+            // A clock that was ahead for long has left one that would hide all that comes.
+            let was_ahead = time.is_some() && known > latest.plus(AHEAD_MS);
+            if is_due || was_ahead {
+                expiry.moved.push(Cutoff { instance: instance.clone(), time: from });
             }
         }
-        Ok(moved)
+        Ok(expiry)
     }
 }
 
-/// The moment from which on the history of `instance`, or of all, takes no more than `bytes` on disk.
-fn beyond(view: &View, instance: Option<&InstanceId>, bytes: u64) -> Result<TimeMs, StoreError> {
-    // From the newest to the oldest, by their latest event.
-    let mut shares: Vec<(TimeMs, u64, &Segment)> = Vec::new();
-    for segment in &view.segments {
-        let meta = segment.meta();
-        match instance {
-            None => shares.push((meta.times.to, meta.bytes, segment)),
-            Some(instance) => shares.extend(
-                meta.instances
-                    .iter()
-                    .filter(|total| total.instance == *instance)
-                    .map(|total| (total.times.to, total.bytes, &**segment)),
-            ),
-        }
-    }
-    shares.sort_by_key(|(to, ..)| std::cmp::Reverse(*to));
-    let mut left = bytes;
-    for (to, share, segment) in shares {
-        match left.checked_sub(share) {
-            Some(rest) => left = rest,
-            None => {
-                return match cut_of(segment, instance, share, left) {
-                    Ok(cut) => Ok(cut.unwrap_or(to)),
-                    // The bound holds all the same.
-                    Err(StoreError::Damaged { .. }) => Ok(to),
-                    Err(error) => Err(error),
-                };
+/// What is beyond what is to be kept.
+#[derive(Default)]
+struct Expiry {
+    moved: Vec<Cutoff>,
+    /// Segments that hold only events dated later than they can have happened, which no cutoff hides, and whose they are.
+    surplus: Vec<(u64, Option<InstanceId>)>,
+}
+
+impl Expiry {
+    /// The moment from which on the history of `instance`, or of all, takes no more than `bytes` on disk. What is dated
+    /// later than `latest` counts as the oldest: a clock was ahead when it was written.
+    fn beyond(
+        &mut self,
+        view: &View,
+        instance: Option<&InstanceId>,
+        bytes: u64,
+        latest: TimeMs,
+    ) -> Result<TimeMs, StoreError> {
+        let ahead_from = latest.plus(AHEAD_MS);
+        // From the newest to the oldest, by their latest event.
+        let mut shares: Vec<(bool, TimeMs, u64, &Segment)> = Vec::new();
+        for segment in &view.segments {
+            let meta = segment.meta();
+            let mut add = |times: TimeRange, bytes: u64| {
+                shares.push((times.from >= ahead_from, times.to, bytes, segment));
+            };
+            match instance {
+                None => add(meta.times, meta.bytes),
+                Some(instance) => {
+                    let totals = meta.instances.iter().filter(|total| total.instance == *instance);
+                    totals.for_each(|total| add(total.times, total.bytes));
+                }
             }
         }
+        shares.sort_by_key(|(is_ahead, to, ..)| (*is_ahead, Reverse((*to).min(ahead_from))));
+        let (mut left, mut from) = (Some(bytes), TimeMs::MIN);
+        for (is_ahead, to, share, segment) in shares {
+            match left {
+                None if is_ahead => self.surplus.push((segment.meta().id.number, instance.cloned())),
+                None => {}
+                Some(room) => {
+                    left = room.checked_sub(share);
+                    if left.is_none() && !is_ahead {
+                        from = match cut_of(segment, instance, share, room, ahead_from) {
+                            Ok(cut) => cut.unwrap_or(to),
+                            // The bound holds all the same.
+                            Err(StoreError::Damaged { .. }) => to,
+                            Err(error) => return Err(error),
+                        };
+                    }
+                }
+            }
+        }
+        Ok(from.min(latest))
     }
-    Ok(TimeMs::MIN)
 }
 
 /// Within a segment, whose events take `share` bytes: from when on they take `left`.
@@ -186,21 +293,25 @@ fn cut_of(
     instance: Option<&InstanceId>,
     share: u64,
     left: u64,
+    ahead_from: TimeMs,
 ) -> Result<Option<TimeMs>, StoreError> {
     let minutes = segment.minutes()?;
+    let is_ahead = |minute: i64| minute.saturating_mul(60_000) >= ahead_from.0;
     let mut counts: Vec<(i64, u64)> = minutes
         .instances()
         .filter(|(name, _)| instance.is_none_or(|instance| instance == *name))
         .flat_map(|(_, counts)| counts.iter().map(|count| (count.minute, count.events)))
         .collect();
-    counts.sort_unstable_by_key(|(minute, _)| std::cmp::Reverse(*minute));
+    counts.sort_unstable_by_key(|(minute, _)| (is_ahead(*minute), Reverse(*minute)));
     let all = counts.iter().map(|(_, events)| *events).sum::<u64>().max(1);
     let keep = u128::from(all) * u128::from(left) / u128::from(share.max(1));
     let mut kept = 0_u128;
     for (minute, events) in counts {
         kept += u128::from(events);
         if kept > keep {
-            return Ok(Some(TimeMs(minute.saturating_add(1).saturating_mul(60_000))));
+            // No cutoff hides what is ahead; what is older than all here goes.
+            let cut = TimeMs(minute.saturating_add(1).saturating_mul(60_000));
+            return Ok(Some(if is_ahead(minute) { segment.meta().times.from } else { cut }));
         }
     }
     Ok(None)

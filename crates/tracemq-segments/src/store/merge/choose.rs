@@ -33,9 +33,9 @@ impl Shared {
     /// Of segments that follow each other, the smallest ones first: as soon as there are so many of about one size.
     fn choose_of<'a>(&self, run: &'a [Arc<Segment>], bytes_max: u64) -> Option<&'a [Arc<Segment>]> {
         let count = self.settings.merge_segments.max(2);
-        let apart = Limits { bytes_max, span_max: self.span_max() };
+        let apart = Limits { bytes_max, span_max: self.span_max(), ahead_from: Some(self.ahead_from()) };
         // Files that expire late are better than so many that each question takes long.
-        let crowded = Limits { bytes_max, span_max: None };
+        let crowded = Limits { bytes_max, span_max: None, ahead_from: None };
         let (mut smaller, mut size) = (0, SMALL_EVENTS);
         while size < self.settings.segment_events {
             for similar in run.split(|segment| segment.meta().rows > size) {
@@ -62,6 +62,8 @@ impl Shared {
     fn as_many_as_fit<'a>(&self, segments: &'a [Arc<Segment>], limits: &Limits) -> &'a [Arc<Segment>] {
         let (mut events, mut bytes) = (0, 0_u64);
         let (mut from, mut to) = (TimeMs::MAX, TimeMs::MIN);
+        let is_ahead = |segment: &Segment| limits.ahead_from.is_some_and(|ahead| segment.meta().times.from >= ahead);
+        let first_is_ahead = segments.first().is_some_and(|segment| is_ahead(segment));
         let fitting = segments.iter().take_while(|segment| {
             let meta = segment.meta();
             events += meta.rows;
@@ -70,6 +72,7 @@ impl Shared {
             events <= self.settings.segment_events
                 && bytes <= limits.bytes_max
                 && limits.span_max.is_none_or(|max| to.since(from) <= max)
+                && is_ahead(segment) == first_is_ahead
         });
         let count = fitting.count();
         segments.get(..count).unwrap_or_default()
@@ -99,6 +102,8 @@ struct Limits {
     bytes_max: u64,
     /// Nothing that is further apart.
     span_max: Option<u64>,
+    /// Not what is dated later together with what is not: it goes in another order.
+    ahead_from: Option<TimeMs>,
 }
 
 /// Whether retention has hidden the larger part of `segment`.

@@ -3,9 +3,8 @@
 use std::io::ErrorKind;
 
 use tracemq_model::TimeMs;
-use tracemq_store::EventStore;
 
-use super::world::World;
+use super::world::{START, World};
 use crate::fs::simulated::{Dice, Fault, SimulatedFs, Unsynced};
 use crate::{Keep, Retention, SegmentSettings};
 
@@ -127,17 +126,14 @@ fn s44_killed_at_any_call_of_retention() {
     for day in 0..16 {
         let mut batch = world.batch(&mut dice);
         for event in &mut batch {
-            event.time = TimeMs(day * DAY);
+            event.time = TimeMs(START + day * DAY);
         }
         world.append(batch).unwrap();
         world.store().shared.seal_all().unwrap();
     }
     let (before, all) = (world.disk.copy(), world.acknowledged.clone());
-    let kept: Vec<_> = all.iter().filter(|event| event.time.0 >= 6 * DAY).cloned().collect();
-    let retain = |world: &World| {
-        world.store().mark_alive(TimeMs(16 * DAY)).unwrap();
-        world.store().shared.retain().and_then(|()| world.store().settle(&mut |_| {}))
-    };
+    let kept: Vec<_> = all.iter().filter(|event| event.time.0 >= START + 6 * DAY).cloned().collect();
+    let retain = |world: &World| world.retain(START + 16 * DAY).and_then(|()| world.store().settle(&mut |_| {}));
     for call in 1.. {
         world.restart_on(before.copy());
         world.disk.set_fault(Some(Fault { first: call, for_good: true, kind: ErrorKind::Other, written: 9 }));
@@ -147,8 +143,9 @@ fn s44_killed_at_any_call_of_retention() {
             [disk.copy(), disk.after_power_loss(Unsynced::Any(call as u64)), disk.after_power_loss(Unsynced::Lost)]
         {
             assert_eq!(world.restart_on(left).damaged, [], "call {call}");
-            let is_moved = !world.store().shared.view().cutoffs.is_empty();
-            world.acknowledged.clone_from(if is_moved { &kept } else { &all });
+            let cutoff = world.store().shared.view().cutoffs.iter().map(|(_, time)| *time).min();
+            let not_hidden = all.iter().filter(|event| cutoff.is_none_or(|cutoff| event.time >= cutoff));
+            world.acknowledged = not_hidden.cloned().collect();
             world.check(&format!("call {call}"));
             retain(&world).unwrap();
             world.acknowledged.clone_from(&kept);

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use tracemq_model::{ClientId, Event, Filter, InstanceId, Order, Subject, TimeMs, TimeRange, TraceQuery};
 use tracemq_store::EventStore;
 
-use super::world::World;
+use super::world::{START, World};
 use crate::fs::simulated::Dice;
 use crate::{Keep, Retention, SegmentSettings};
 
@@ -23,7 +23,7 @@ fn days(count: i64) -> World {
         }
         batch.truncate(10);
         for (event, hour) in batch.iter_mut().zip(0..) {
-            event.time = TimeMs(day * DAY + hour * 3_600_000);
+            event.time = TimeMs(START + day * DAY + hour * 3_600_000);
         }
         world.append(batch).unwrap();
         world.store().shared.seal_all().unwrap();
@@ -57,13 +57,12 @@ fn s43_what_retention_deletes_is_read_to_its_end_by_who_had_begun() {
         let before = scanned(&world, order, |_| {});
         let found = scanned(&world, order, |at| {
             if at == 5 {
-                world.store().mark_alive(TimeMs(30 * DAY)).unwrap();
-                world.store().shared.retain().unwrap();
+                world.retain(START + 30 * DAY).unwrap();
                 world.store().settle(&mut |_| {}).unwrap();
             }
         });
         assert_eq!(found, before);
-        let left: Vec<Event> = before.into_iter().filter(|event| event.time.0 >= 20 * DAY).collect();
+        let left: Vec<Event> = before.into_iter().filter(|event| event.time.0 >= START + 20 * DAY).collect();
         assert_eq!(scanned(&world, order, |_| {}), left);
         // The room is given back.
         assert_eq!(files(&world), world.store().shared.view().segments.len());
@@ -79,7 +78,7 @@ fn s46_a_merge_in_the_middle_of_a_question_changes_no_answer() {
     for _ in 0..3 {
         let mut late = world.batch(&mut dice);
         for event in &mut late {
-            event.time = TimeMs(event.time.0.rem_euclid(12) * DAY);
+            event.time = TimeMs(START + event.time.0.rem_euclid(12) * DAY);
         }
         world.append(late).unwrap();
         world.store().shared.freeze_now().unwrap();
@@ -106,7 +105,7 @@ fn s48_pages_stay_in_their_place_while_files_come_and_go() {
         let query = |offset: usize| TraceQuery {
             instance: InstanceId::new("mqtt-local").unwrap(),
             subject: Subject::Client(ClientId::new(client).unwrap()),
-            range: TimeRange { from: TimeMs(10 * DAY), to: TimeMs::MAX },
+            range: TimeRange { from: TimeMs(START + 10 * DAY), to: TimeMs::MAX },
             order: Order::NewestFirst,
             offset: offset as u64,
             limit: 3,
@@ -130,8 +129,7 @@ fn s48_pages_stay_in_their_place_while_files_come_and_go() {
                 2 => drop(world.store().shared.merge_next(&mut |_| {}).unwrap()),
                 _ => {
                     // What is older than the range is taken away.
-                    world.store().mark_alive(TimeMs(20 * DAY)).unwrap();
-                    world.store().shared.retain().unwrap();
+                    world.retain(START + 20 * DAY).unwrap();
                 }
             }
         }

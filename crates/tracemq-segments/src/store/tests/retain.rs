@@ -1,9 +1,13 @@
 //! S43 to S45, S49: what is kept, and what a clock that steps does to it.
 
-use tracemq_model::{InstanceId, TimeMs};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use tracemq_model::{Event, Filter, InstanceId, Order, TimeMs, TimeRange};
 use tracemq_store::EventStore;
 
-use super::world::World;
+use super::world::{START, World};
+use crate::fs::Fs;
 use crate::fs::simulated::{Dice, Unsynced};
 use crate::{Keep, Retention, SegmentSettings};
 
@@ -22,7 +26,7 @@ fn forty_days(world: &mut World) {
             batch.extend(world.batch(&mut dice));
         }
         for (event, hour) in batch.iter_mut().zip(0..) {
-            event.time = TimeMs(day * DAY + hour * 3_600_000);
+            event.time = TimeMs(START + day * DAY + hour * 3_600_000);
         }
         batch.truncate(10);
         world.append(batch).unwrap();
@@ -32,8 +36,7 @@ fn forty_days(world: &mut World) {
 }
 
 fn look(world: &mut World, now: i64) {
-    world.store().mark_alive(TimeMs(now)).unwrap();
-    world.store().shared.retain().unwrap();
+    world.retain(now).unwrap();
     world.store().settle(&mut |_| {}).unwrap();
 }
 
@@ -43,8 +46,8 @@ fn history_is_kept_for_as_long_as_wanted_and_its_files_go() {
         world(Retention { each: Keep { age_ms: Some(10 * DAY as u64), bytes: None }, ..Retention::default() });
     forty_days(&mut world);
     let bytes = world.store().stats().bytes;
-    look(&mut world, 40 * DAY);
-    world.acknowledged.retain(|event| event.time.0 >= 30 * DAY);
+    look(&mut world, START + 40 * DAY);
+    world.acknowledged.retain(|event| event.time.0 >= START + 30 * DAY);
     world.check("after a look");
     assert!(world.store().stats().bytes < bytes / 2);
     world.lose_power(Unsynced::Lost);
@@ -57,8 +60,8 @@ fn instances_are_kept_each_by_its_own_rule() {
     let keep = Keep { age_ms: Some(5 * DAY as u64), bytes: None };
     let mut world = world(Retention { instances: vec![(other.clone(), keep)], ..Retention::default() });
     forty_days(&mut world);
-    look(&mut world, 40 * DAY);
-    world.acknowledged.retain(|event| event.instance != other || event.time.0 >= 35 * DAY);
+    look(&mut world, START + 40 * DAY);
+    world.acknowledged.retain(|event| event.instance != other || event.time.0 >= START + 35 * DAY);
     world.check("after a look");
 }
 
@@ -67,21 +70,213 @@ fn s45_a_bound_in_bytes_keeps_the_newest() {
     let mut world = world(Retention { bytes: Some(1), ..Retention::default() });
     forty_days(&mut world);
     world.append_one_more();
-    look(&mut world, 40 * DAY);
+    look(&mut world, START + 40 * DAY);
     let left = world.store().stats().events;
     assert!(left <= 11, "{left}");
     assert!(world.newest_is_there());
 }
 
+/// Looks once, so much later by a clock that doesn't step.
+fn look_once(world: &World, now: i64, at: Instant) {
+    world.store().mark_alive(TimeMs(now)).unwrap();
+    world.store().shared.retain_at(at).unwrap();
+    world.store().settle(&mut |_| {}).unwrap();
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn keep_days(days: i64) -> Retention {
+    Retention { each: Keep { age_ms: Some((days * DAY).unsigned_abs()), bytes: None }, ..Retention::default() }
+}
+
+/// Ten events an hour, the first at `from`, sealed.
+fn hours(world: &mut World, from: i64, count: i64) {
+    let mut dice = Dice(from.unsigned_abs());
+    for hour in 0..count {
+        let mut batch = world.batch(&mut dice);
+        for event in &mut batch {
+            event.time = TimeMs(from + hour * 3_600_000);
+            event.instance = InstanceId::new("mqtt-local").unwrap();
+        }
+        world.append(batch).unwrap();
+        world.store().shared.seal_all().unwrap();
+    }
+}
+
 #[test]
 fn s49_a_clock_that_steps_a_year_ahead_deletes_nothing_at_once() {
-    let mut world =
-        world(Retention { each: Keep { age_ms: Some(50 * DAY as u64), bytes: None }, ..Retention::default() });
+    let mut world = world(keep_days(50));
     forty_days(&mut world);
-    look(&mut world, 40 * DAY);
+    let begun = Instant::now();
+    look_once(&world, START + 40 * DAY, begun);
     world.check("before");
-    look(&mut world, 400 * DAY);
+    look_once(&world, START + 400 * DAY, begun + HOUR);
     world.check("a year ahead");
-    look(&mut world, 41 * DAY);
+    look_once(&world, START + 41 * DAY, begun + 2 * HOUR);
     world.check("back");
+}
+
+/// The clock that the server first sees is the wrong one: neither history nor what comes later goes by it.
+#[test]
+fn s49_a_first_start_with_a_clock_a_year_ahead_deletes_nothing() {
+    let mut world = world(keep_days(50));
+    // Brought in, as an import does.
+    forty_days(&mut world);
+    let begun = Instant::now();
+    look_once(&world, START + 400 * DAY, begun);
+    look_once(&world, START + 400 * DAY, begun + HOUR);
+    world.check("a year ahead");
+    hours(&mut world, START + 400 * DAY, 3);
+    look_once(&world, START + 41 * DAY, begun + 2 * HOUR);
+    world.check("set right");
+    world.open().unwrap();
+    look_once(&world, START + 45 * DAY, begun + 3 * HOUR);
+    world.check("after a restart");
+    // What is too old by then goes.
+    world.retain(START + 70 * DAY).unwrap();
+    world.acknowledged.retain(|event| event.time.0 >= START + 20 * DAY);
+    world.check("too old by the right clock");
+}
+
+#[test]
+fn s49_what_comes_after_years_with_a_clock_ahead_is_shown() {
+    let mut world = world(keep_days(10));
+    for year in 1..4 {
+        hours(&mut world, START + 365 * year * DAY, 2);
+        world.retain(START + 365 * year * DAY + 60 * DAY).unwrap();
+    }
+    let known = world.acknowledged.len();
+    let at = Instant::now() + HOUR * 24 * 400;
+    look_once(&world, START + DAY, at);
+    hours(&mut world, START + DAY, 3);
+    look_once(&world, START + DAY, at + HOUR);
+    let left = shown(&world);
+    assert!(world.acknowledged[known..].iter().all(|event| left.contains(event)));
+}
+
+#[test]
+fn s49_a_first_start_in_1970_deletes_nothing_and_the_right_clock_is_believed() {
+    let mut world = world(keep_days(10));
+    hours(&mut world, 0, 5);
+    let begun = Instant::now();
+    look_once(&world, 5 * 3_600_000, begun);
+    look_once(&world, 6 * 3_600_000, begun + HOUR);
+    world.check("in 1970");
+    forty_days(&mut world);
+    look_once(&world, 7 * 3_600_000, begun + 2 * HOUR);
+    world.check("history of before, and a clock in 1970");
+    look_once(&world, START + 40 * DAY, begun + 3 * HOUR);
+    look_once(&world, START + 40 * DAY, begun + 9 * HOUR);
+    world.acknowledged.retain(|event| event.time.0 >= START + 30 * DAY);
+    world.check("set right");
+}
+
+#[test]
+fn s49_a_bound_in_bytes_takes_what_was_written_in_1970_first() {
+    let mut world = World::new();
+    hours(&mut world, 0, 10);
+    forty_days(&mut world);
+    bounded(&mut world, |bytes| bytes * 9 / 10);
+    // The bound holds whatever the clock says.
+    for now in [3_600_000, START + 40 * DAY] {
+        look_once(&world, now, Instant::now());
+        let left = shown(&world);
+        let oldest = left.iter().map(|event| event.time).min().unwrap();
+        assert!(left.len() < world.acknowledged.len() && oldest < TimeMs(START + 5 * DAY), "{oldest:?}");
+        assert!(world.acknowledged.iter().all(|event| event.time < oldest || left.contains(event)));
+    }
+}
+
+#[test]
+fn s49_a_bound_in_bytes_takes_what_is_dated_in_the_future_first() {
+    let mut world = World::new();
+    hours(&mut world, START + 400 * DAY, 10);
+    forty_days(&mut world);
+    let history: Vec<_> = world.acknowledged.iter().filter(|event| event.time.0 < START + 100 * DAY).cloned().collect();
+    bounded(&mut world, |bytes| bytes * 9 / 10);
+    let begun = Instant::now();
+    look_once(&world, START + 40 * DAY, begun);
+    let left = shown(&world);
+    assert!(history.iter().all(|event| left.contains(event)), "{} of {}", left.len(), history.len());
+    assert!(left.len() < world.acknowledged.len());
+    // And then the oldest that is left.
+    bounded(&mut world, |bytes| bytes / 2);
+    look_once(&world, START + 40 * DAY, begun + HOUR);
+    let left = shown(&world);
+    assert!(left.contains(history.last().unwrap()) && left.iter().all(|event| event.time.0 < START + 100 * DAY));
+    assert!(history.iter().filter(|event| left.contains(event)).count() > history.len() / 4);
+}
+
+/// Opens it with a bound, made of the bytes that it takes.
+fn bounded(world: &mut World, bound: fn(u64) -> u64) {
+    let sealed: u64 = world.store().shared.view().segments.iter().map(|segment| segment.meta().bytes).sum();
+    world.settings.retention.bytes = Some(bound(sealed));
+    world.open().unwrap();
+}
+
+fn shown(world: &World) -> Vec<Event> {
+    let mut found = Vec::new();
+    for instance in ["mqtt-local", "other"] {
+        let filter = Filter::all(InstanceId::new(instance).unwrap(), TimeRange::ALL);
+        let scanned = world.store().scan(&filter, Order::OldestFirst, &mut |event| {
+            found.push(event.clone());
+            ControlFlow::Continue(())
+        });
+        scanned.unwrap();
+    }
+    found
+}
+
+/// Nothing can be written any more, and what has expired is to give room back.
+#[test]
+fn s21_retention_gives_room_back_on_a_full_disk() {
+    let mut world = world(keep_days(10));
+    forty_days(&mut world);
+    let begun = Instant::now();
+    look_once(&world, START + 40 * DAY, begun);
+    let bytes = world.store().stats().bytes;
+    world.disk.set_room(Some(0));
+    world.store().mark_alive(TimeMs(START + 60 * DAY)).unwrap();
+    assert!(world.append(vec![world.acknowledged[0].clone()]).is_err());
+    world.store().shared.retain_at(begun + 40 * 24 * HOUR).unwrap();
+    assert!(world.store().stats().bytes < bytes / 2);
+    assert!(world.disk.free_space(&world.dir()).unwrap() > 1_000);
+    world.append(vec![world.acknowledged.last().unwrap().clone()]).unwrap();
+    // The next time as well.
+    world.disk.set_room(None);
+    world.store().shared.retain_at(begun + 41 * 24 * HOUR).unwrap();
+    assert!(world.disk.paths().contains(&world.dir().join("reserve")));
+    world.acknowledged.retain(|event| event.time.0 >= START + 50 * DAY);
+    world.check("with room again");
+    world.open().unwrap();
+    world.check("after a restart");
+}
+
+/// A few events of any time in the last weeks with each seal, for years.
+#[test]
+fn late_events_keep_neither_merges_nor_retention_from_their_work() {
+    let settings = SegmentSettings { memtable_events: 64, retention: keep_days(30), ..SegmentSettings::default() };
+    let (mut world, mut dice, begun) = (World::with(settings), Dice(3), Instant::now());
+    let (mut most, mut kept) = (0, 0);
+    for seal in 0..3_000 {
+        let now = START + seal * DAY / 10;
+        let mut batch = world.batch(&mut dice);
+        for event in &mut batch {
+            let late = if dice.roll(4) == 0 { dice.roll(30) } else { 0 };
+            event.time = TimeMs(now - i64::try_from(late).unwrap() * DAY);
+        }
+        world.append(batch).unwrap();
+        world.store().shared.seal_all().unwrap();
+        if seal % 10 == 0 {
+            let passed = Duration::from_millis((seal * DAY / 10).unsigned_abs());
+            world.store().mark_alive(TimeMs(now)).unwrap();
+            world.store().shared.retain_at(begun + passed).unwrap();
+        }
+        while world.store().shared.merge_next(&mut |_| {}).unwrap() {}
+        most = most.max(world.store().shared.view().segments.len());
+        kept = world.acknowledged.iter().filter(|event| event.time.0 >= now - 31 * DAY).count();
+    }
+    assert!(most < 60, "{most} segments");
+    let on_disk = world.store().stats().events;
+    assert!(on_disk < 4 * kept as u64, "{on_disk} events on disk, {kept} within what is kept");
 }

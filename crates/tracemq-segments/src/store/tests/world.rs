@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tracemq_model::{
@@ -16,6 +17,9 @@ use crate::fs::Fs;
 use crate::fs::simulated::{Dice, SimulatedFs, Unsynced};
 use crate::store::{Recovery, Segments};
 use crate::{Retention, SegmentSettings};
+
+/// A midnight in 2024: retention does not go by a clock that says less.
+pub(super) const START: i64 = 20_000 * 86_400_000;
 
 pub(super) const CLIENTS: [&str; 4] = ["a", "b", "bb", "c"];
 
@@ -264,8 +268,16 @@ impl World {
     /// Appends the newest event of all, and leaves it in the log.
     pub(super) fn append_one_more(&mut self) {
         let mut event = self.event(&mut Dice(2));
-        event.time = TimeMs(1_000 * 86_400_000);
+        event.time = TimeMs(START + 41 * 86_400_000);
         self.append(vec![event]).unwrap();
+    }
+
+    /// Looks after retention twice, with a month in between: whatever the clock says has had time to be believed.
+    pub(super) fn retain(&self, now: i64) -> Result<(), StoreError> {
+        self.store().mark_alive(TimeMs(now)).unwrap();
+        let at = Instant::now();
+        self.store().shared.retain_at(at)?;
+        self.store().shared.retain_at(at + Duration::from_secs(30 * 86_400))
     }
 
     /// Whether the event that was appended last can be asked for.
