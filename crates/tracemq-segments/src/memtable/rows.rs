@@ -66,13 +66,13 @@ impl MemoryRows {
         state.time(row)
     }
 
-    /// Appends the events at `places`, which are of the subject that `key` names.
-    pub(crate) fn events(&self, places: Range<u64>, key: &Key, out: &mut Vec<Event>) {
+    /// Shows `take` the events at `places`, which are of the subject that `key` names.
+    pub(crate) fn events(&self, places: Range<u64>, key: &Key, take: impl FnMut(Event)) {
         let state = self.memtable.read();
         let range =
             usize::try_from(places.start).unwrap_or(usize::MAX)..usize::try_from(places.end).unwrap_or(usize::MAX);
         let rows = self.places(&state).get(range).unwrap_or_default();
-        out.extend(rows.iter().filter_map(|row| state.event(state.rows.get(*row as usize)?, key)));
+        rows.iter().filter_map(|row| state.event(state.rows.get(*row as usize)?, key)).for_each(take);
     }
 
     fn places<'a>(&'a self, state: &'a State) -> &'a [u32] {

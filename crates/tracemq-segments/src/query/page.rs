@@ -1,7 +1,8 @@
 //! A page of one subject's events, at any depth, without walking the rows before it.
 //!
 //! Each source knows how many rows it has and finds the place of a time in a few steps. Sources that share no moment are put
-//! behind each other; where some do, the page's first row is found by halving time.
+//! behind each other; where some do, the page's first row is found by halving time. Rows that can't be read keep a place among the
+//! others, and are missing there.
 
 use std::ops::Range;
 
@@ -10,7 +11,7 @@ use tracemq_store::{StoreError, check, window};
 
 use super::damage::Unreadable;
 use super::gaps;
-use super::rows::{Source, sources};
+use super::rows::{Placed, Source, sources};
 use crate::key::{self, Key};
 use crate::segment::Block;
 use crate::view::Snapshot;
@@ -34,6 +35,7 @@ pub(crate) fn page(snapshot: &Snapshot, query: &TraceQuery) -> Result<TracePage,
         if !wanted.is_empty() {
             take(&mut group, wanted, &key, &mut unreadable, &mut spare, &mut events)?;
         }
+        group.iter_mut().try_for_each(|source| source.tell(&mut unreadable))?;
         before += count;
     }
     if query.order == Order::NewestFirst {
@@ -48,11 +50,7 @@ fn groups(sources: Vec<Source>) -> Result<Vec<Vec<Source>>, StoreError> {
     for mut group in split(sources.into_iter().enumerate().collect()) {
         if group.len() > 1 {
             for (_, source) in &mut group {
-                // What can't be read stays as wide as it was, which is right as well.
-                match source.tighten() {
-                    Ok(()) | Err(StoreError::Damaged { .. }) => {}
-                    Err(error) => return Err(error),
-                }
+                source.tighten()?;
             }
             groups.extend(split(group));
         } else {
@@ -97,18 +95,20 @@ fn take(
     out: &mut Vec<Event>,
 ) -> Result<(), StoreError> {
     if let [source] = group {
-        return source.events(wanted, key, unreadable, spare, out);
+        return source.events(wanted, key, unreadable, spare, &mut |placed| out.extend(placed.event));
     }
     let starts = starts(group, wanted.start)?;
     let count = wanted.end - wanted.start;
-    let mut found = Vec::new();
+    let mut found: Vec<Placed> = Vec::new();
     for (source, start) in group.iter_mut().zip(starts) {
-        source.events(start..source.len().min(start + count), key, unreadable, spare, &mut found)?;
+        let places = start..source.len().min(start + count);
+        source.events(places, key, unreadable, spare, &mut |placed| found.push(placed))?;
     }
     // Stable: of one time, older sources come first, and rows of one source stay in the order of arrival.
-    found.sort_by_key(|event| event.time);
+    found.sort_by_key(|placed| placed.time);
+    // What can't be read keeps its place, so that every other row is on one page.
     found.truncate(usize::try_from(count).unwrap_or(usize::MAX));
-    out.append(&mut found);
+    out.extend(found.into_iter().filter_map(|placed| placed.event));
     Ok(())
 }
 

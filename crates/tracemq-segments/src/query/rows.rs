@@ -10,7 +10,7 @@ use super::damage::Unreadable;
 use super::reading::{self, place_of, rows_of_block, times_of};
 use crate::key::Key;
 use crate::memtable::MemoryRows;
-use crate::segment::{Block, Lookup, Segment};
+use crate::segment::{Block, Lookup, Segment, Unread};
 use crate::view::Snapshot;
 
 /// Rows of one subject in one source, by time and arrival.
@@ -22,11 +22,23 @@ pub(super) struct Source {
     pub(super) times: TimeRange,
     /// What was read last.
     block: Option<Box<Block>>,
+    /// What can't be read, until it is told.
+    unread: Unread,
 }
 
 enum Place {
-    Segment { segment: Arc<Segment>, first: u64 },
+    /// All rows that the subject has there.
+    Segment {
+        segment: Arc<Segment>,
+        rows: Range<u64>,
+    },
     Memory(MemoryRows),
+}
+
+/// A row in its place, without its event if that can't be read.
+pub(super) struct Placed {
+    pub(super) time: TimeMs,
+    pub(super) event: Option<Event>,
 }
 
 /// The sources that have rows under `bytes` in `range`, oldest first.
@@ -45,17 +57,20 @@ pub(super) fn sources(
         }
         let found = unreadable.note(segment.find_with(bytes, &mut lookup), times, None)?;
         let Some(rows) = found.flatten() else { continue };
-        let (first, count) = (rows.start, rows.end - rows.start);
-        let place = Place::Segment { segment: Arc::clone(segment), first };
-        let source = Source { place, range: 0..count, times, block: None };
-        let cut = unreadable.note(source.cut(range), times, Some(count))?;
-        sources.extend(cut.filter(|source| !source.range.is_empty()));
+        let count = rows.end - rows.start;
+        let mut source = Source::new(Place::Segment { segment: Arc::clone(segment), rows }, count, times);
+        source.cut(range)?;
+        if source.range.is_empty() {
+            source.tell(unreadable)?;
+        } else {
+            sources.push(source);
+        }
     }
     for (memtable, visible) in snapshot.memtables() {
         let Some(rows) = memtable.rows_of(bytes, visible) else { continue };
         let count = rows.len();
-        let source = Source { place: Place::Memory(rows), range: 0..count, times: TimeRange::ALL, block: None };
-        let mut source = source.cut(range)?;
+        let mut source = Source::new(Place::Memory(rows), count, TimeRange::ALL);
+        source.cut(range)?;
         if source.range.is_empty() {
             continue;
         }
@@ -66,13 +81,17 @@ pub(super) fn sources(
 }
 
 impl Source {
+    fn new(place: Place, count: u64, times: TimeRange) -> Self {
+        Self { place, range: 0..count, times, block: None, unread: Unread::new() }
+    }
+
     /// How many rows are in the range.
     pub(super) fn len(&self) -> u64 {
         self.range.end.saturating_sub(self.range.start)
     }
 
-    /// Without the rows outside `range`.
-    fn cut(mut self, range: TimeRange) -> Result<Self, StoreError> {
+    /// Takes away the rows outside `range`.
+    fn cut(&mut self, range: TimeRange) -> Result<(), StoreError> {
         if range.from > self.times.from {
             self.range.start += self.before(range.from)?;
         }
@@ -80,15 +99,15 @@ impl Source {
             self.range.end = self.range.start + self.up_to(range.to)?;
         }
         self.times = TimeRange { from: self.times.from.max(range.from), to: self.times.to.min(range.to) };
-        Ok(self)
+        Ok(())
     }
 
     /// How many of the rows are before `time`.
     pub(super) fn before(&mut self, time: TimeMs) -> Result<u64, StoreError> {
         let found = match &self.place {
-            Place::Segment { segment, first } => {
-                let rows = first + self.range.start..first + self.range.end;
-                segment.lower_bound(&rows, time, self.block.get_or_insert_default())? - first
+            Place::Segment { segment, rows } => {
+                let block = self.block.get_or_insert_default();
+                segment.lower_bound(rows, time, block, &mut self.unread)? - rows.start
             }
             Place::Memory(rows) => rows.lower_bound(time),
         };
@@ -116,32 +135,50 @@ impl Source {
 
     fn time(&mut self, place: u64) -> Result<Option<TimeMs>, StoreError> {
         match &self.place {
-            Place::Segment { segment, first } => {
-                segment.time(first + place, self.block.get_or_insert_default()).map(Some)
+            Place::Segment { segment, rows } => {
+                let block = self.block.get_or_insert_default();
+                segment.time(rows.start + place, rows, block, &mut self.unread).map(Some)
             }
             Place::Memory(rows) => Ok(rows.time(place)),
         }
     }
 
-    /// Appends the events at `places`, counted from the first row in the range. Takes the memory for a block from `spare`, and
-    /// leaves it there.
+    /// Hands over what stands at `places`, counted from the first row in the range. Takes the memory for a block from `spare`,
+    /// and leaves it there.
     pub(super) fn events(
         &mut self,
         places: Range<u64>,
         key: &Key,
         unreadable: &mut Unreadable,
         spare: &mut Option<Box<Block>>,
-        out: &mut Vec<Event>,
+        take: &mut dyn FnMut(Placed),
     ) -> Result<(), StoreError> {
         let places = self.range.start + places.start..self.range.start + places.end;
         match &self.place {
-            Place::Memory(rows) => rows.events(places, key, out),
-            Place::Segment { segment, first } => {
+            Place::Memory(rows) => {
+                rows.events(places, key, |event| take(Placed { time: event.time, event: Some(event) }));
+            }
+            Place::Segment { segment, rows } => {
                 let mut block = self.block.take().or_else(|| spare.take()).unwrap_or_default();
-                let rows = first + places.start..first + places.end;
-                Reading { segment, key, block: &mut block, unreadable }.events(rows, out)?;
+                let wanted = rows.start + places.start..rows.start + places.end;
+                let unread = &mut self.unread;
+                Reading { segment, rows, key, block: &mut block, unread, unreadable }.events(wanted, take)?;
                 *spare = Some(block);
             }
+        }
+        Ok(())
+    }
+
+    /// Notes which rows could not be read, or whether these are in the range.
+    pub(super) fn tell(&mut self, unreadable: &mut Unreadable) -> Result<(), StoreError> {
+        let Place::Segment { segment, rows } = &self.place else { return Ok(()) };
+        for (number, error) in std::mem::take(&mut self.unread) {
+            let block = rows_of_block(number);
+            let (from, to) = (rows.start + self.range.start, rows.start + self.range.end);
+            let lost = to.min(block.end).saturating_sub(from.max(block.start));
+            // None of them was counted, though some may be in the range: they were taken to be of one moment outside of it.
+            let lost = Some(lost).filter(|lost| *lost > 0);
+            unreadable.note(Err::<(), _>(error), times_of(segment, number), lost)?;
         }
         Ok(())
     }
@@ -150,35 +187,40 @@ impl Source {
 /// Reading events of one subject in a segment.
 struct Reading<'a> {
     segment: &'a Segment,
+    /// All that the subject has there.
+    rows: &'a Range<u64>,
     key: &'a Key,
     block: &'a mut Block,
+    unread: &'a mut Unread,
     unreadable: &'a mut Unreadable,
 }
 
 impl Reading<'_> {
-    /// Appends the events of `rows`, block by block; a block that can't be read is left out.
-    fn events(&mut self, rows: Range<u64>, out: &mut Vec<Event>) -> Result<(), StoreError> {
-        let mut row = rows.start;
-        while row < rows.end {
+    /// Hands over the events of `wanted`, block by block.
+    fn events(&mut self, wanted: Range<u64>, take: &mut dyn FnMut(Placed)) -> Result<(), StoreError> {
+        let mut row = wanted.start;
+        while row < wanted.end {
             let (number, first) = place_of(row);
-            let end = rows.end.min(rows_of_block(number).end);
+            let end = wanted.end.min(rows_of_block(number).end);
             let count = usize::try_from(end - row).unwrap_or(usize::MAX);
-            let kept = out.len();
-            let read = self.of_block(number, first..first.saturating_add(count), out);
-            let times = times_of(self.segment, number);
-            if self.unreadable.note(read, times, Some(end - row))?.is_none() {
-                out.truncate(kept);
+            let places = first..first.saturating_add(count);
+            if self.segment.try_rows(number, places.clone(), self.block, self.unread)? {
+                places.into_iter().try_for_each(|at| self.of_row(number, at, take))?;
+            } else {
+                for row in row..end {
+                    let time = self.segment.time(row, self.rows, self.block, self.unread)?;
+                    take(Placed { time, event: None });
+                }
             }
             row = end;
         }
         Ok(())
     }
 
-    fn of_block(&mut self, number: u64, places: Range<usize>, out: &mut Vec<Event>) -> Result<(), StoreError> {
-        self.segment.read_rows(number, places.clone(), self.block)?;
-        for at in places {
-            out.push(reading::event(self.segment, self.block, at, self.key)?);
-        }
+    fn of_row(&mut self, number: u64, at: usize, take: &mut dyn FnMut(Placed)) -> Result<(), StoreError> {
+        let read = reading::event(self.segment, self.block, at, self.key);
+        let event = self.unreadable.note(read, times_of(self.segment, number), Some(1))?;
+        take(Placed { time: self.block.time(at), event });
         Ok(())
     }
 }

@@ -4,9 +4,10 @@ use tracemq_model::{InstanceId, Matcher, Pattern, Subject, SubjectPage, TimeMs, 
 use tracemq_store::StoreError;
 
 use super::damage::Unreadable;
+use super::reading::times_of;
 use crate::key::{self, Key};
 use crate::memtable::Memtable;
-use crate::segment::{Block, Segment, Sought};
+use crate::segment::{Block, Segment, Sought, Unread};
 use crate::view::Snapshot;
 
 /// What is looked for.
@@ -61,8 +62,12 @@ pub(crate) fn subjects(
     }
     for segment in snapshot.segments() {
         let mut keys = Vec::new();
-        let searched = search.in_segment(segment, &mut keys);
+        let mut unread = Unread::new();
+        let searched = search.in_segment(segment, &mut keys, &mut unread);
         unreadable.note(searched, segment.meta().times, None)?;
+        for (number, error) in unread {
+            unreadable.note(Err::<(), _>(error), times_of(segment, number), None)?;
+        }
         found.append(&mut keys);
     }
     found.sort_unstable();
@@ -97,7 +102,7 @@ impl Search<'_> {
         found.into_iter().map(|(key, _)| key).collect()
     }
 
-    fn in_segment(&self, segment: &Segment, found: &mut Vec<Vec<u8>>) -> Result<(), StoreError> {
+    fn in_segment(&self, segment: &Segment, found: &mut Vec<Vec<u8>>, unread: &mut Unread) -> Result<(), StoreError> {
         let mut block = Block::default();
         // An address is looked for by a text that is not in its key.
         for (prefix, part) in [(&self.clients, self.part.as_str()), (&self.addresses, "")] {
@@ -111,7 +116,7 @@ impl Search<'_> {
                     continue;
                 }
                 let is_kept = segment.meta().times.from >= self.cutoff
-                    || segment.lower_bound(&rows, self.cutoff, &mut block)? < rows.end;
+                    || segment.lower_bound(&rows, self.cutoff, &mut block, unread)? < rows.end;
                 if is_kept {
                     found.push(key.to_vec());
                 }

@@ -104,6 +104,12 @@ impl Segment {
         wide(self.row_index.blocks().len())
     }
 
+    /// Where a block of rows stands in the file.
+    #[cfg(test)]
+    pub(crate) fn row_extent(&self, number: u64) -> Option<Range<u64>> {
+        self.row_index.get(number).map(|block| block.extent.offset()..block.extent.end())
+    }
+
     /// The rows of the subject of `key`; none when it has none. One read at most.
     pub(crate) fn find(&self, key: &[u8]) -> Result<Option<Range<u64>>, StoreError> {
         self.find_with(key, &mut Lookup::default())
@@ -125,60 +131,6 @@ impl Segment {
         }
     }
 
-    /// The first of `rows`, which are of one subject, whose time is `time` or later; their end when there is none. Two
-    /// reads at most, of which `block` keeps the last.
-    pub(crate) fn lower_bound(&self, rows: &Range<u64>, time: TimeMs, block: &mut Block) -> Result<u64, StoreError> {
-        let Some(last_row) = rows.end.checked_sub(1).filter(|last| *last >= rows.start) else { return Ok(rows.start) };
-        let (first, last) = (rows.start / wide(ROWS), last_row / wide(ROWS));
-        // The blocks between the first and the last are the subject's alone, so the index says where to look.
-        let next = match last {
-            _ if last > first => self.row_index.first_reaching(first + 1..last, time).unwrap_or(last),
-            _ => last,
-        };
-        if next <= first + 1 {
-            let end = rows.end.min(first_row(first + 1));
-            let found = self.lower_bound_in(first, rows.start..end, time, block)?;
-            if found < end || end == rows.end {
-                return Ok(found);
-            }
-        }
-        self.lower_bound_in(next, first_row(next)..rows.end.min(first_row(next + 1)), time, block)
-    }
-
-    /// [`lower_bound`](Self::lower_bound) of rows of one block.
-    fn lower_bound_in(
-        &self,
-        number: u64,
-        rows: Range<u64>,
-        time: TimeMs,
-        block: &mut Block,
-    ) -> Result<u64, StoreError> {
-        let Some(at) = self.row_index.get(number) else { return Err(self.no_row()) };
-        if at.from >= time.0 {
-            return Ok(rows.start);
-        }
-        if at.to < time.0 {
-            return Ok(rows.end);
-        }
-        self.open_block(number, block)?;
-        let (mut low, mut high) = (rows.start, rows.end);
-        while low < high {
-            let middle = low.midpoint(high);
-            if block.time(size(middle % wide(ROWS))) < time {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        Ok(low)
-    }
-
-    /// The time of `row`. `block` keeps what was read for it.
-    pub(crate) fn time(&self, row: u64, block: &mut Block) -> Result<TimeMs, StoreError> {
-        self.open_block(row / wide(ROWS), block)?;
-        Ok(block.time(size(row % wide(ROWS))))
-    }
-
     /// The block of rows with this number, which is its first row divided by [`ROWS`].
     pub(crate) fn block(&self, number: u64) -> Result<Block, StoreError> {
         let mut block = Block::default();
@@ -198,7 +150,7 @@ impl Segment {
     }
 
     /// Reads a block of which no rows are wanted yet.
-    fn open_block(&self, number: u64, block: &mut Block) -> Result<(), StoreError> {
+    pub(super) fn open_block(&self, number: u64, block: &mut Block) -> Result<(), StoreError> {
         if block.holds(self.meta.id, number) {
             return Ok(());
         }
@@ -340,13 +292,13 @@ impl Segment {
     }
 
     /// The error for a row that the caller has from elsewhere.
-    fn no_row(&self) -> StoreError {
+    pub(super) fn no_row(&self) -> StoreError {
         self.pieces().damaged(0, self.meta.bytes, "has no such row")
     }
 }
 
 /// The first row of a block.
-fn first_row(number: u64) -> u64 {
+pub(super) fn first_row(number: u64) -> u64 {
     number.saturating_mul(wide(ROWS))
 }
 

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod damaged_pages;
 mod erase;
 mod errors;
 mod groups;

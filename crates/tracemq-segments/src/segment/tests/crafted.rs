@@ -17,7 +17,7 @@ use crate::segment::minutes::Minutes;
 use crate::segment::source::Source;
 use crate::segment::texts::{TextBlock, TextIndex};
 use crate::segment::verify::Damage;
-use crate::segment::{Scan, Segment};
+use crate::segment::{Scan, Segment, Unread};
 use crate::varint;
 
 /// Where each piece stands, its checksum not included.
@@ -58,10 +58,11 @@ fn ask(disk: &SimulatedFs) -> Option<Vec<Damage>> {
     let segment = open(disk).ok()?;
     for (key, _) in small() {
         if let Ok(Some(rows)) = segment.find(&key) {
-            let _ = segment.lower_bound(&rows, TimeMs(1_621_580_400_001), &mut Block::default());
+            let _ =
+                segment.lower_bound(&rows, TimeMs(1_621_580_400_001), &mut Block::default(), &mut Unread::default());
         }
     }
-    let _ = segment.lower_bound(&(0..u64::MAX), TimeMs(5), &mut Block::default());
+    let _ = segment.lower_bound(&(0..u64::MAX), TimeMs(5), &mut Block::default(), &mut Unread::default());
     let _ = segment.key_of_row(3);
     let _ = segment.scan(0, &mut Scan::default());
     let _ = segment.minutes();

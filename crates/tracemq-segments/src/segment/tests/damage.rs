@@ -9,7 +9,7 @@ use super::sample::{ID, Sample, dir, open, path, read, small, write, write_as};
 use crate::fs::Fs;
 use crate::fs::simulated::{Fault, SimulatedFs};
 use crate::row::Peer;
-use crate::segment::{Block, Scan, Segment, SegmentId};
+use crate::segment::{Block, Scan, Segment, SegmentId, Unread};
 
 /// Whether `disk` gives the sample or says that it can't, by every question.
 fn is_safe(disk: &SimulatedFs, sample: &Sample) -> Result<bool, StoreError> {
@@ -22,7 +22,9 @@ fn is_safe(disk: &SimulatedFs, sample: &Sample) -> Result<bool, StoreError> {
         if let Ok(found) = segment.find(key) {
             assert_eq!(found, Some(range.clone()));
         }
-        if let Ok(found) = segment.lower_bound(&range, TimeMs(1_621_580_400_001), &mut Block::default()) {
+        let mut unread = Unread::default();
+        let found = segment.lower_bound(&range, TimeMs(1_621_580_400_001), &mut Block::default(), &mut unread)?;
+        if unread.is_empty() {
             assert_eq!(found, range.start + rows.partition_point(|(row, _)| row.time.0 < 1_621_580_400_001) as u64);
         }
         if let Ok((found, _)) = segment.key_of_row(range.start) {

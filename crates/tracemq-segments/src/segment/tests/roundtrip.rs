@@ -11,7 +11,7 @@ use tracemq_model::{ConnectionId, Details, InstanceId, ProtocolVersion, Reason, 
 use super::sample::{ID, Sample, kept, key, open, read, write, write_as};
 use crate::fs::simulated::SimulatedFs;
 use crate::row::{Kind, Peer, Row};
-use crate::segment::{Block, ROWS, Scan, Segment};
+use crate::segment::{Block, ROWS, Scan, Segment, Unread};
 
 fn times() -> impl Strategy<Value = i64> {
     prop_oneof![
@@ -161,7 +161,7 @@ fn check_look_ups(segment: &Segment, sample: &Sample, from: TimeMs) {
         for time in times.into_iter().chain([TimeMs::MIN, TimeMs::MAX]) {
             let expected = range.start + rows.partition_point(|(row, _)| row.time < time) as u64;
             assert_eq!(
-                segment.lower_bound(&range, time, &mut Block::default()).unwrap(),
+                segment.lower_bound(&range, time, &mut Block::default(), &mut Unread::default()).unwrap(),
                 expected,
                 "{time:?} of {} rows",
                 rows.len()

@@ -6,7 +6,7 @@ use tracemq_model::{ConnectionId, Details, TimeMs};
 
 use super::sample::{Sample, full, key, open, read, row, write};
 use crate::row::{Kind, Peer, Row};
-use crate::segment::Block;
+use crate::segment::{Block, Unread};
 
 fn comes_back(sample: &Sample) {
     let segment = open(&write(sample)).unwrap();
@@ -36,8 +36,8 @@ fn no_rows() {
     assert_eq!(segment.find(&key("i", "a")).unwrap(), None);
     assert!(segment.keys(&[]).unwrap().next().unwrap().is_none());
     assert_eq!(segment.minutes().unwrap().instances().count(), 0);
-    assert_eq!(segment.lower_bound(&(0..0), TimeMs(5), &mut Block::default()).unwrap(), 0);
-    assert!(segment.lower_bound(&(3..9), TimeMs(5), &mut Block::default()).is_err());
+    assert_eq!(segment.lower_bound(&(0..0), TimeMs(5), &mut Block::default(), &mut Unread::default()).unwrap(), 0);
+    assert!(segment.lower_bound(&(3..9), TimeMs(5), &mut Block::default(), &mut Unread::default()).is_err());
     assert_eq!(segment.verify(&mut |_| {}), []);
 }
 
@@ -65,7 +65,8 @@ fn one_giant_subject() {
     comes_back(&sample);
     let segment = open(&write(&sample)).unwrap();
     for time in [-1, 0, 1, 511, 512, 513, 9_999, 19_999, 20_000] {
-        let found = segment.lower_bound(&(0..20_000), TimeMs(time), &mut Block::default()).unwrap();
+        let found =
+            segment.lower_bound(&(0..20_000), TimeMs(time), &mut Block::default(), &mut Unread::default()).unwrap();
         assert_eq!(found, u64::try_from(time).unwrap_or(0), "{time}");
     }
 }
