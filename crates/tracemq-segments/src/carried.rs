@@ -17,7 +17,6 @@ mod verify;
 pub(crate) use verify::verify;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -138,9 +137,9 @@ impl Carried {
         self.open.retain(|_, place| !old.contains(&place.segment));
     }
 
-    /// Forgets what began in these rows of `segment`.
-    pub(crate) fn forget(&mut self, segment: u64, rows: &Range<u64>) {
-        self.open.retain(|_, place| place.segment != segment || !rows.contains(&place.row));
+    /// Forgets what began in rows of `segment` that are gone.
+    pub(crate) fn forget(&mut self, segment: u64, is_gone: impl Fn(u64) -> bool) {
+        self.open.retain(|_, place| place.segment != segment || !is_gone(place.row));
     }
 
     /// Whether it says anything else than `other`.

@@ -257,12 +257,12 @@ impl Memtable {
             .find(|known| known.name == *instance)
             .map(|known| known.minutes.clone())
             .unwrap_or_default();
+        let mut prefix = Vec::new();
+        key::push_instance(instance, &mut prefix);
         // What is not durable yet has been counted: at most a batch or two.
         for (row, stored) in state.rows.iter().enumerate().skip(visible) {
-            if state.subjects.is_erased(stored.subject, row) {
-                continue;
-            }
-            if Key::read(state.subjects.key(stored.subject)).is_some_and(|key| key.instance == *instance)
+            if !state.subjects.is_erased(stored.subject, row)
+                && state.subjects.key(stored.subject).starts_with(&prefix)
                 && let Some(count) = minutes.get_mut(&(minute(stored.row.time), stored.row.kind))
             {
                 *count = count.saturating_sub(1);

@@ -38,6 +38,7 @@ use crate::query;
 use crate::view::{Snapshot, View};
 use crate::wal::{Packed, StoreId};
 use append::{Waiting, Writer};
+use erase::Erasing;
 pub use open::{Damage, Recovery};
 pub(crate) use open::{Looked, look as look_at};
 use publish::Publisher;
@@ -76,6 +77,7 @@ struct Shared {
     stopping: AtomicBool,
     /// Segments that are damaged, and so are left as they are.
     unmergeable: Mutex<BTreeSet<u64>>,
+    erasing: Mutex<Erasing>,
     /// Of segments that could not be opened.
     unreadable: Vec<Gap>,
     clock: Mutex<Clock>,
@@ -222,5 +224,7 @@ impl Drop for Segments {
             let _ = worker.join();
         }
         self.shared.seal_for_a_quick_start();
+        // The log has them in any case.
+        let _ = self.shared.publish_erasures();
     }
 }

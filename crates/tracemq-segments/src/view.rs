@@ -1,13 +1,15 @@
 //! What a question sees: the files and memtables that are live, and what of them is hidden.
 
+mod erased;
+
 use std::sync::Arc;
 
 use tracemq_model::{Gap, InstanceId, TimeMs, TimeRange};
+use tracemq_store::StoreError;
 
-use crate::key;
-use crate::manifest::Erasure;
 use crate::memtable::Memtable;
 use crate::segment::Segment;
+pub(crate) use erased::{Erasures, Hidden, HiddenCache};
 
 /// What is live. Replaced as a whole when a file comes or goes.
 #[derive(Clone)]
@@ -18,7 +20,9 @@ pub(crate) struct View {
     pub(crate) frozen: Vec<Frozen>,
     /// The one that takes what arrives.
     pub(crate) active: Arc<Memtable>,
-    pub(crate) erasures: Arc<Vec<Erasure>>,
+    pub(crate) erasures: Arc<Erasures>,
+    /// In which rows of the segments they are; shared by all views.
+    pub(crate) hidden: Arc<HiddenCache>,
     pub(crate) cutoffs: Arc<Vec<(InstanceId, TimeMs)>>,
     /// Sorted by their first moment.
     pub(crate) gaps: Arc<Vec<Gap>>,
@@ -76,19 +80,32 @@ impl Snapshot {
 
     /// Whether the rows under `key` in `segment` have been erased.
     pub(crate) fn is_erased(&self, segment: &Segment, key: &[u8]) -> bool {
-        self.view.erasures.iter().any(|erasure| segment.meta().sequence.end() <= &erasure.seq && erasure.key == key)
+        self.view.erasures.cover(segment, key)
     }
 
-    /// All keys whose rows in `segment`, if it has any, have been erased.
-    pub(crate) fn erased_keys<'a>(&'a self, segment: &Segment) -> impl Iterator<Item = &'a [u8]> {
-        let newest = *segment.meta().sequence.end();
-        self.view.erasures.iter().filter(move |erasure| newest <= erasure.seq).map(|erasure| &*erasure.key)
+    /// The rows of `segment` that have been erased; none when there are none.
+    ///
+    /// # Errors
+    /// When the operating system refuses to read.
+    pub(crate) fn hidden(&self, segment: &Segment) -> Result<Option<Arc<Hidden>>, StoreError> {
+        if self.view.erasures.len() == 0 {
+            return Ok(None);
+        }
+        self.view.hidden.of(segment, &self.view.erasures, &self.view.segments).map(Some)
     }
 
-    /// The keys of `instance` whose rows in `segment` have been erased.
-    pub(crate) fn erased<'a>(&'a self, segment: &Segment, instance: &InstanceId) -> impl Iterator<Item = &'a [u8]> {
-        let mut prefix = Vec::new();
-        key::push_instance(instance, &mut prefix);
-        self.erased_keys(segment).filter(move |key| key.starts_with(&prefix))
+    /// Memtables on their way into segments that are no newer than `sequence`.
+    pub(crate) fn frozen_until(&self, sequence: u64) -> impl Iterator<Item = &Arc<Memtable>> {
+        let frozen = self.view.frozen.iter().filter(move |frozen| frozen.sequence <= sequence);
+        frozen.map(|frozen| &frozen.memtable)
+    }
+
+    pub(crate) fn erasures(&self) -> &Erasures {
+        &self.view.erasures
+    }
+
+    /// How many subjects have been erased and may still be in files.
+    pub(crate) fn erased_subjects(&self) -> usize {
+        self.view.erasures.len()
     }
 }

@@ -28,6 +28,7 @@ struct Disk {
     name_changes: Vec<Vec<(PathBuf, Option<usize>)>>,
     files: Vec<Content>,
     calls: usize,
+    reads: usize,
     fault: Option<Fault>,
     unreadable: BTreeSet<PathBuf>,
     /// How many more bytes files may take in all; none for any number.
@@ -94,6 +95,11 @@ impl SimulatedFs {
         let mut disk = self.disk();
         disk.calls = 0;
         disk.fault = fault;
+    }
+
+    /// Reads of files, ever.
+    pub(crate) fn reads(&self) -> usize {
+        self.disk().reads
     }
 
     /// Calls since the fault was set.
@@ -428,6 +434,7 @@ impl LogFile for SimulatedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut disk = self.disk.disk();
         disk.may()?;
+        disk.reads += 1;
         if disk.unreadable.contains(&self.path) {
             return Err(io::Error::from_raw_os_error(5));
         }

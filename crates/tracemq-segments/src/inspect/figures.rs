@@ -139,7 +139,7 @@ pub(super) fn of(look: &Look) -> Figures {
         log,
         open_connections_bytes,
         gaps: look.gaps(TimeRange::ALL).len(),
-        erasures_pending: look.looked.manifest.erasures.len(),
+        erasures_pending: snapshot.erased_subjects(),
     }
 }
 

@@ -35,6 +35,11 @@ impl Unreadable {
         }
     }
 
+    /// Some of what happened in `range` may be left out.
+    pub(crate) fn leave_out(&mut self, range: TimeRange) {
+        self.add(Gap { from: range.from, to: range.to, lost: None, cause: GapCause::Damaged });
+    }
+
     fn add(&mut self, gap: Gap) {
         let is_full = self.gaps.len() >= GAPS_MAX;
         match self.gaps.last_mut() {

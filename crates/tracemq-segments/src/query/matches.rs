@@ -1,6 +1,7 @@
 //! The rows of a segment that a filter asks for, block after block.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use tracemq_model::{Event, Filter, TimeMs, TimeRange};
 use tracemq_store::StoreError;
@@ -11,7 +12,7 @@ use crate::cells::Column;
 use crate::key::{self, Key};
 use crate::row::{Kind, Peer};
 use crate::segment::{Block, KeyCursor, Scan, Segment};
-use crate::view::Snapshot;
+use crate::view::{Hidden, Snapshot};
 
 /// Walks the rows of one instance in a segment, and stops at each that the filter asks for. Holds one block.
 pub(super) struct Matches<'a> {
@@ -20,8 +21,8 @@ pub(super) struct Matches<'a> {
     range: TimeRange,
     /// Rows that have not been looked at.
     rows: Range<u64>,
-    /// Rows that have been erased, in ascending order.
-    hidden: Vec<Range<u64>>,
+    /// Rows that have been erased.
+    hidden: Option<Arc<Hidden>>,
     scan: Scan,
     /// Of the kinds of the block, those that are asked for.
     kinds: Vec<Kind>,
@@ -53,11 +54,10 @@ impl<'a> Matches<'a> {
         } else {
             0..0
         };
-        let mut hidden = Vec::new();
-        for key in snapshot.erased(segment, &filter.instance) {
-            hidden.extend(unreadable.note(segment.find(key), times, None)?.flatten());
+        let hidden = if rows.is_empty() { None } else { snapshot.hidden(segment)? };
+        if hidden.as_ref().is_some_and(|hidden| hidden.is_incomplete()) {
+            unreadable.leave_out(times);
         }
-        hidden.sort_by_key(|rows| rows.start);
         let (scan, kinds, found) = (Scan::default(), Vec::new(), Vec::new());
         Ok(Self { segment, filter, range, rows, hidden, scan, kinds, found, given: 0 })
     }
@@ -124,9 +124,10 @@ impl<'a> Matches<'a> {
                 self.found.push(Match { row, time, kind: *kind });
             }
         }
-        if !self.hidden.is_empty() {
-            let hidden = &self.hidden;
-            self.found.retain(|found| !hidden.iter().any(|rows| rows.contains(&found.row)));
+        if let Some(hidden) = &self.hidden {
+            for erased in hidden.within(rows) {
+                self.found.retain(|found| !erased.contains(&found.row));
+            }
         }
         let Filter { address, username, listener, .. } = self.filter;
         if !self.found.is_empty() && (address.is_some() || username.is_some() || listener.is_some()) {

@@ -39,11 +39,13 @@ pub(crate) struct Segment {
     texts: Mutex<TextCache>,
 }
 
-/// Memory for looking up keys.
+/// Memory for looking up keys; neighbours are found with one read.
 #[derive(Default)]
 pub(crate) struct Lookup {
     bytes: Vec<u8>,
     current: Vec<u8>,
+    /// The block whose content, of so many bytes, is in `bytes`.
+    held: Option<(SegmentId, usize, usize)>,
 }
 
 impl std::fmt::Debug for Segment {
@@ -121,8 +123,12 @@ impl Segment {
         let Some((extent, rows)) = self.directory.extent(block).zip(self.directory.rows(block)) else {
             return Ok(None);
         };
-        let Lookup { bytes, current } = lookup;
-        let content = self.read(Piece::Directory, extent, bytes)?;
+        let Lookup { bytes, current, held } = lookup;
+        let content = match held.take() {
+            Some((id, known, content)) if id == self.meta.id && known == block => content,
+            _ => self.read(Piece::Directory, extent, bytes)?,
+        };
+        *held = Some((self.meta.id, block, content));
         let found = directory::find(bytes.get(..content).unwrap_or_default(), key, current);
         let found = found.map_err(|what| self.damaged(extent, what))?;
         match found.map(|range| rows.start.saturating_add(range.start)..rows.start.saturating_add(range.end)) {

@@ -15,6 +15,7 @@ use tracemq_model::{ConnectionId, TimeMs};
 use tracemq_store::StoreError;
 use tracing::{debug, warn};
 
+use super::erase::erasures_needed;
 use super::{Shared, lock};
 use crate::cells::Column;
 use crate::key::Key;
@@ -30,14 +31,20 @@ pub(super) const FREE_MIN: u64 = 16 << 20;
 impl Shared {
     /// Merges until nothing is worth merging.
     pub(super) fn merge_all(&self, progress: &mut dyn FnMut(f64)) -> Result<(), StoreError> {
-        while self.merge_next(progress)? {}
-        Ok(())
+        lock(&self.erasing).is_settling = true;
+        let merged = (|| {
+            while self.merge_next(progress)? {}
+            Ok(())
+        })();
+        lock(&self.erasing).is_settling = false;
+        merged
     }
 
     /// Merges once; false when nothing is worth it.
     pub(super) fn merge_next(&self, progress: &mut dyn FnMut(f64)) -> Result<bool, StoreError> {
         let _merging = lock(&self.merging);
         self.refuse_when_poisoned()?;
+        self.publish_erasures()?;
         let snapshot = self.snapshot();
         let inputs = match self.choose_within_room(&snapshot) {
             Ok(Some(inputs)) => inputs,
@@ -119,18 +126,12 @@ impl Shared {
     ) -> Result<(), StoreError> {
         let is_input = |number: u64| inputs.iter().any(|input| input.meta().id.number == number);
         let mut publisher = lock(&self.publisher);
-        // Those that are not hidden in any segment that stays are done with.
-        let view = self.view();
-        let live: Vec<&Arc<Segment>> =
-            view.segments.iter().filter(|segment| !is_input(segment.meta().id.number)).chain(merged).collect();
-        let mut needed = Vec::new();
-        for erasure in view.erasures.iter() {
-            let hidden = live.iter().filter(|segment| *segment.meta().sequence.end() <= erasure.seq);
-            let is_needed = hidden.into_iter().any(|segment| !matches!(segment.find(&erasure.key), Ok(None)));
-            if is_needed {
-                needed.push(erasure.clone());
-            }
-        }
+        let snapshot = self.snapshot();
+        let stay = snapshot.segments().iter().filter(|segment| !is_input(segment.meta().id.number));
+        let stay: Vec<&Arc<Segment>> = stay.chain(merged).collect();
+        let opened = |number: u64| snapshot.segments().iter().any(|segment| segment.meta().id.number == number);
+        let unopened = publisher.manifest.segments.iter().filter(|entry| !opened(entry.number));
+        let needed = erasures_needed(&snapshot, &stay, unopened.map(|entry| entry.seq_hi).min());
         let mut carried = publisher.carried.clone();
         let old: Vec<u64> = inputs.iter().map(|input| input.meta().id.number).collect();
         let new = merged.as_ref().map_or(0, |segment| segment.meta().id.number);
@@ -148,6 +149,7 @@ impl Shared {
                 view.segments.extend(merged.cloned());
             },
         )?;
+        self.forget_gathered(is_input);
         for input in inputs {
             self.discard(&mut publisher, input.path().to_owned());
         }

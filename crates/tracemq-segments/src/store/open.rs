@@ -5,6 +5,7 @@ mod look;
 
 pub(crate) use look::{Looked, look};
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
@@ -25,7 +26,7 @@ use crate::lock::Lock;
 use crate::manifest::{self, Erasure, Manifest};
 use crate::memtable::Memtable;
 use crate::segment::{Segment, SegmentId};
-use crate::view::{Frozen, View};
+use crate::view::{Erasures, Frozen, HiddenCache, View};
 use crate::wal::{self, Mode, Replayed, StoreId, Wal};
 use log::ReplayedLog;
 
@@ -213,6 +214,7 @@ impl Opening {
             next_number: AtomicU64::new(next_number),
             stopping: AtomicBool::new(false),
             unmergeable: Mutex::default(),
+            erasing: Mutex::default(),
             unreadable: self.unreadable,
             now: AtomicI64::new(i64::MIN),
         };
@@ -246,20 +248,20 @@ impl Opening {
         carried: &mut Carried,
         events: &mut Vec<Event>,
     ) -> Result<(), StoreError> {
-        for erasure in &self.manifest.erasures {
-            for segment in segments.iter().filter(|segment| *segment.meta().sequence.end() <= erasure.seq) {
-                let rows = match segment.find(&erasure.key) {
-                    Ok(Some(rows)) => rows,
-                    Ok(None) | Err(StoreError::Damaged { .. }) => continue,
-                    Err(error) => return Err(error),
-                };
-                let number = segment.meta().id.number;
-                let begun = carried.rows_of(number).into_iter().filter(|(row, _)| rows.contains(row));
-                let begun: Vec<ConnectionId> = begun.map(|(_, connection)| connection).collect();
-                events.retain(|event| !begun.contains(&event.connection));
-                carried.forget(number, &rows);
+        let erasures = Arc::new(Erasures::of(&self.manifest.erasures));
+        let mut erased: HashSet<ConnectionId> = HashSet::new();
+        for segment in segments.iter().filter(|_| erasures.len() > 0) {
+            let number = segment.meta().id.number;
+            let begun = carried.rows_of(number);
+            if begun.is_empty() {
+                continue;
             }
+            let hidden = HiddenCache::default().of(segment, &erasures, segments)?;
+            let is_hidden = |row: u64| hidden.within(&(row..row + 1)).next().is_some();
+            erased.extend(begun.iter().filter(|(row, _)| is_hidden(*row)).map(|(_, connection)| *connection));
+            carried.forget(number, is_hidden);
         }
+        events.retain(|event| !erased.contains(&event.connection));
         Ok(())
     }
 
@@ -389,11 +391,10 @@ impl Opening {
 
 /// What the log says was erased is hidden in all segments up to `newest` as well: they are older than the log. A crash may have come
 /// between the note in the log and the manifest; the next one that is published says it again.
-pub(super) fn hide_erased(erasures: &mut Vec<Erasure>, erased: &[Vec<u8>], newest: u64) {
-    for key in erased {
-        erasures.retain(|known| known.key != *key);
-        erasures.push(Erasure { key: key.clone(), seq: newest });
-    }
+pub(super) fn hide_erased(erasures: &mut Vec<Erasure>, erased: &HashSet<Vec<u8>>, newest: u64) {
+    let mut all = Erasures::of(&*erasures);
+    erased.iter().for_each(|key| all.add(key, newest));
+    *erasures = all.to_list();
 }
 
 impl Shared {
@@ -414,7 +415,8 @@ fn view_of(manifest: &Manifest, segments: Vec<Arc<Segment>>, frozen: Vec<Frozen>
         segments,
         frozen,
         active,
-        erasures: Arc::new(manifest.erasures.clone()),
+        erasures: Arc::new(Erasures::of(&manifest.erasures)),
+        hidden: Arc::default(),
         cutoffs: Arc::new(manifest.cutoffs.iter().map(|cutoff| (cutoff.instance.clone(), cutoff.time)).collect()),
         gaps: Arc::default(),
     }

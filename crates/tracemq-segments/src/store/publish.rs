@@ -67,6 +67,7 @@ impl Shared {
         }
         let mut next = publisher.manifest.clone();
         change(&mut next);
+        let erased = self.add_erasures(&mut next);
         next.generation += 1;
         next.next_file = self.next_number.load(Ordering::Relaxed);
         next.orphans = carried.as_ref().unwrap_or(&publisher.carried).number();
@@ -80,6 +81,7 @@ impl Shared {
             return Err(error);
         }
         publisher.manifest = next;
+        self.erasures_are_published(&erased);
         if let Some(carried) = carried {
             let old = std::mem::replace(&mut publisher.carried, carried).number();
             if let Some(number) = old {
@@ -89,7 +91,7 @@ impl Shared {
         self.change_view(|view| {
             show(view);
             view.segments.sort_by_key(|segment| age_of(segment));
-            view.erasures = Arc::new(publisher.manifest.erasures.clone());
+            self.show_erasures(view, &publisher.manifest);
             view.gaps = Arc::new(self.sorted(publisher.manifest.gaps.clone()));
             view.cutoffs = Arc::new(
                 publisher.manifest.cutoffs.iter().map(|cutoff| (cutoff.instance.clone(), cutoff.time)).collect(),

@@ -22,7 +22,7 @@ impl Shared {
         let unmergeable = lock(&self.unmergeable).clone();
         let may = |segment: &Arc<Segment>| !unmergeable.contains(&segment.meta().id.number);
         for segment in snapshot.segments().iter().filter(|segment| may(segment) && segment.meta().bytes <= bytes_max) {
-            if self.holds_erased(snapshot, segment)? || half_is_expired(snapshot, segment)? {
+            if self.is_to_lose_erased(snapshot, segment)? || half_is_expired(snapshot, segment)? {
                 return Ok(Some(vec![Arc::clone(segment)]));
             }
         }
@@ -84,15 +84,6 @@ impl Shared {
         let retention = &self.settings.retention;
         let ages = retention.instances.iter().map(|(_, keep)| keep.age_ms).chain([retention.each.age_ms]);
         ages.flatten().min().map(|age| age / 4)
-    }
-
-    fn holds_erased(&self, snapshot: &Snapshot, segment: &Segment) -> Result<bool, StoreError> {
-        for key in snapshot.erased_keys(segment) {
-            if segment.find(key)?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The log, back in memtables.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
@@ -78,7 +79,7 @@ pub(super) struct ReplayedLog {
     memtable: Arc<Memtable>,
     memtable_events: usize,
     beginnings: Beginnings<Place>,
-    pub(super) erased: Vec<Vec<u8>>,
+    pub(super) erased: HashSet<Vec<u8>>,
 }
 
 /// Where the beginning of a connection stands.
@@ -103,7 +104,7 @@ impl ReplayedLog {
             memtable: Arc::new(Memtable::new(settings.memtable_events)),
             memtable_events: settings.memtable_events,
             beginnings,
-            erased: Vec::new(),
+            erased: HashSet::new(),
         }
     }
 
@@ -134,7 +135,7 @@ impl ReplayedLog {
                 for memtable in self.full.iter().map(|(_, memtable)| memtable).chain([&self.memtable]) {
                     memtable.erase(&key);
                 }
-                self.erased.push(key);
+                self.erased.insert(key);
             }
         }
     }
@@ -150,7 +151,7 @@ impl ReplayedLog {
     }
 
     /// The keys that were erased while this log was written.
-    pub(super) fn erased(&self) -> &[Vec<u8>] {
+    pub(super) fn erased(&self) -> &HashSet<Vec<u8>> {
         &self.erased
     }
 

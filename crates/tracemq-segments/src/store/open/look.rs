@@ -13,7 +13,7 @@ use crate::carried::Carried;
 use crate::fs::Fs;
 use crate::manifest::Manifest;
 use crate::store::Damage;
-use crate::view::View;
+use crate::view::{Erasures, View};
 use crate::wal::{self, Mode, Replayed};
 
 /// What a look found.
@@ -59,7 +59,7 @@ pub(crate) fn look(
     let first = opening.manifest.first_wal;
     let replayed = log.gather(|feed| {
         wal::replay(&**fs, dir, store, first, Mode::Look, &mut |file, entry| {
-            if with_events {
+            if with_events || matches!(entry, wal::Entry::Erased { .. }) {
                 feed.take(file, entry);
             }
         })
@@ -81,6 +81,7 @@ pub(crate) fn look(
     gaps.sort_by_key(|gap| gap.from);
     let mut view = view_of(&manifest, segments, frozen, active);
     view.gaps = Arc::new(gaps);
+    view.erasures = Arc::new(Erasures::of(&erasures));
     let damaged = recovery.damaged.into_iter().zip(unreadable).collect();
     Ok(Looked { manifest, view, damaged, log: replayed, orphaned, is_incomplete })
 }

@@ -2,10 +2,15 @@
 
 use std::io::ErrorKind;
 
-use tracemq_model::{ClientId, InstanceId, Subject};
+use std::ops::ControlFlow;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use tracemq_model::{ClientId, Event, Filter, InstanceId, Order, Subject, TimeMs, TimeRange};
 use tracemq_store::EventStore;
 
 use super::world::{CLIENTS, World};
+use crate::SegmentSettings;
 use crate::fs::simulated::{Dice, Fault, Unsynced};
 
 fn erase(world: &mut World, client: &str) {
@@ -129,4 +134,163 @@ fn the_bytes_of_an_erased_history_leave_the_disk() {
     }
     assert_eq!(holds(&world), 0);
     world.check("in the end");
+}
+
+const HOUR: i64 = 3_600_000;
+
+/// So many segments, in each of which so many clients have an event.
+fn fleet(segments: usize, clients: usize) -> World {
+    let settings = SegmentSettings { memtable_events: 1_000_000, merge_segments: 100, ..SegmentSettings::default() };
+    let (mut world, mut dice) = (World::with(settings), Dice(3));
+    let model = loop {
+        if let Some(event) = world.batch(&mut dice).into_iter().find(|event| event.instance.as_str() == "mqtt-local") {
+            break event;
+        }
+    };
+    for segment in 0..segments {
+        let event = |at: usize| Event {
+            client: Some(client(at)),
+            time: TimeMs(i64::try_from(segment * 40 + at).unwrap()),
+            ..model.clone()
+        };
+        world.append((0..clients).map(event).collect()).unwrap();
+        world.store().shared.seal_all().unwrap();
+    }
+    world
+}
+
+fn client(at: usize) -> ClientId {
+    ClientId::new(&format!("device-{at:05}")).unwrap()
+}
+
+fn erase_nth(world: &World, at: usize) -> u64 {
+    let instance = InstanceId::new("mqtt-local").unwrap();
+    world.store().erase(&instance, &Subject::Client(client(at))).unwrap()
+}
+
+/// How many events a question of all finds, and how many reads it takes.
+fn scan_all(world: &World) -> (usize, usize) {
+    let (mut found, before) = (0, world.disk.reads());
+    let all = Filter::all(InstanceId::new("mqtt-local").unwrap(), TimeRange::ALL);
+    let mut count = |_: &Event| {
+        found += 1;
+        ControlFlow::Continue(())
+    };
+    world.store().scan(&all, Order::OldestFirst, &mut count).unwrap();
+    (found, world.disk.reads() - before)
+}
+
+fn reads_of(world: &World, question: impl FnOnce()) -> usize {
+    let before = world.disk.reads();
+    question();
+    world.disk.reads() - before
+}
+
+#[test]
+fn ten_thousand_erased_clients_cost_a_question_no_read() {
+    let world = fleet(3, 12_000);
+    let page = |at: usize| world.page("mqtt-local", client(at).as_str());
+    let all = Filter::all(InstanceId::new("mqtt-local").unwrap(), TimeRange::ALL);
+    let counts = || drop(world.store().counts(&all, 60_000).unwrap());
+    page(11_000); // its texts are in memory from now on
+    let before = [reads_of(&world, || drop(page(11_000))), reads_of(&world, counts)];
+    for at in 0..10_000 {
+        assert_eq!(erase_nth(&world, at), 3);
+    }
+    assert_eq!((page(9_999).total, page(10_000).total), (0, 3));
+    // Each directory is looked through once, and the counts of what is hidden are made once.
+    counts();
+    assert_eq!([reads_of(&world, || drop(page(11_000))), reads_of(&world, counts)], before);
+    // Again one more is one more look into each segment.
+    erase_nth(&world, 10_000);
+    assert!(reads_of(&world, || drop(page(11_000))) <= before[0]);
+    let directories = 3 * 12_000_usize.div_ceil(64);
+    assert!(reads_of(&world, || world.store().settle(&mut |_| {}).unwrap()) < directories * 8);
+    assert_eq!(world.store().shared.view().segments.iter().map(|segment| segment.meta().rows).sum::<u64>(), 3 * 1_999);
+    assert_eq!(world.store().shared.view().erasures.len(), 0);
+}
+
+#[test]
+fn a_large_file_is_written_anew_for_an_hour_of_erasures_together() {
+    let mut world = fleet(1, 1_000);
+    let number = |world: &World| world.store().shared.view().segments[0].meta().id.number;
+    let merge = |world: &World| world.store().shared.merge_next(&mut |_| {}).unwrap();
+    let first = number(&world);
+    world.store().mark_alive(TimeMs(HOUR)).unwrap();
+    for at in 0..100 {
+        assert_eq!(erase_nth(&world, at), 1);
+        assert!(!merge(&world), "{at}");
+        assert_eq!(world.page("mqtt-local", client(at).as_str()).total, 0);
+    }
+    world.store().mark_alive(TimeMs(2 * HOUR - 1)).unwrap();
+    assert!(!merge(&world));
+    world.store().mark_alive(TimeMs(2 * HOUR)).unwrap();
+    assert!(merge(&world), "after an hour");
+    assert_eq!(world.store().shared.view().segments[0].meta().rows, 900);
+    // The next one has an hour of its own.
+    erase_nth(&world, 100);
+    assert!(!merge(&world));
+    // An eighth of a file is not waited with.
+    for at in 101..300 {
+        erase_nth(&world, at);
+    }
+    assert!(merge(&world));
+    assert_eq!(world.store().shared.view().segments[0].meta().rows, 700);
+    assert_ne!(number(&world), first);
+    // What was waiting when the server stopped is not waited with any longer.
+    erase_nth(&world, 300);
+    world.open().unwrap();
+    assert!(!merge(&world), "the time is not known yet");
+    world.store().mark_alive(TimeMs(3 * HOUR)).unwrap();
+    assert!(merge(&world));
+    assert_eq!((scan_all(&world).0, world.store().shared.view().segments[0].meta().rows), (699, 699));
+}
+
+#[test]
+fn who_erases_waits_for_the_sealer_and_holds_up_nobody() {
+    let mut world = fleet(1, 20);
+    let batch = world.batch(&mut Dice(1));
+    let store = world.store();
+    let sealing = store.shared.sealing.lock().unwrap();
+    std::thread::scope(|scope| {
+        let (told, hears) = channel();
+        let eraser = scope.spawn(|| erase_nth(&world, 7));
+        let begun = Instant::now();
+        while world.page("mqtt-local", client(7).as_str()).total > 0 && begun.elapsed() < Duration::from_secs(30) {
+            std::thread::yield_now();
+        }
+        scope.spawn(move || {
+            store.append(&tracemq_store::Batch { events: batch, gaps: Vec::new() }).unwrap();
+            told.send(()).unwrap();
+        });
+        let appended = hears.recv_timeout(Duration::from_secs(30));
+        assert!(!eraser.is_finished());
+        drop(sealing);
+        appended.expect("an append waits for an erasure");
+        assert_eq!(eraser.join().unwrap(), 1);
+    });
+}
+
+/// A file that a start can't open may be readable at the next one.
+#[test]
+fn what_is_erased_while_a_file_is_unreadable_stays_hidden_when_it_is_back() {
+    let mut world = fleet(4, 20);
+    let path = world.store().shared.view().segments[1].path().to_owned();
+    world.disk.set_unreadable(&path, true);
+    assert_eq!(world.open().unwrap().damaged.len(), 1);
+    assert_eq!(erase_nth(&world, 7), 3);
+    // In no segment that could be opened.
+    assert_eq!(erase_nth(&world, 7), 0);
+    for _ in 0..2 {
+        let batch = world.batch(&mut Dice(9));
+        world.append(batch).unwrap();
+        world.store().settle(&mut |_| {}).unwrap();
+        world.open().unwrap();
+    }
+    world.disk.set_unreadable(&path, false);
+    assert_eq!(world.open().unwrap().damaged, []);
+    assert_eq!(world.page("mqtt-local", client(7).as_str()).total, 0);
+    assert_eq!(world.page("mqtt-local", client(8).as_str()).total, 4);
+    world.store().settle(&mut |_| {}).unwrap();
+    assert_eq!(world.store().shared.view().erasures.len(), 0, "and leaves the disk");
 }
