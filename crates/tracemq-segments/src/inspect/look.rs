@@ -37,13 +37,6 @@ impl Default for Selection {
     }
 }
 
-/// Events that are kept in memory at once, of about 300 bytes each; for a moment there are twice as many. The more, the
-/// fewer times the files are gone through.
-#[cfg(not(test))]
-const EVENTS_A_PASS: usize = 262_144;
-#[cfg(test)]
-const EVENTS_A_PASS: usize = 7;
-
 impl Look {
     /// Looks at the store in `dir`, which may be in use. Changes nothing.
     ///
@@ -119,7 +112,7 @@ impl Look {
                 filters.extend(clients.iter().map(|client| Filter { subject: of(client), ..all.clone() }));
             }
         }
-        let unreadable = query::scan_all(&self.snapshot, &filters, Order::OldestFirst, EVENTS_A_PASS, visit)?;
+        let unreadable = query::scan_all(&self.snapshot, &filters, Order::OldestFirst, visit)?;
         Ok(unreadable.into_gaps(selection.range).collect())
     }
 

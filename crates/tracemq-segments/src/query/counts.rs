@@ -127,7 +127,7 @@ impl Asked<'_> {
 }
 
 /// The moments of the minute of that number.
-fn span(number: i64) -> TimeRange {
+pub(super) fn span(number: i64) -> TimeRange {
     let from = i128::from(number) * 60_000;
     let moment = |ms: i128| TimeMs(i64::try_from(ms).unwrap_or(if ms < 0 { i64::MIN } else { i64::MAX }));
     TimeRange { from: moment(from), to: moment(from + 59_999) }

@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use tracemq_model::{Event, Filter, TimeMs, TimeRange};
+use tracemq_model::{Filter, TimeMs, TimeRange};
 use tracemq_store::StoreError;
 
 use super::damage::Unreadable;
-use super::reading::{self, place_of, rows_of_block, rows_of_instance, times_of};
+use super::reading::{place_of, rows_of_block, rows_of_instance, times_of};
 use crate::cells::Column;
-use crate::key::{self, Key};
+use crate::key;
 use crate::row::{Kind, Peer};
 use crate::segment::{Block, KeyCursor, Scan, Segment};
 use crate::view::{Hidden, Snapshot};
@@ -153,14 +153,14 @@ impl<'a> Matches<'a> {
         failed.map_or(Ok(()), Err)
     }
 
-    /// The event in the row of `found`, which was the last one given.
-    pub(super) fn event(&mut self, found: &Match, key: &Key) -> Result<Event, StoreError> {
+    /// The block and the place of `found`, which was the last one given.
+    pub(super) fn read(&mut self, found: &Match) -> Result<(&Block, usize), StoreError> {
         let (number, at) = place_of(found.row);
         if self.scan.block.row(at).is_none() {
             let last = self.found.last().map_or(at, |last| place_of(last.row).1);
             self.segment.read_rows(number, at..last.saturating_add(1), &mut self.scan.block)?;
         }
-        reading::event(self.segment, &self.scan.block, at, key)
+        Ok((&self.scan.block, at))
     }
 }
 

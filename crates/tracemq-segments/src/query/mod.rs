@@ -12,6 +12,7 @@ mod subjects;
 mod tally;
 
 pub(crate) use counts::counts;
+use counts::span;
 pub(crate) use matches::Keys;
 pub(crate) use page::page;
 pub(crate) use scan::{scan, scan_all};

@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use tracemq_model::{Event, InstanceId, TimeRange};
+use tracemq_model::{Details, Event, InstanceId, TimeRange};
 use tracemq_store::StoreError;
 
 use crate::key::Key;
+use crate::row::Row;
 use crate::segment::{Block, ROWS, Segment};
 
 /// The number of the block that `row` is in, and its place there.
@@ -45,9 +46,14 @@ pub(super) fn rows_of_instance(segment: &Segment, instance: &InstanceId) -> Opti
 pub(super) fn event(segment: &Segment, block: &Block, at: usize, key: &Key) -> Result<Event, StoreError> {
     let details = segment.details(block, at)?;
     let row = block.row(at).ok_or_else(|| unknown(segment, "has no such row"))?;
+    to_event(segment, row, key, details)
+}
+
+/// The event of `row`, which is one of the segment's.
+pub(super) fn to_event(segment: &Segment, row: Row, key: &Key, details: Details) -> Result<Event, StoreError> {
     row.to_event(key, details).ok_or_else(|| unknown(segment, "an event of a kind that this version doesn't know"))
 }
 
-fn unknown(segment: &Segment, what: &'static str) -> StoreError {
+pub(super) fn unknown(segment: &Segment, what: &'static str) -> StoreError {
     StoreError::Damaged { path: segment.path().to_owned(), offset: 0, length: segment.meta().bytes, what }
 }

@@ -1,53 +1,43 @@
 //! Events of many subjects in the order of time, though they are stored by subject.
 //!
-//! Each pass goes through the rows and keeps the first so many that it meets in the order asked for; the next pass goes on
-//! behind them. So memory is bounded, and a window with few matches takes one pass.
+//! Each pass goes through the rows of a slice of time and keeps those that are asked for, packed; then it sorts and shows them.
+//! The first slices are small, for whoever wants the first few only. A pass that finds more than it may keep goes on with the
+//! first of them, and the next pass begins behind these. So memory is bounded, and few passes are needed.
 
-use std::cmp::Ordering;
+mod run;
+mod slices;
+
 use std::sync::Arc;
 
-use tracemq_model::{Event, Filter, Gap, Order, TimeMs, TimeRange};
+use hashbrown::HashMap;
+use tracemq_model::{Details, Event, Filter, Gap, Order, TimeMs, TimeRange};
 use tracemq_store::{StoreError, Visit};
 
 use super::damage::Unreadable;
-use super::gaps;
-use super::matches::{Keys, Matches};
+use super::matches::{Keys, Matches, matches_kind};
+use super::{gaps, reading};
+use crate::cells;
 use crate::key::{self, Key};
 use crate::memtable::Memtable;
+use crate::segment::Segment;
 use crate::view::Snapshot;
+use run::{Place, Run, unpack};
+use slices::{Asked, Slices, guess};
 
-/// Events that a pass keeps, of about 300 bytes each; a pass holds twice as many for a moment.
+/// Events that a pass keeps at most: some sixty bytes each, and its key.
 #[cfg(not(test))]
-const EVENTS_A_PASS: usize = 32_768;
+const EVENTS_A_PASS: usize = 1_000_000;
 #[cfg(test)]
-const EVENTS_A_PASS: usize = 7;
-
-/// An event and its place in the order of all.
-struct Found {
-    time: TimeMs,
-    key: Arc<[u8]>,
-    /// Which source, counted from the oldest.
-    age: usize,
-    row: u64,
-    event: Event,
-}
-
-impl Found {
-    fn compare(&self, other: &Self) -> Ordering {
-        let place = |found: &Self| (found.age, found.row);
-        self.time.cmp(&other.time).then_with(|| self.key.cmp(&other.key)).then_with(|| place(self).cmp(&place(other)))
-    }
-}
-
-/// The first events in the order asked for, behind those that have been shown.
-struct Pass<'a> {
-    order: Order,
-    behind: Option<&'a Found>,
-    range: TimeRange,
-    found: Vec<Found>,
-    events_max: usize,
-    overflowed: bool,
-}
+const EVENTS_A_PASS: usize = 14;
+/// Bytes that they take at most. With twice that for a moment, when too many were found.
+const BYTES_A_PASS: usize = 64 << 20;
+/// Slices for this many at first, then for eight times as many, up to half of what a pass keeps. A window with no more than four
+/// times as many is one slice.
+#[cfg(not(test))]
+const EVENTS_AT_FIRST: u64 = 16_384;
+#[cfg(test)]
+const EVENTS_AT_FIRST: u64 = 3;
+const GROWTH: u64 = 8;
 
 pub(crate) fn scan(
     snapshot: &Snapshot,
@@ -55,53 +45,113 @@ pub(crate) fn scan(
     order: Order,
     visit: &mut Visit<'_>,
 ) -> Result<Vec<Gap>, StoreError> {
-    let unreadable = scan_all(snapshot, std::slice::from_ref(filter), order, EVENTS_A_PASS, visit)?;
+    let unreadable = scan_all(snapshot, std::slice::from_ref(filter), order, visit)?;
     Ok(gaps(snapshot, filter.range, unreadable))
 }
 
-/// The events that any of `filters` asks for, in one order; no event may be asked for by two of them. Keeps `events_a_pass` in
-/// memory, twice as many for a moment. Gives what was left out, which is not on record as a gap.
+/// The events that any of `filters` asks for, in one order; no event may be asked for by two of them. Gives what was left out,
+/// which is not on record as a gap.
 pub(crate) fn scan_all(
     snapshot: &Snapshot,
     filters: &[Filter],
     order: Order,
-    events_a_pass: usize,
     visit: &mut Visit<'_>,
 ) -> Result<Unreadable, StoreError> {
     let mut unreadable = Unreadable::default();
-    let kept: Vec<(&Filter, TimeRange)> =
+    let asked: Vec<Asked<'_>> =
         filters.iter().map(|filter| (filter, snapshot.kept(&filter.instance, filter.range))).collect();
-    let from = kept.iter().map(|(_, range)| range.from).min().unwrap_or(TimeMs::MAX);
-    let to = kept.iter().map(|(_, range)| range.to).max().unwrap_or(TimeMs::MIN);
-    let mut range = TimeRange { from, to };
-    let mut last: Option<Found> = None;
-    while range.from <= range.to {
-        let (behind, found) = (last.as_ref(), Vec::new());
-        let mut pass = Pass { order, behind, range, found, events_max: events_a_pass.max(1), overflowed: false };
+    let from = asked.iter().map(|(_, range)| range.from).min().unwrap_or(TimeMs::MAX);
+    let to = asked.iter().map(|(_, range)| range.to).max().unwrap_or(TimeMs::MIN);
+    let mut rest = TimeRange { from, to };
+    let slices = if guess(snapshot, &asked) > EVENTS_AT_FIRST * 4 { Slices::new(snapshot, &asked)? } else { None };
+    let (mut run, mut behind, mut events_max) = (Run::default(), None, EVENTS_AT_FIRST);
+    while rest.from <= rest.to {
+        let slice = slices.as_ref().map_or(rest, |slices| slices.first(rest, order, events_max));
+        events_max = (events_max * GROWTH).min(u64::try_from(EVENTS_A_PASS / 2).unwrap_or(u64::MAX));
+        run.clear();
+        let mut pass = Pass { snapshot, order, behind: behind.take(), range: slice, run, kept: None };
         let mut of_pass = Unreadable::default();
-        for (filter, kept) in &kept {
-            pass.fill(snapshot, filter, *kept, &mut of_pass)?;
+        for asked in &asked {
+            pass.fill(*asked, &mut of_pass)?;
         }
         unreadable.merge(of_pass);
-        pass.shrink();
-        let Pass { found, overflowed, .. } = pass;
-        for found in &found {
-            if visit(&found.event).is_break() {
-                return Ok(unreadable);
-            }
-        }
-        if !overflowed {
+        let is_cut = pass.finish();
+        run = pass.run;
+        let (last, is_enough) = show(snapshot, &mut run, order, &mut unreadable, visit)?;
+        if is_enough {
             break;
         }
-        last = found.into_iter().next_back();
-        if let Some(last) = &last {
-            match order {
-                Order::OldestFirst => range.from = last.time,
-                Order::NewestFirst => range.to = last.time,
-            }
+        behind = last.filter(|_| is_cut);
+        match (&behind, order) {
+            (Some(last), Order::OldestFirst) => rest.from = last.time,
+            (Some(last), Order::NewestFirst) => rest.to = last.time,
+            (None, Order::OldestFirst) if slice.to < rest.to => rest.from = slice.to.plus(1),
+            (None, Order::NewestFirst) if slice.from > rest.from => rest.to = slice.from.plus(-1),
+            (None, _) => break,
         }
     }
     Ok(unreadable)
+}
+
+/// The last event that was shown.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Shown {
+    time: TimeMs,
+    key: Vec<u8>,
+    place: Place,
+}
+
+/// Shows what a pass has found, and gives the last of it and whether it is enough.
+fn show(
+    snapshot: &Snapshot,
+    run: &mut Run,
+    order: Order,
+    unreadable: &mut Unreadable,
+    visit: &mut Visit<'_>,
+) -> Result<(Option<Shown>, bool), StoreError> {
+    let memtables: Vec<&Arc<Memtable>> = snapshot.memtables().map(|(memtable, _)| memtable).collect();
+    let entries = run.sorted(order);
+    let mut last = None;
+    for entry in &entries {
+        let Some((place, packed)) = run.read(entry) else { continue };
+        last = Some((entry, place));
+        let source = usize::try_from(place.source).unwrap_or(usize::MAX);
+        let event = match snapshot.segments().get(source) {
+            Some(segment) => {
+                let read = event_of(segment, entry.time, packed, place.row, run.key(entry));
+                unreadable.note(read, TimeRange { from: entry.time, to: entry.time }, Some(1))?
+            }
+            None => {
+                let memtable = memtables.get(source - snapshot.segments().len());
+                memtable.and_then(|memtable| memtable.event(usize::try_from(place.row).ok()?))
+            }
+        };
+        if event.is_some_and(|event| visit(&event).is_break()) {
+            return Ok((None, true));
+        }
+    }
+    let last = last.map(|(entry, place)| Shown { time: entry.time, key: run.key(entry).to_vec(), place });
+    run.reuse(entries);
+    Ok((last, false))
+}
+
+fn event_of(segment: &Segment, time: TimeMs, packed: &[u8], row: u64, key: &[u8]) -> Result<Event, StoreError> {
+    let broken = || reading::unknown(segment, "a row that can't be");
+    let (unpacked, cells) = unpack(time, packed).ok_or_else(broken)?;
+    let key = Key::read(key).ok_or_else(broken)?;
+    let details: Details = segment.details_of(reading::place_of(row).0, cells::cells(cells).flatten())?;
+    reading::to_event(segment, unpacked, &key, details)
+}
+
+/// The first events in the order asked for, behind those that have been shown.
+struct Pass<'a> {
+    snapshot: &'a Snapshot,
+    order: Order,
+    behind: Option<Shown>,
+    range: TimeRange,
+    run: Run,
+    /// Once it had to be cut: of so many, the first ones, it is known that none is missing.
+    kept: Option<usize>,
 }
 
 impl Pass<'_> {
@@ -110,94 +160,126 @@ impl Pass<'_> {
         TimeRange { from: self.range.from.max(kept.from), to: self.range.to.min(kept.to) }
     }
 
-    fn fill(
-        &mut self,
-        snapshot: &Snapshot,
-        filter: &Filter,
-        kept: TimeRange,
-        unreadable: &mut Unreadable,
-    ) -> Result<(), StoreError> {
-        let mut age = 0;
+    fn fill(&mut self, (filter, kept): Asked<'_>, unreadable: &mut Unreadable) -> Result<(), StoreError> {
+        let snapshot = self.snapshot;
+        let mut source = 0;
         for segment in snapshot.segments() {
-            age += 1;
-            let mut matches = Matches::new(snapshot, segment, filter, self.within(kept), unreadable)?;
-            let mut keys = Keys::new(segment);
-            let mut known: Option<(std::ops::Range<u64>, Arc<[u8]>, Key)> = None;
-            while let Some(found) = matches.next(unreadable)? {
-                if !self.within(kept).contains(found.time) {
-                    continue;
-                }
-                if known.as_ref().is_none_or(|(rows, ..)| !rows.contains(&found.row)) {
-                    let read = keys.of(found.row).map(|(bytes, rows)| (rows.clone(), Arc::from(bytes)));
-                    let times = segment.meta().times;
-                    known = unreadable.note(read, times, Some(1))?.and_then(|(rows, bytes): (_, Arc<[u8]>)| {
-                        let key = Key::read(&bytes)?;
-                        Some((rows, bytes, key))
-                    });
-                }
-                let Some((_, bytes, key)) = &known else { continue };
-                let event = matches.event(&found, key);
-                let times = TimeRange { from: found.time, to: found.time };
-                let Some(event) = unreadable.note(event, times, Some(1))? else { continue };
-                self.take(Found { time: found.time, key: Arc::clone(bytes), age, row: found.row, event });
-                matches.narrow(self.within(kept));
-            }
+            self.fill_from_segment(segment, source, (filter, kept), unreadable)?;
+            source += 1;
         }
         for (memtable, visible) in snapshot.memtables() {
-            age += 1;
-            self.fill_from_memory(memtable, visible, age, filter, kept);
+            self.fill_from_memory(memtable, visible, source, (filter, kept));
+            source += 1;
         }
         Ok(())
     }
 
-    fn fill_from_memory(&mut self, memtable: &Memtable, visible: usize, age: usize, filter: &Filter, kept: TimeRange) {
-        for (row, event) in matching(memtable, visible, filter, self.within(kept)) {
-            if !self.within(kept).contains(event.time) {
+    fn fill_from_segment(
+        &mut self,
+        segment: &Segment,
+        source: u64,
+        (filter, kept): Asked<'_>,
+        unreadable: &mut Unreadable,
+    ) -> Result<(), StoreError> {
+        let mut matches = Matches::new(self.snapshot, segment, filter, self.within(kept), unreadable)?;
+        let mut keys = Keys::new(segment);
+        // The rows of the key at hand, and its number in the run.
+        let mut known = (0..0, 0);
+        while let Some(found) = matches.next(unreadable)? {
+            if !self.within(kept).contains(found.time) {
                 continue;
             }
-            let mut bytes = Vec::new();
-            key::push_key_of(&event, &mut bytes);
-            let row = u64::try_from(row).unwrap_or(u64::MAX);
-            self.take(Found { time: event.time, key: bytes.into(), age, row, event });
+            let place = Place { source, row: found.row };
+            if self.is_shown(found.time, place, || keys.of(found.row).map(|(key, _)| key.to_vec()).ok()) {
+                continue;
+            }
+            if !known.0.contains(&found.row) {
+                let read = keys.of(found.row);
+                let Some((key, rows)) = unreadable.note(read, segment.meta().times, Some(1))? else { continue };
+                known = (rows.clone(), self.run.add_key(key));
+            }
+            let read = matches.read(&found);
+            let times = TimeRange { from: found.time, to: found.time };
+            let Some((block, at)) = unreadable.note(read, times, Some(1))? else { continue };
+            if let Some(row) = block.row(at) {
+                self.run.push_row(&row, block.cells(at), known.1, place);
+            }
+            if self.cut_if_full() {
+                known = (0..0, 0);
+                matches.narrow(self.within(kept));
+            }
+        }
+        Ok(())
+    }
+
+    fn fill_from_memory(&mut self, memtable: &Memtable, visible: usize, source: u64, (filter, kept): Asked<'_>) {
+        let mut prefix = Vec::new();
+        key::push_instance(&filter.instance, &mut prefix);
+        let mut rows: Vec<(usize, u32, TimeMs)> = Vec::new();
+        let range = self.within(kept);
+        memtable.each(
+            visible,
+            |row| range.contains(row.time) && matches_kind(filter, row.kind),
+            |row, subject, found| rows.push((row, subject, found.time)),
+        );
+        // Of each subject, the number of its key in the run; none when it is another instance's.
+        let mut known: HashMap<u32, Option<u32>> = HashMap::default();
+        let is_by_kind_alone = filter.is_by_kind_alone();
+        for (row, subject, time) in rows {
+            if !self.within(kept).contains(time) {
+                continue;
+            }
+            let is_asked = || memtable.event(row).is_some_and(|event| filter.matches(&event));
+            let place = Place { source, row: u64::try_from(row).unwrap_or(u64::MAX) };
+            if self.is_shown(time, place, || Some(memtable.key(subject))) || !(is_by_kind_alone || is_asked()) {
+                continue;
+            }
+            let key = *known.entry(subject).or_insert_with(|| {
+                let key = memtable.key(subject);
+                key.starts_with(&prefix).then(|| self.run.add_key(&key))
+            });
+            let Some(key) = key else { continue };
+            self.run.push_place(time, key, place);
+            if self.cut_if_full() {
+                known.clear();
+            }
         }
     }
 
-    fn take(&mut self, found: Found) {
-        if self.behind.is_some_and(|behind| compare(self.order, &found, behind).is_le()) {
-            return;
-        }
-        self.found.push(found);
-        if self.found.len() >= self.events_max.saturating_mul(2) {
-            self.cut();
+    /// Whether an event is among those that have been shown. `key` is asked for when its time doesn't tell.
+    fn is_shown(&self, time: TimeMs, place: Place, key: impl FnOnce() -> Option<Vec<u8>>) -> bool {
+        let Some(behind) = self.behind.as_ref().filter(|behind| behind.time == time) else { return false };
+        let Some(key) = key() else { return false };
+        let compared = Shown { time, key, place }.cmp(behind);
+        match self.order {
+            Order::OldestFirst => compared.is_le(),
+            Order::NewestFirst => compared.is_ge(),
         }
     }
 
-    /// Keeps the first ones, and looks for nothing behind them any more.
-    fn cut(&mut self) {
-        let order = self.order;
-        if self.found.len() <= self.events_max {
-            return;
+    /// Keeps the first half of what was found, when that is as much as may be, and looks for nothing behind it any more.
+    fn cut_if_full(&mut self) -> bool {
+        if self.run.len() < EVENTS_A_PASS && self.run.bytes() < BYTES_A_PASS {
+            return false;
         }
-        let (_, last, _) = self.found.select_nth_unstable_by(self.events_max - 1, |a, b| compare(order, a, b));
-        match order {
-            Order::OldestFirst => self.range.to = last.time,
-            Order::NewestFirst => self.range.from = last.time,
+        let half = self.run.len().div_ceil(2);
+        let kept = self.kept.map_or(half, |kept| kept.min(half));
+        if let Some(last) = self.run.cut(self.order, kept) {
+            match self.order {
+                Order::OldestFirst => self.range.to = last,
+                Order::NewestFirst => self.range.from = last,
+            }
         }
-        self.found.truncate(self.events_max);
-        self.overflowed = true;
+        self.kept = Some(kept);
+        true
     }
 
-    fn shrink(&mut self) {
-        self.cut();
-        let order = self.order;
-        self.found.sort_unstable_by(|a, b| compare(order, a, b));
-    }
-}
-
-fn compare(order: Order, one: &Found, other: &Found) -> Ordering {
-    match order {
-        Order::OldestFirst => one.compare(other),
-        Order::NewestFirst => other.compare(one),
+    /// Keeps what comes before all that was cut off, and says whether anything was.
+    fn finish(&mut self) -> bool {
+        if let Some(kept) = self.kept.filter(|kept| *kept < self.run.len()) {
+            self.run.cut(self.order, kept);
+        }
+        self.kept.is_some()
     }
 }
 
@@ -211,7 +293,7 @@ pub(super) fn matching<'a>(
     let mut rows = Vec::new();
     memtable.each(
         visible,
-        |row| range.contains(row.time) && super::matches::matches_kind(filter, row.kind),
+        |row| range.contains(row.time) && matches_kind(filter, row.kind),
         |row, _, _| rows.push(row),
     );
     rows.into_iter()

@@ -21,7 +21,7 @@ use super::output::Section;
 use super::search::{KeySearch, Sought};
 use super::source::{CUT, Extent, What, size, wide};
 use super::texts::{TextBlock, TextCache, TextIndex};
-use crate::cells;
+use crate::cells::{self, Column};
 use crate::fs::{Fs, LogFile, read_exact_at};
 
 /// A segment that is read; many threads may.
@@ -191,12 +191,21 @@ impl Segment {
 
     /// What the row at `at` of `block`, a block of this segment, has beside the row.
     pub(crate) fn details(&self, block: &Block, at: usize) -> Result<Details, StoreError> {
+        self.details_of(block.number(), block.cells(at))
+    }
+
+    /// What `cells`, which stand in the block of that number, say.
+    pub(crate) fn details_of(
+        &self,
+        number: u64,
+        cells: impl Iterator<Item = (Column, u64)>,
+    ) -> Result<Details, StoreError> {
         let mut details = Details::default();
-        for (column, value) in block.cells(at) {
+        for (column, value) in cells {
             let mut failed = None;
             let text = |number| self.text(number).map_err(|error| failed = Some(error)).ok();
             if cells::set(&mut details, column, value, text).is_none() {
-                let damaged = || self.damaged_rows(block.number(), "a cell has a value that it can't have");
+                let damaged = || self.damaged_rows(number, "a cell has a value that it can't have");
                 return Err(failed.unwrap_or_else(damaged));
             }
         }

@@ -70,6 +70,35 @@ fn s43_what_retention_deletes_is_read_to_its_end_by_who_had_begun() {
     }
 }
 
+/// Who wants a few events does not wait for all to be read.
+#[test]
+fn the_newest_events_are_found_without_a_look_at_older_blocks() {
+    let settings = SegmentSettings { memtable_events: 12, merge_segments: 100, ..SegmentSettings::default() };
+    let (mut world, mut dice) = (World::with(settings), Dice(6));
+    for day in 0..12 {
+        let mut batch: Vec<Event> = std::iter::repeat_with(|| world.batch(&mut dice)).take(10).flatten().collect();
+        for (event, minute) in batch.iter_mut().zip(0..) {
+            event.time = TimeMs(day * DAY + minute * 60_000);
+        }
+        world.append(batch).unwrap();
+        world.store().shared.seal_all().unwrap();
+    }
+    let reads = |order, wanted: usize| {
+        let (before, mut found) = (world.disk.reads(), 0);
+        let mut visit = |_: &Event| {
+            found += 1;
+            if found < wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        world.store().scan(&all(), order, &mut visit).unwrap();
+        world.disk.reads() - before
+    };
+    reads(Order::OldestFirst, usize::MAX); // texts are in memory from now on
+    for order in [Order::OldestFirst, Order::NewestFirst] {
+        // The minutes of each segment; keys and rows of one.
+        assert!(reads(order, 3) <= 12 + 4, "{order:?}: {}", reads(order, 3));
+    }
+}
+
 #[test]
 fn s46_a_merge_in_the_middle_of_a_question_changes_no_answer() {
     let mut world = days(12);
