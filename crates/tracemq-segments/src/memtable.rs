@@ -32,6 +32,8 @@ pub(crate) type Minutes = HashMap<(i64, Kind), u64>;
 pub(crate) struct Memtable {
     state: RwLock<State>,
     visible: AtomicUsize,
+    /// Of the visible rows, those that have been erased.
+    erased: AtomicUsize,
     gaps: Mutex<Vec<Gap>>,
 }
 
@@ -72,7 +74,12 @@ impl Memtable {
     pub(crate) fn new(rows: usize) -> Self {
         // Pages that are not touched take no memory.
         let state = State { rows: Vec::with_capacity(rows), ..State::default() };
-        Self { state: RwLock::new(state), visible: AtomicUsize::new(0), gaps: Mutex::default() }
+        Self {
+            state: RwLock::new(state),
+            visible: AtomicUsize::new(0),
+            erased: AtomicUsize::new(0),
+            gaps: Mutex::default(),
+        }
     }
 
     // No caller's code runs under the lock but for reading.
@@ -107,6 +114,11 @@ impl Memtable {
     /// How many rows can be seen.
     pub(crate) fn visible(&self) -> usize {
         self.visible.load(Ordering::Acquire)
+    }
+
+    /// How many of the rows that can be seen have been erased.
+    pub(crate) fn erased(&self) -> usize {
+        self.erased.load(Ordering::Relaxed)
     }
 
     /// How many rows there are, visible or not.
@@ -157,6 +169,7 @@ impl Memtable {
         let mut state = self.write();
         let Some(subject) = state.subjects.find(key) else { return 0 };
         let rows = state.subjects.erase(subject);
+        self.erased.fetch_add(rows.len(), Ordering::Relaxed);
         let Some(read) = Key::read(key) else { return 0 };
         for row in &rows {
             let Some(stored) = state.rows.get(*row as usize).copied() else { continue };

@@ -49,7 +49,7 @@ mod tests;
 pub(crate) use block::{Block, ROWS, Scan};
 pub(crate) use checksum::SegmentId;
 pub(crate) use cursor::{KeyCursor, RowCursor};
-pub(crate) use meta::SegmentMeta;
+pub(crate) use meta::{InstanceTotal, SegmentMeta};
 pub(crate) use places::Unread;
 pub(crate) use reader::{Lookup, Segment};
 pub(crate) use search::Sought;

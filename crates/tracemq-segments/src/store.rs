@@ -206,13 +206,8 @@ impl EventStore for Segments {
 
     fn stats(&self) -> StoreStats {
         let snapshot = self.shared.snapshot();
-        let sealed: u64 = snapshot.segments().iter().map(|segment| segment.meta().rows).sum();
-        let in_memory: usize = snapshot.memtables().map(|(_, visible)| visible).sum();
         let files: u64 = snapshot.segments().iter().map(|segment| segment.meta().bytes).sum();
-        StoreStats {
-            events: sealed + u64::try_from(in_memory).unwrap_or(u64::MAX),
-            bytes: files + self.shared.log_bytes(),
-        }
+        StoreStats { events: query::events(&snapshot), bytes: files + self.shared.log_bytes() }
     }
 }
 

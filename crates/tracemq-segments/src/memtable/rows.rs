@@ -32,14 +32,16 @@ impl MemoryRows {
         if count == 0 {
             return None;
         }
-        let order = if state.subjects.is_sorted(subject, count) {
-            Order::Arrival { first: first as usize, count }
-        } else {
-            let mut sorted = rows.get(..count).unwrap_or_default().to_vec();
-            sorted.sort_by_key(|row| state.time(*row));
-            Order::Sorted(sorted)
-        };
+        if state.subjects.is_sorted(subject, count) {
+            let order = Order::Arrival { first: first as usize, count };
+            return Some(Self { memtable: Arc::clone(memtable), subject, order });
+        }
+        let late = rows.get(..count).unwrap_or_default().iter();
+        let mut timed: Vec<(Option<TimeMs>, u32)> = late.map(|row| (state.time(*row), *row)).collect();
+        // Sorting may take its time, and nobody waits for it. Of one time, what arrived first comes first.
         drop(state);
+        timed.sort_unstable();
+        let order = Order::Sorted(timed.into_iter().map(|(_, row)| row).collect());
         Some(Self { memtable: Arc::clone(memtable), subject, order })
     }
 

@@ -8,6 +8,7 @@ mod page;
 mod reading;
 mod rows;
 mod scan;
+mod stats;
 mod subjects;
 mod tally;
 
@@ -16,6 +17,7 @@ use counts::span;
 pub(crate) use matches::Keys;
 pub(crate) use page::page;
 pub(crate) use scan::{scan, scan_all};
+pub(crate) use stats::events;
 pub(crate) use subjects::subjects;
 pub(crate) use tally::tally;
 

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use tracemq_model::{Event, Filter, InstanceId, Order, TimeMs, TimeRange};
+use tracemq_model::{ClientId, Event, Filter, InstanceId, Order, Subject, TimeMs, TimeRange};
 use tracemq_store::EventStore;
 
 use super::world::{START, World};
@@ -38,6 +38,41 @@ fn forty_days(world: &mut World) {
 fn look(world: &mut World, now: i64) {
     world.retain(now).unwrap();
     world.store().settle(&mut |_| {}).unwrap();
+}
+
+/// What can't be asked for any more does not count, wherever its bytes still are.
+#[test]
+fn what_has_been_erased_or_has_expired_does_not_count() {
+    let mut world = world(Retention::default());
+    let mut dice = Dice(4);
+    let hour = 3_600_000;
+    for round in 0..5 {
+        let mut batch: Vec<_> = std::iter::repeat_with(|| world.batch(&mut dice)).take(8).flatten().collect();
+        for (event, at) in batch.iter_mut().zip(0..) {
+            event.time = TimeMs(round * hour + at * 60_000);
+        }
+        world.append(batch).unwrap();
+        if round < 3 {
+            world.store().shared.seal_all().unwrap();
+        }
+    }
+    let events = |world: &World| world.store().stats().events;
+    assert_eq!(events(&world), world.acknowledged.len() as u64);
+    let instance = InstanceId::new("mqtt-local").unwrap();
+    for client in ["a", "bb"] {
+        let subject = Subject::Client(ClientId::new(client).unwrap());
+        let hidden = world.store().erase(&instance, &subject).unwrap();
+        let before = world.acknowledged.len();
+        world.acknowledged.retain(|event| event.instance != instance || Subject::of(event).as_ref() != Some(&subject));
+        assert_eq!(hidden, (before - world.acknowledged.len()) as u64);
+        assert_eq!(events(&world), world.acknowledged.len() as u64, "{client}");
+    }
+    // Within the second segment.
+    let cutoff = TimeMs(hour + 5 * 60_000);
+    let cutoffs = ["mqtt-local", "other"].map(|name| (InstanceId::new(name).unwrap(), cutoff));
+    world.store().shared.change_view(|view| view.cutoffs = std::sync::Arc::new(cutoffs.to_vec()));
+    world.acknowledged.retain(|event| event.time >= cutoff);
+    assert_eq!(events(&world), world.acknowledged.len() as u64, "expired");
 }
 
 #[test]
