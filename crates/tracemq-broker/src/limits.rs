@@ -44,6 +44,8 @@ pub struct Limits {
     pub filters_per_packet_max: usize,
     /// The most subscriptions of one session.
     pub subscriptions_per_session_max: usize,
+    /// The most members of one shared subscription: each message may ask each of them whether it has room.
+    pub shared_group_members_max: usize,
     /// The most user properties of one packet: nobody needs more, and each is two allocations for every subscriber.
     pub user_properties_max: usize,
     /// Messages of QoS 1 and 2 under way to one client, and the receive maximum that we announce. At least 1 is used.
@@ -93,6 +95,7 @@ impl Default for Limits {
             topic_bytes_max: 1024,
             filters_per_packet_max: 256,
             subscriptions_per_session_max: 1000,
+            shared_group_members_max: 1000,
             user_properties_max: 64,
             inflight_max: 32,
             queue_messages_max: 1000,

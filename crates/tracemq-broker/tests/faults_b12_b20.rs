@@ -140,28 +140,6 @@ fn b16_bad_filters_are_refused_and_nothing_is_stored() {
 }
 
 #[test]
-fn b17_shared_subscriptions_are_answered_as_not_supported() {
-    ended(true, &subscribe(true, &[("$share/g/a", 4)]), Reason::ProtocolError, "no local");
-    for v5 in BOTH {
-        let broker = broker();
-        let mut peer = Peer::connected(&broker, 1, &connect(v5, "dev"));
-        peer.send(&subscribe(v5, &[("$share/g/a", 1), ("a", 1)]));
-        let suback = peer.packets().remove(0).1;
-        assert_eq!(suback[suback.len() - 2..], [if v5 { 0x9e } else { 0x80 }, 1]);
-        peer.send(&unsubscribe(v5, &["$share/g/a"]));
-        assert_eq!(broker.stats().subscriptions, 1, "the plain one stays");
-        peer.send(&unsubscribe(v5, &["a"]));
-        assert_eq!(broker.stats().subscriptions, 0);
-    }
-    let broker = broker();
-    let mut peer = Peer::open(&broker, 1, Tick(0));
-    peer.v5 = true;
-    peer.permissions = std::sync::Arc::new(wire::Rules { publish: |_| true, subscribe: |filter| filter != "secret" });
-    peer.send(&connect(true, "dev").bytes()).send(&subscribe(true, &[("$share/g/secret", 0)]));
-    assert_eq!(peer.reason(), Reason::SubscribeNotAuthorized, "judged by the inner filter");
-}
-
-#[test]
 fn b18_subscribe_and_unsubscribe_are_bounded() {
     for v5 in BOTH {
         ended(v5, &subscribe_with(v5, 0, &[], &[("a", 0)]), Reason::MalformedPacket, "id 0");

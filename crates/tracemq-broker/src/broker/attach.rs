@@ -9,13 +9,27 @@ use super::{Broker, Tables};
 use crate::limits::Tick;
 use crate::link::Permissions;
 use crate::packet::{self, Message};
-use crate::session::{Mailbox, PendingWill, Session, State};
+use crate::session::{Mailbox, PendingWill, Queued, Session, State};
 
 /// A will to be published once the lock is released.
 pub(super) struct Will {
     pub(super) session: u64,
     pub(super) message: Arc<Message>,
     pub(super) permissions: Arc<dyn Permissions>,
+}
+
+impl Will {
+    fn of(session: &Session, will: PendingWill) -> Self {
+        Self { session: session.number, message: will.message, permissions: will.permissions }
+    }
+}
+
+/// What is to be done once the lock is released.
+#[derive(Default)]
+pub(super) struct Leftovers {
+    pub(super) wills: Vec<Will>,
+    /// Messages of shared subscriptions that their session did not bring to its client.
+    pub(super) orphans: Vec<Queued>,
 }
 
 /// A connection that is let in.
@@ -48,16 +62,16 @@ pub(crate) struct Departure<'a> {
 impl Broker {
     /// Gives the newcomer its client's session, whoever has it now; never waits for that one.
     pub(crate) fn attach(&self, now: Tick, newcomer: &Newcomer<'_>) -> Result<Attached, End> {
-        let mut wills = Vec::new();
+        let mut leftovers = Leftovers::default();
         let mut displaced = None;
-        let attached = self.lock().attach(now, newcomer, self.limits.sessions_max, &mut displaced, &mut wills);
+        let attached = self.lock().attach(now, newcomer, self.limits.sessions_max, &mut displaced, &mut leftovers);
         if let Some(old) = displaced {
             let mut end =
                 End::of(Reason::SessionTakenOver).with_detail("a newer connection has the same client identifier");
             end.other_connection = Some(newcomer.connection);
             old.order_end(end);
         }
-        self.publish_wills(now, wills);
+        self.settle(now, leftovers);
         if attached.is_ok() {
             self.counters.connections.fetch_add(1, Ordering::Relaxed);
         }
@@ -66,9 +80,9 @@ impl Broker {
 
     /// Releases what a link had.
     pub(crate) fn detach(&self, now: Tick, departure: Departure<'_>) {
-        let wills = self.lock().detach(now, departure);
+        let leftovers = self.lock().detach(now, departure);
         self.counters.connections.fetch_sub(1, Ordering::Relaxed);
-        self.publish_wills(now, wills);
+        self.settle(now, leftovers);
     }
 
     /// A link goes that never had a session.
@@ -84,7 +98,7 @@ impl Tables {
         newcomer: &Newcomer<'_>,
         sessions_max: usize,
         displaced: &mut Option<Arc<Mailbox>>,
-        wills: &mut Vec<Will>,
+        leftovers: &mut Leftovers,
     ) -> Result<Attached, End> {
         if let Some(end) = &self.stopped {
             return Err(end.clone());
@@ -100,7 +114,7 @@ impl Tables {
             let over = displaced.is_some() && state.expiry_s == 0 || state.expires.is_some_and(|at| at <= now);
             self.strike(session, &mut state);
             if newcomer.clean_start || over {
-                wills.extend(self.end(session, &mut state));
+                self.end(session, &mut state, leftovers);
             } else {
                 state.resume(Arc::clone(newcomer.mailbox), newcomer.window, newcomer.expiry_s);
                 drop(state);
@@ -121,33 +135,34 @@ impl Tables {
         }
     }
 
-    /// Ends a session: its subscriptions go, and its will is due if it waited.
-    fn end(&mut self, session: &Arc<Session>, state: &mut State) -> Option<Will> {
+    /// Ends a session: its subscriptions go, its will is due if it waited, and what it held for a group is the others'.
+    fn end(&mut self, session: &Arc<Session>, state: &mut State, leftovers: &mut Leftovers) {
         for filter in std::mem::take(&mut state.filters) {
             self.subscriptions.remove(&filter, session.number);
         }
         let will = state.will.take();
+        leftovers.orphans.extend(state.take_shared(true, |_| true));
         *state = State::default();
         state.ended = true;
         if self.sessions.get(&session.client).is_some_and(|current| Arc::ptr_eq(current, session)) {
             self.sessions.remove(&session.client);
         }
-        will.map(|will| Will { session: session.number, message: will.message, permissions: will.permissions })
+        leftovers.wills.extend(will.map(|will| Will::of(session, *will)));
     }
 
-    fn detach(&mut self, now: Tick, departure: Departure<'_>) -> Vec<Will> {
+    fn detach(&mut self, now: Tick, departure: Departure<'_>) -> Leftovers {
         self.links.remove(&departure.connection);
         let session = departure.session;
         let mut state = session.lock();
         let owned = state.is_owned_by(departure.mailbox);
-        let mut wills = Vec::new();
+        let mut leftovers = Leftovers::default();
         let mut waits = None;
         if let Some(will) = departure.will {
             // Taken over and resumed within the delay: not published [MQTT-3.1.3-9].
             let ends = state.ended || (owned && state.expiry_s == 0);
             let permissions = Arc::clone(departure.permissions);
             if will.delay_s == 0 || ends {
-                wills.push(Will { session: session.number, message: will.message, permissions });
+                leftovers.wills.push(Will { session: session.number, message: will.message, permissions });
             } else if owned {
                 let due = now.plus_s(will.delay_s);
                 waits = Some(Box::new(PendingWill { message: will.message, permissions, due }));
@@ -156,14 +171,29 @@ impl Tables {
         if owned {
             state.owner = None;
             if state.expiry_s == 0 {
-                wills.extend(self.end(session, &mut state));
+                self.end(session, &mut state, &mut leftovers);
             } else {
                 state.expires = Some(now.plus_s(state.expiry_s));
                 state.will = waits;
                 self.note(session, &mut state);
+                leftovers.orphans = self.unsent_of_groups(session, &mut state);
             }
         }
-        wills
+        leftovers
+    }
+
+    /// What waits for a client that has gone and what connected members of the same group could have at once.
+    fn unsent_of_groups(&self, session: &Session, state: &mut State) -> Vec<Queued> {
+        let mut attended: Vec<(Arc<str>, bool)> = Vec::new();
+        state.take_shared(false, |text| match attended.iter().find(|(known, _)| known == text) {
+            Some((_, attended)) => *attended,
+            None => {
+                let group = self.subscriptions.group(text);
+                let is_attended = group.is_some_and(|group| group.is_attended(session.number));
+                attended.push((Arc::clone(text), is_attended));
+                is_attended
+            }
+        })
     }
 
     /// Puts the session on the calendar.
@@ -176,21 +206,21 @@ impl Tables {
         state.due = due;
     }
 
-    /// Ends what is due at `now`; gives the wills.
-    pub(super) fn end_due(&mut self, now: Tick) -> Vec<Will> {
-        let mut wills = Vec::new();
+    /// Ends what is due at `now`; gives what is left of it.
+    pub(super) fn end_due(&mut self, now: Tick) -> Leftovers {
+        let mut leftovers = Leftovers::default();
         while let Some(session) = self.calendar.take_due(now) {
             let mut state = session.lock();
             state.due = None;
             if state.expires.is_some_and(|at| at <= now) {
-                wills.extend(self.end(&session, &mut state));
+                self.end(&session, &mut state, &mut leftovers);
                 continue;
             }
             if let Some(will) = state.will.take_if(|will| will.due <= now) {
-                wills.push(Will { session: session.number, message: will.message, permissions: will.permissions });
+                leftovers.wills.push(Will::of(&session, *will));
             }
             self.note(&session, &mut state);
         }
-        wills
+        leftovers
     }
 }

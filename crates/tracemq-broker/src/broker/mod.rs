@@ -19,8 +19,10 @@ pub(crate) use attach::{Departure, Newcomer};
 use crate::limits::{Limits, Tick};
 use crate::link::Link;
 use crate::packet::{Message, RetainHandling, Routed, Subscription};
-use crate::routing::{Retained, Subscriber, Subscriptions};
+use crate::routing::{Given, Inserted, Retained, Subscriber, Subscriptions};
+use crate::rules::{Filter, parts};
 use crate::session::{Mailbox, Queued, Session};
+use attach::Leftovers;
 use calendar::Calendar;
 
 /// What is there at a moment, and what has passed since the start.
@@ -30,8 +32,10 @@ pub struct BrokerStats {
     pub connections: usize,
     /// Sessions, connected or not.
     pub sessions: usize,
-    /// Subscriptions of all sessions.
+    /// Subscriptions of all sessions, shared ones among them.
     pub subscriptions: usize,
+    /// Shared ones.
+    pub shared_subscriptions: usize,
     /// Retained messages.
     pub retained: usize,
     /// PUBLISH packets taken from clients.
@@ -103,12 +107,12 @@ impl Broker {
     /// Ends sessions and retained messages whose time is over, and publishes wills whose delay has passed. To be
     /// called about once a second.
     pub fn expire(&self, now: Tick) {
-        let wills = {
+        let leftovers = {
             let mut tables = self.lock();
             tables.retained.expire(now);
             tables.end_due(now)
         };
-        self.publish_wills(now, wills);
+        self.settle(now, leftovers);
     }
 
     /// Ends every link with `end` (MQTT 5.0 clients get a DISCONNECT), and each that is opened later.
@@ -138,6 +142,7 @@ impl Broker {
             connections: self.counters.connections.load(Ordering::Relaxed),
             sessions: tables.sessions.len(),
             subscriptions: tables.subscriptions.count(),
+            shared_subscriptions: tables.subscriptions.shared_count(),
             retained: tables.retained.count(),
             messages_received: self.counters.received.load(Ordering::Relaxed),
             messages_sent: self.counters.sent.load(Ordering::Relaxed),
@@ -162,18 +167,23 @@ impl Broker {
         let routed = Routed::at(now, Arc::new(message));
         let message = &routed.message;
         let mut dropped = 0;
-        let matches = {
+        let mut given = Vec::new();
+        let plain = {
             let mut tables = self.lock();
             if message.retain && !tables.retained.set(routed.clone(), &self.limits) {
                 dropped += 1;
             }
-            tables.subscriptions.matches(&message.topic, publisher)
+            let matches = tables.subscriptions.matches(&message.topic, publisher);
+            given.extend(matches.groups.iter().map(|group| group.give(&routed, &self.limits)));
+            matches.plain
         };
-        for one in matches {
+        dropped += wake(given);
+        for one in plain {
             let queued = Queued {
                 qos: message.qos.min(one.qos),
                 retain: message.retain && one.retain_as_published,
                 subscription_ids: one.subscription_ids,
+                shared: None,
                 routed: routed.clone(),
             };
             dropped += self.hand_over(&one.session, queued);
@@ -184,7 +194,7 @@ impl Broker {
     /// Puts a message into a session and wakes its link.
     fn hand_over(&self, session: &Session, queued: Queued) -> u64 {
         let mut state = session.lock();
-        let dropped = state.push(queued, &self.limits);
+        let dropped = state.push(queued, &self.limits).dropped;
         let owner = state.owner.clone();
         drop(state);
         if let Some(owner) = owner {
@@ -199,41 +209,41 @@ impl Broker {
         now: Tick,
         session: &Arc<Session>,
         subscription_id: Option<NonZeroU32>,
-        filters: &[(Subscription, Option<u8>)],
+        filters: &[Subscription],
     ) -> Vec<u8> {
         let mut codes = Vec::with_capacity(filters.len());
         let mut retained = Vec::new();
         let mut tables = self.lock();
-        for (one, refused) in filters {
-            if let Some(code) = refused {
-                codes.push(*code);
-                continue;
-            }
-            let mut state = session.lock();
+        for one in filters {
+            let state = session.lock();
             let known = state.filters.contains(&one.filter);
             if state.ended || (!known && state.filters.len() >= self.limits.subscriptions_per_session_max) {
                 codes.push(0x97);
                 continue;
             }
-            state.note_filter(&one.filter);
             drop(state);
-            let new = tables.subscriptions.insert(
-                &one.filter,
-                Subscriber {
-                    session: Arc::clone(session),
-                    qos: one.qos,
-                    no_local: one.no_local,
-                    retain_as_published: one.retain_as_published,
-                    subscription_id,
-                },
-            );
+            let subscriber = Subscriber {
+                session: Arc::clone(session),
+                qos: one.qos,
+                no_local: one.no_local,
+                retain_as_published: one.retain_as_published,
+                subscription_id,
+            };
+            let members_max = self.limits.shared_group_members_max;
+            let inserted = tables.subscriptions.insert(&one.filter, subscriber, members_max);
+            if inserted == Inserted::Full {
+                codes.push(0x97);
+                continue;
+            }
+            session.lock().note_filter(&one.filter);
             codes.push(one.qos.code());
             let wanted = match one.retain_handling {
                 RetainHandling::Always => true,
-                RetainHandling::IfNew => new,
+                RetainHandling::IfNew => inserted == Inserted::New,
                 RetainHandling::Never => false,
             };
-            if wanted {
+            // Members of a group get nothing that was retained before [MQTT 5.0, 4.8.2].
+            if wanted && matches!(parts(&one.filter), Filter::Plain(_)) {
                 // No more than fit into the queue: whoever asks for all of a large tree gets a part, and it is counted.
                 let most = self.limits.queue_messages_max.saturating_add(1).saturating_sub(retained.len());
                 let found = tables.retained.matches(&one.filter, now, most);
@@ -245,7 +255,7 @@ impl Broker {
         for (qos, routed) in retained {
             let qos = qos.min(routed.message.qos);
             let subscription_ids = subscription_id.into_iter().collect();
-            dropped += self.hand_over(session, Queued { routed, qos, retain: true, subscription_ids });
+            dropped += self.hand_over(session, Queued { routed, qos, retain: true, subscription_ids, shared: None });
         }
         Counters::add(&self.counters.dropped, dropped);
         codes
@@ -262,9 +272,13 @@ impl Broker {
             .collect()
     }
 
-    /// Permission is asked once more: it may have been withdrawn since CONNECT.
-    fn publish_wills(&self, now: Tick, wills: Vec<attach::Will>) {
-        for will in wills {
+    /// Publishes wills and finds other members for messages of shared subscriptions.
+    fn settle(&self, now: Tick, leftovers: Leftovers) {
+        if !leftovers.orphans.is_empty() {
+            self.pass_on(now, leftovers.orphans);
+        }
+        for will in leftovers.wills {
+            // Asked once more: it may have been withdrawn since CONNECT.
             if will.permissions.may_publish(&will.message.topic) {
                 self.publish(now, will.session, Message::clone(&will.message));
             } else {
@@ -272,4 +286,45 @@ impl Broker {
             }
         }
     }
+
+    /// Gives messages of shared subscriptions, in their order, to members that can take them.
+    fn pass_on(&self, now: Tick, orphans: Vec<Queued>) {
+        let mut given = Vec::with_capacity(orphans.len());
+        let mut full: Option<Arc<str>> = None;
+        let tables = self.lock();
+        for orphan in orphans {
+            let text = orphan.shared.filter(|text| full.as_ref() != Some(text)); // one full group is asked once
+            let group = text.as_deref().and_then(|text| tables.subscriptions.group(text));
+            let one = match group {
+                Some(group) if !orphan.routed.is_expired(now) => {
+                    let one = group.give(&orphan.routed, &self.limits);
+                    if matches!(one, Given::ToNobody) {
+                        full = text;
+                    }
+                    one
+                }
+                Some(_) | None => Given::ToNobody,
+            };
+            given.push(one);
+        }
+        drop(tables);
+        Counters::add(&self.counters.dropped, wake(given));
+    }
+}
+
+/// Wakes who was given something; tells how many messages nobody got.
+fn wake(given: Vec<Given>) -> u64 {
+    let mut dropped = 0;
+    for one in given {
+        match one {
+            Given::To { owner, dropped: others } => {
+                dropped += others;
+                if let Some(owner) = owner {
+                    owner.wake();
+                }
+            }
+            Given::ToNobody => dropped += 1,
+        }
+    }
+    dropped
 }

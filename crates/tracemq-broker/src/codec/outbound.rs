@@ -124,7 +124,6 @@ fn connack(welcome: &Welcome) -> Option<v5::ConnectAck> {
         receive_max: NonZeroU16::new(welcome.receive_max)?,
         max_packet_size: Some(welcome.packet_bytes_max),
         topic_alias_max: welcome.topic_alias_max,
-        shared_subscription_available: false,
         ..v5::ConnectAck::default()
     })
 }

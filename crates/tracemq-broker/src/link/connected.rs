@@ -13,7 +13,7 @@ use crate::broker::Counters;
 use crate::codec::{self, Raw};
 use crate::limits::Tick;
 use crate::packet::{Connect, Kind, Outgoing, Packet, Publish, Qos, Subscription, Will};
-use crate::rules::{self, Fault, Filter};
+use crate::rules::{self, Fault};
 use crate::session::{Acknowledged, Receipt, Session};
 
 /// What a link knows from the acceptance of CONNECT on.
@@ -240,12 +240,8 @@ impl Link {
         let connected = self.connected()?;
         let mut judged = Vec::with_capacity(filters.len());
         for one in filters {
-            let refused = match rules::filter(&one.filter, broker.limits())? {
-                Filter::Plain(filter) => may_subscribe(connected, filter).map(|()| None)?,
-                // Judged as one by its own filter; the group's name never enters the check.
-                Filter::Shared { filter, .. } => may_subscribe(connected, filter).map(|()| Some(0x9e))?,
-            };
-            judged.push((one, refused));
+            may_subscribe(connected, rules::filter(&one.filter, broker.limits())?.matched())?;
+            judged.push(one);
         }
         let session = Arc::clone(&connected.session);
         let codes = broker.subscribe(now, &session, subscription_id, &judged);

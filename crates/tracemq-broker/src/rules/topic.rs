@@ -93,6 +93,23 @@ pub(crate) fn filter<'a>(text: &'a str, limits: &Limits) -> Result<Filter<'a>, F
     Ok(Filter::Shared { group, filter })
 }
 
+/// The parts of a filter that was judged before.
+pub(crate) fn parts(text: &str) -> Filter<'_> {
+    match text.strip_prefix("$share/").and_then(|rest| rest.split_once('/')) {
+        Some((group, filter)) => Filter::Shared { group, filter },
+        None => Filter::Plain(text),
+    }
+}
+
+impl<'a> Filter<'a> {
+    /// What is matched with topics, and what permission is asked for: the group's name has no say.
+    pub(crate) fn matched(self) -> &'a str {
+        match self {
+            Self::Plain(filter) | Self::Shared { filter, .. } => filter,
+        }
+    }
+}
+
 fn wildcards(filter: &str) -> Result<(), &'static str> {
     let mut levels = filter.split('/').peekable();
     while let Some(level) = levels.next() {

@@ -28,6 +28,30 @@ pub(crate) struct Queued {
     pub(crate) qos: Qos,
     pub(crate) retain: bool,
     pub(crate) subscription_ids: Vec<NonZeroU32>,
+    /// The shared subscription by which it came: should the session end, another member gets it.
+    pub(crate) shared: Option<Arc<str>>,
+}
+
+/// What became of a message that was put into a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pushed {
+    /// It is in the queue.
+    pub(crate) taken: bool,
+    /// Messages that were dropped for want of room: itself, or older ones of QoS 0.
+    pub(crate) dropped: u64,
+}
+
+/// How soon a session could bring a message to its client; the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Readiness {
+    /// It would be sent now.
+    Now,
+    /// The client is there, and the message would wait.
+    Waits,
+    /// The client is away.
+    Away,
+    /// There is no room, or QoS 0 and nobody there.
+    Full,
 }
 
 /// How far a message of QoS 1 or 2 is.
@@ -139,27 +163,69 @@ impl State {
         self.owner.as_ref().is_some_and(|owner| Arc::ptr_eq(owner, mailbox))
     }
 
-    /// Puts a message in; gives how many messages were dropped for it (itself, or an older one of QoS 0).
+    /// Puts a message in.
     ///
     /// Nothing of QoS 0 waits for a client that is away. When the queue is at its bound, the oldest of QoS 0 makes room
     /// for one of QoS 1 or 2; else the newcomer is dropped, so that what was accepted first is delivered first.
-    pub(crate) fn push(&mut self, queued: Queued, limits: &Limits) -> u64 {
+    pub(crate) fn push(&mut self, queued: Queued, limits: &Limits) -> Pushed {
         let at_most_once = queued.qos == Qos::AtMostOnce;
         if at_most_once && self.owner.is_none() {
-            return 0;
+            return Pushed::default();
         }
         let size = queued.routed.message.bytes();
         let mut dropped = 0;
         while self.queue.len() >= limits.queue_messages_max || self.queue_bytes + size > limits.queue_bytes_max {
             if at_most_once || !self.drop_one_at_most_once() {
-                return dropped + 1;
+                return Pushed { taken: false, dropped: dropped + 1 };
             }
             dropped += 1;
         }
         self.queue_bytes += size;
         self.queued_at_most_once += usize::from(at_most_once);
         self.queue.push_back(queued);
-        dropped
+        Pushed { taken: true, dropped }
+    }
+
+    /// How soon a message of that kind would reach the client.
+    pub(crate) fn readiness(&self, qos: Qos, size: usize, limits: &Limits) -> Readiness {
+        let room = self.queue.len() < limits.queue_messages_max && self.queue_bytes + size <= limits.queue_bytes_max;
+        let fits = room || (qos != Qos::AtMostOnce && self.queued_at_most_once > 0);
+        match (&self.owner, fits && !self.ended) {
+            (_, false) => Readiness::Full,
+            (None, true) if qos == Qos::AtMostOnce => Readiness::Full,
+            (None, true) => Readiness::Away,
+            (Some(_), true) => {
+                let sendable = qos == Qos::AtMostOnce || (self.credit > 0 && !self.window_is_full());
+                if sendable && self.queue.is_empty() { Readiness::Now } else { Readiness::Waits }
+            }
+        }
+    }
+
+    /// Takes out what came by a shared subscription and is for another member to have: what waits, and when the session
+    /// ends, also what of QoS 1 was sent and not acknowledged. What of QoS 2 was sent is nobody else's [MQTT-4.8.2-5].
+    pub(crate) fn take_shared(&mut self, ends: bool, mut goes: impl FnMut(&Arc<str>) -> bool) -> Vec<Queued> {
+        let mut taken = Vec::new();
+        if ends {
+            for one in std::mem::take(&mut self.in_flight) {
+                match one.stage {
+                    Stage::Published(queued) if queued.qos == Qos::AtLeastOnce && queued.shared.is_some() => {
+                        taken.push(queued);
+                    }
+                    Stage::Published(_) | Stage::Released => {}
+                }
+            }
+        }
+        if self.queue.iter().any(|queued| queued.shared.is_some()) {
+            for queued in std::mem::take(&mut self.queue) {
+                if queued.shared.as_ref().is_some_and(&mut goes) {
+                    self.uncount(&queued);
+                    taken.push(queued);
+                } else {
+                    self.queue.push_back(queued);
+                }
+            }
+        }
+        taken
     }
 
     fn drop_one_at_most_once(&mut self) -> bool {

@@ -82,7 +82,7 @@ impl State {
             return true;
         }
         while let Some(next) = self.queue.front() {
-            if next.qos != Qos::AtMostOnce && (self.credit == 0 || self.in_flight.len() >= usize::from(self.window)) {
+            if next.qos != Qos::AtMostOnce && (self.credit == 0 || self.window_is_full()) {
                 return false;
             }
             if pump.is_full() {
@@ -108,6 +108,10 @@ impl State {
             self.queue = std::collections::VecDeque::new();
         }
         false
+    }
+
+    pub(super) fn window_is_full(&self) -> bool {
+        self.in_flight.len() >= usize::from(self.window)
     }
 
     /// False when the room or the window ended before all was sent.
