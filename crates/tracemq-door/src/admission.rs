@@ -16,6 +16,14 @@ impl Permissions for Granted {
     fn may_subscribe(&self, filter: &str) -> bool {
         self.0.may_subscribe(filter)
     }
+
+    fn may_receive(&self, topic: &str) -> bool {
+        self.0.may_subscribe(topic) // a topic is a filter that matches itself
+    }
+
+    fn generation(&self) -> u64 {
+        0 // rules are read at the start and stay
+    }
 }
 
 /// Decides whether `attempt` is let in. The detail of a refusal says what would change it, never what was given.

@@ -37,6 +37,7 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) connection: ConnectionId,
     pub(crate) mailbox: &'a Arc<Mailbox>,
     pub(crate) client: ClientId,
+    pub(crate) username: Option<Arc<str>>,
     pub(crate) clean_start: bool,
     /// Already capped.
     pub(crate) expiry_s: u32,
@@ -112,8 +113,9 @@ impl Tables {
             *displaced = state.owner.take();
             // A 3.x session that was clean, or one of 5.0 without expiry, ends with its connection.
             let over = displaced.is_some() && state.expiry_s == 0 || state.expires.is_some_and(|at| at <= now);
+            let foreign = state.username != newcomer.username;
             self.strike(session, &mut state);
-            if newcomer.clean_start || over {
+            if newcomer.clean_start || over || foreign {
                 self.end(session, &mut state, leftovers);
             } else {
                 state.resume(Arc::clone(newcomer.mailbox), newcomer.window, newcomer.expiry_s);
@@ -123,7 +125,10 @@ impl Tables {
         }
         self.last_session += 1;
         let session = Arc::new(Session::new(self.last_session, newcomer.client.clone()));
-        session.lock().resume(Arc::clone(newcomer.mailbox), newcomer.window, newcomer.expiry_s);
+        let mut state = session.lock();
+        state.resume(Arc::clone(newcomer.mailbox), newcomer.window, newcomer.expiry_s);
+        state.username.clone_from(&newcomer.username);
+        drop(state);
         self.sessions.insert(newcomer.client.clone(), Arc::clone(&session));
         Ok(Attached { session, present: false })
     }

@@ -168,6 +168,7 @@ impl Link {
             connection: self.connection,
             mailbox: &self.mailbox,
             client,
+            username: self.request.as_ref().and_then(|request| request.username.clone()),
             clean_start: connect.clean_start,
             expiry_s,
             window: connect.receive_max.min(limits.window()),

@@ -134,6 +134,7 @@ impl Link {
         let Stage::Connected(connected) = &self.stage else { return Poll::Pending };
         let mut pump = Pump {
             now,
+            permissions: &*connected.permissions,
             version: connected.version,
             packet_bytes_max: connected.packet_bytes_max,
             room: output.len().saturating_add(room.max(1)),

@@ -88,4 +88,9 @@ pub trait Permissions: Send + Sync {
     fn may_publish(&self, topic: &str) -> bool;
     /// Whether it may subscribe to `filter`.
     fn may_subscribe(&self, filter: &str) -> bool;
+    /// Whether a message to `topic` may be brought to it. Asked when it is about to be sent, if the rules changed since
+    /// SUBSCRIBE and no longer allow all that is subscribed to; also of messages that waited when they changed.
+    fn may_receive(&self, topic: &str) -> bool;
+    /// A number that is another one after each change of the rules. While it stays the same, nothing is asked twice.
+    fn generation(&self) -> u64;
 }

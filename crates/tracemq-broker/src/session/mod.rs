@@ -73,6 +73,15 @@ struct InFlight {
     stage: Stage,
 }
 
+/// What is known of the present owner's rights to what comes.
+#[derive(Clone, Copy, Debug)]
+struct Judged {
+    /// Under which rules.
+    generation: u64,
+    /// All subscriptions are allowed.
+    whole: bool,
+}
+
 /// A will that waits for its delay to pass.
 pub(crate) struct PendingWill {
     pub(crate) message: Arc<Message>,
@@ -111,6 +120,9 @@ pub(crate) struct State {
     window: u16,
     /// QoS 2 messages of the client that were routed and not yet released [MQTT-4.3.3-10].
     received: BTreeSet<u16>,
+    judged: Option<Judged>,
+    /// The user name of whoever made it: nobody else resumes it.
+    pub(crate) username: Option<Arc<str>>,
     pub(crate) expiry_s: u32,
     /// When it ends, while nobody owns it.
     pub(crate) expires: Option<Tick>,
@@ -151,6 +163,7 @@ impl State {
         self.credit = window;
         self.expiry_s = expiry_s;
         self.expires = None;
+        self.judged = None;
         self.will = None;
         for one in &mut self.in_flight {
             one.dup |= one.sent;

@@ -3,15 +3,18 @@
 use bytes::BytesMut;
 use tracemq_model::ProtocolVersion;
 
-use super::{InFlight, Queued, Stage, State};
+use super::{InFlight, Judged, Queued, Stage, State};
 use crate::codec;
 use crate::limits::Tick;
+use crate::link::Permissions;
 use crate::packet::{Delivery, Outgoing, Qos};
+use crate::rules;
 
 /// How messages are written to one connection, and what was.
-#[derive(Debug)]
 pub(crate) struct Pump<'a> {
     pub(crate) now: Tick,
+    /// What the client may receive.
+    pub(crate) permissions: &'a dyn Permissions,
     pub(crate) version: ProtocolVersion,
     /// The client's maximum packet size.
     pub(crate) packet_bytes_max: u32,
@@ -22,7 +25,7 @@ pub(crate) struct Pump<'a> {
     pub(crate) packets: u64,
     /// PUBLISH packets among them.
     pub(crate) messages: u64,
-    /// Messages given up: expired, or larger than the client takes.
+    /// Messages given up: expired, larger than the client takes, or no longer permitted.
     pub(crate) dropped: u64,
 }
 
@@ -78,6 +81,7 @@ impl State {
     /// Writes what may be sent now: first again what was under way, in its old order [MQTT-4.4.0-1, 4.6.0-1], then
     /// what waits. Tells whether more could be sent if there were room.
     pub(crate) fn pump(&mut self, pump: &mut Pump<'_>) -> bool {
+        pump.dropped += self.review(pump.permissions);
         if !self.send_again(pump) {
             return true;
         }
@@ -90,7 +94,7 @@ impl State {
             }
             let Some(queued) = self.queue.pop_front() else { break };
             self.uncount(&queued);
-            if queued.routed.is_expired(pump.now) {
+            if queued.routed.is_expired(pump.now) || !self.may_still_receive(&queued, pump.permissions) {
                 pump.dropped += 1;
             } else if queued.qos == Qos::AtMostOnce {
                 pump.publish(&queued, 0, false);
@@ -108,6 +112,40 @@ impl State {
             self.queue = std::collections::VecDeque::new();
         }
         false
+    }
+
+    /// When the rules have changed, or another connection has the session: what waits is judged once, and so are the
+    /// subscriptions. If all of them are still allowed, later messages need no question. Gives how many messages went.
+    ///
+    /// What was sent on this connection stays until it is acknowledged: the client has it.
+    fn review(&mut self, permissions: &dyn Permissions) -> u64 {
+        let generation = permissions.generation();
+        if self.judged.is_some_and(|judged| judged.generation == generation) {
+            return 0;
+        }
+        let before = self.queue.len() + self.in_flight.len();
+        let may = |queued: &Queued| permissions.may_receive(&queued.routed.message.topic);
+        if self.queue.iter().any(|queued| !may(queued)) {
+            for queued in std::mem::take(&mut self.queue) {
+                if may(&queued) {
+                    self.queue.push_back(queued);
+                } else {
+                    self.uncount(&queued);
+                }
+            }
+        }
+        self.in_flight.retain(|one| match &one.stage {
+            Stage::Published(queued) => one.sent || may(queued),
+            Stage::Released => true,
+        });
+        let whole = self.filters.iter().all(|filter| permissions.may_subscribe(rules::parts(filter).matched()));
+        self.judged = Some(Judged { generation, whole });
+        let gone = before - self.queue.len() - self.in_flight.len();
+        u64::try_from(gone).unwrap_or(u64::MAX)
+    }
+
+    fn may_still_receive(&self, queued: &Queued, permissions: &dyn Permissions) -> bool {
+        self.judged.is_some_and(|judged| judged.whole) || permissions.may_receive(&queued.routed.message.topic)
     }
 
     pub(super) fn window_is_full(&self) -> bool {

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -176,6 +177,46 @@ impl Permissions for Rules {
     fn may_subscribe(&self, filter: &str) -> bool {
         (self.subscribe)(filter)
     }
+    fn may_receive(&self, topic: &str) -> bool {
+        (self.subscribe)(topic)
+    }
+    fn generation(&self) -> u64 {
+        0
+    }
+}
+
+/// Rules that change: everything but what is named may be done.
+#[derive(Default)]
+pub struct Changing {
+    pub forbidden: Mutex<Vec<String>>,
+    pub generation: AtomicU64,
+    pub asked: AtomicU64,
+}
+
+impl Changing {
+    pub fn forbid(&self, topics: &[&str]) {
+        *self.forbidden.lock().unwrap() = topics.iter().map(|topic| (*topic).to_owned()).collect();
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+    fn allows(&self, text: &str) -> bool {
+        !self.forbidden.lock().unwrap().iter().any(|one| one == text)
+    }
+}
+
+impl Permissions for Changing {
+    fn may_publish(&self, topic: &str) -> bool {
+        self.allows(topic)
+    }
+    fn may_subscribe(&self, filter: &str) -> bool {
+        self.allows(filter)
+    }
+    fn may_receive(&self, topic: &str) -> bool {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.allows(topic)
+    }
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
 }
 
 /// Counts how often it was woken.
@@ -242,6 +283,20 @@ impl Peer {
         peer.send(&connect.bytes());
         assert!(peer.accepted.is_some(), "{:?}", peer.closed);
         assert_eq!(peer.packets().first().map(|p| p.0), Some(0x20));
+        peer
+    }
+
+    /// The same with rules of its own.
+    pub fn with_rules(
+        broker: &Arc<Broker>,
+        connection: u128,
+        connect: &Connect,
+        rules: &Arc<impl Permissions + 'static>,
+    ) -> Self {
+        let mut peer = Self::open(broker, connection, Tick(0));
+        peer.v5 = connect.v5;
+        peer.permissions = Arc::clone(rules) as Arc<dyn Permissions>;
+        peer.send(&connect.bytes()).packets();
         peer
     }
 

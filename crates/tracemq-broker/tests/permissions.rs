@@ -1,0 +1,131 @@
+//! Rights that change while clients are connected or away.
+
+mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tracemq_broker::Tick;
+use tracemq_model::Reason;
+use wire::{Changing, Peer, ack, broker, connect, publish, subscribe};
+
+const BOTH: [bool; 2] = [false, true];
+
+#[test]
+fn b54_a_live_subscription_gets_nothing_once_its_permission_is_gone() {
+    for v5 in BOTH {
+        let (broker, rules) = (broker(), Arc::new(Changing::default()));
+        let mut sub = Peer::with_rules(&broker, 1, &connect(v5, "sub"), &rules);
+        sub.send(&subscribe(v5, &[("a", 1), ("b", 1), ("w/+", 1)]));
+        let mut publisher = Peer::connected(&broker, 2, &connect(v5, "pub"));
+        publisher.send(&publish(v5, 2, "a", 1, &[], b"before"));
+        assert_eq!(sub.payloads(), ["before"]);
+        publisher.send(&publish(v5, 2, "a", 2, &[], b"waits")).send(&publish(v5, 0, "w/x", 0, &[], b"waits too"));
+        rules.forbid(&["a", "w/x", "w/+"]);
+        for topic in ["a", "b", "w/x", "w/y"] {
+            publisher.send(&publish(v5, 2, topic, 3, &[], topic.as_bytes()));
+        }
+        assert_eq!(sub.payloads(), ["b", "w/y"], "the filter w/+ is forbidden, the topic w/y is not");
+        assert_eq!(broker.stats().messages_dropped, 4);
+        rules.forbid(&[]);
+        publisher.send(&publish(v5, 2, "a", 4, &[], b"again"));
+        assert_eq!(sub.payloads(), ["again"]);
+    }
+}
+
+#[test]
+fn b54_a_persistent_subscription_gets_neither_what_waited_nor_what_was_under_way() {
+    for v5 in BOTH {
+        let (broker, rules) = (broker(), Arc::new(Changing::default()));
+        let lasting = connect(v5, "sub").lasting(100);
+        let mut sub = Peer::with_rules(&broker, 1, &lasting, &rules);
+        sub.send(&subscribe(v5, &[("a", 2), ("b", 2)]));
+        let mut publisher = Peer::connected(&broker, 2, &connect(v5, "pub"));
+        for (flags, id) in [(2, 1), (4, 2)] {
+            publisher.send(&publish(v5, flags, "a", id, &[], b"under way"));
+        }
+        publisher.send(&publish(v5, 4, "a", 3, &[], b"released"));
+        let got = sub.messages();
+        sub.send(&ack(0x50, got[2].id));
+        sub.link.gone(Tick(0));
+        publisher.send(&publish(v5, 2, "a", 4, &[], b"queued")).send(&publish(v5, 2, "b", 5, &[], b"allowed"));
+        rules.forbid(&["a"]);
+        let mut sub = Peer::with_rules(&broker, 3, &lasting, &rules);
+        sub.deliver();
+        let first = sub.packets();
+        assert_eq!(first.iter().map(|packet| packet.0 >> 4).collect::<Vec<_>>(), [6, 3], "PUBREL has no message");
+        publisher.send(&publish(v5, 2, "a", 6, &[], b"new"));
+        assert!(sub.payloads().is_empty());
+    }
+}
+
+#[test]
+fn b54_rules_that_allow_all_subscriptions_cost_one_question_a_change() {
+    let (broker, rules) = (broker(), Arc::new(Changing::default()));
+    let mut sub = Peer::with_rules(&broker, 1, &connect(true, "sub"), &rules);
+    sub.send(&subscribe(true, &[("a", 0)]));
+    let mut publisher = Peer::connected(&broker, 2, &connect(true, "pub"));
+    for _ in 0..100 {
+        publisher.send(&publish(true, 0, "a", 0, &[], b"x"));
+        assert_eq!(sub.payloads().len(), 1);
+    }
+    assert!(rules.asked.load(Ordering::SeqCst) <= 1, "{:?}", rules.asked);
+}
+
+#[test]
+fn b55_a_message_of_qos_2_is_judged_when_it_comes_and_its_release_publishes_nothing() {
+    let (broker, rules) = (broker(), Arc::new(Changing::default()));
+    let mut sub = Peer::connected(&broker, 1, &connect(true, "sub"));
+    sub.send(&subscribe(true, &[("a", 2)]));
+    let mut publisher = Peer::with_rules(&broker, 2, &connect(true, "pub"), &rules);
+    publisher.send(&publish(true, 4, "a", 1, &[], b"x"));
+    rules.forbid(&["a"]);
+    publisher.send(&ack(0x62, 1));
+    assert_eq!(publisher.packets().last().map(|packet| packet.0), Some(0x70));
+    assert_eq!(sub.payloads(), ["x"]);
+    publisher.send(&publish(true, 4, "a", 2, &[], b"y"));
+    assert_eq!(publisher.reason(), Reason::PublishNotAuthorized);
+}
+
+#[test]
+fn b55_a_retained_message_outlives_its_publishers_permission_and_not_its_readers() {
+    let (broker, rules) = (broker(), Arc::new(Changing::default()));
+    let mut publisher = Peer::with_rules(&broker, 1, &connect(true, "pub"), &rules);
+    publisher.send(&publish(true, 3, "a", 1, &[], b"kept"));
+    rules.forbid(&["a"]);
+    let mut other = Peer::connected(&broker, 2, &connect(true, "other"));
+    other.send(&subscribe(true, &[("a", 1)]));
+    assert_eq!(other.payloads(), ["kept"]);
+    publisher.send(&subscribe(true, &[("a", 1)]));
+    assert_eq!(publisher.reason(), Reason::SubscribeNotAuthorized);
+}
+
+#[test]
+fn b52_b66_a_will_is_judged_again_when_it_is_published() {
+    for v5 in BOTH {
+        let (broker, rules) = (broker(), Arc::new(Changing::default()));
+        let mut sub = Peer::connected(&broker, 1, &connect(v5, "sub"));
+        sub.send(&subscribe(v5, &[("will", 1)]));
+        let mut dying = Peer::with_rules(&broker, 2, &connect(v5, "dying").will(&[], "will", "gone"), &rules);
+        rules.forbid(&["will"]);
+        dying.link.gone(Tick(0));
+        assert!(sub.payloads().is_empty());
+        assert_eq!(broker.stats().messages_dropped, 1);
+    }
+}
+
+#[test]
+fn b51_another_user_does_not_get_the_session_of_a_client_identifier() {
+    for v5 in BOTH {
+        let broker = broker();
+        let mut alice = Peer::connected(&broker, 1, &connect(v5, "dev").user("alice").lasting(100));
+        alice.send(&subscribe(v5, &[("a", 1)]));
+        alice.link.gone(Tick(0));
+        let mut publisher = Peer::connected(&broker, 2, &connect(v5, "pub"));
+        publisher.send(&publish(v5, 2, "a", 1, &[], b"for alice"));
+        let mut bob = Peer::connected(&broker, 3, &connect(v5, "dev").user("bob").lasting(100));
+        assert!(!bob.accepted.as_ref().is_some_and(|accepted| accepted.session_present));
+        publisher.send(&publish(v5, 2, "a", 2, &[], b"later"));
+        assert!(bob.payloads().is_empty());
+    }
+}
