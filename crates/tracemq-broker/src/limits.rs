@@ -51,10 +51,16 @@ pub struct Limits {
     /// Messages of QoS 1 and 2 under way to one client, and the receive maximum that we announce. At least 1 is used.
     /// 32 fills a slow link's round trip and keeps what must be sent again after a cut small.
     pub inflight_max: u16,
-    /// Messages waiting in one session. Beyond, QoS 0 is dropped first, then the newcomer; each drop is counted.
+    /// Messages waiting in one session. Beyond, QoS 0 is dropped first and counted; one of QoS 1 or 2 for a client that
+    /// is there waits with its publisher, one for a client that is away is dropped, counted and told. With 0 nothing
+    /// is ever delivered.
     pub queue_messages_max: usize,
     /// Bytes (topic, payload, properties) waiting in one session. A message larger than this is dropped.
     pub queue_bytes_max: usize,
+    /// How long publishers wait for a client whose queue is full. If it takes fewer messages in that time than half of
+    /// `queue_messages_max`, it is ended as a slow consumer; else they go on at its pace. 10 s outlasts a lost segment's
+    /// retransmissions, and bounds by how much one client can hold others up.
+    pub slow_consumer_ms: u64,
     /// Sessions, connected or not. A CONNECT that needs one more is refused.
     pub sessions_max: usize,
     /// Retained messages. Beyond, a retained message for a new topic is delivered but not kept, and counted.
@@ -100,6 +106,7 @@ impl Default for Limits {
             inflight_max: 32,
             queue_messages_max: 1000,
             queue_bytes_max: 4 * 1024 * 1024,
+            slow_consumer_ms: 10_000,
             sessions_max: 1_000_000,
             retained_messages_max: 1_000_000,
             retained_bytes_max: 1024 * 1024 * 1024,

@@ -2,7 +2,7 @@
 
 mod wire;
 
-use tracemq_broker::{Broker, Limits, Tick};
+use tracemq_broker::Tick;
 use tracemq_model::Reason;
 use wire::{Peer, ack, broker, connect, publish, subscribe};
 
@@ -96,22 +96,6 @@ fn the_window_bounds_what_is_under_way() {
         }
         assert_eq!(all, (1..=100).map(|id| id.to_string()).collect::<Vec<_>>(), "in order, none lost");
     }
-}
-
-#[test]
-fn a_full_queue_drops_qos_0_first_and_counts() {
-    let limits = Limits { queue_messages_max: 3, ..Limits::default() };
-    let broker = Broker::new(limits);
-    let mut sub = Peer::connected(&broker, 1, &connect(false, "sub"));
-    sub.send(&subscribe(false, &[("a", 1)]));
-    let mut publisher = Peer::connected(&broker, 2, &connect(false, "pub"));
-    for (flags, id, payload) in
-        [(0, 0, "0a"), (2, 1, "1a"), (0, 0, "0b"), (2, 2, "1b"), (2, 3, "1c"), (2, 4, "1d"), (0, 0, "0c")]
-    {
-        publisher.send(&publish(false, flags, "a", id, &[], payload.as_bytes()));
-    }
-    assert_eq!(sub.payloads(), ["1a", "1b", "1c"]);
-    assert_eq!(broker.stats().messages_dropped, 4);
 }
 
 #[test]

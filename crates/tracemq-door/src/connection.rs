@@ -94,6 +94,7 @@ impl Connection {
             let step = match wake {
                 Wake::Received(read) => self.received(read),
                 Wake::Writable => self.write(),
+                Wake::Delivered(Step::Continue) if !self.input.is_empty() => self.receive(), // it may be taken now
                 Wake::Delivered(step) => step,
                 Wake::Ordered => self.on_order(),
                 Wake::Timer => self.on_timer(),
@@ -140,7 +141,11 @@ impl Connection {
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         if self.output.len() < self.shared.settings.write_buffer_max {
             let deliveries_first = std::mem::take(&mut self.just_received);
-            if !deliveries_first && let Poll::Ready(received) = self.poll_read(cx) {
+            let reads = self.link.takes_input();
+            if reads
+                && !deliveries_first
+                && let Poll::Ready(received) = self.poll_read(cx)
+            {
                 return Poll::Ready(received);
             }
             if self.link.is_ordered_to_end() {
@@ -151,7 +156,10 @@ impl Connection {
             if let Poll::Ready(step) = self.link.poll_deliveries(now, cx, room, &mut self.output) {
                 return Poll::Ready(Wake::Delivered(step));
             }
-            if deliveries_first && let Poll::Ready(received) = self.poll_read(cx) {
+            if reads
+                && deliveries_first
+                && let Poll::Ready(received) = self.poll_read(cx)
+            {
                 return Poll::Ready(received);
             }
         }

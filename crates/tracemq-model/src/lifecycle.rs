@@ -47,6 +47,8 @@ pub struct Acceptance {
     pub keep_alive_s: u16,
     /// Whether an earlier session is resumed.
     pub session_present: bool,
+    /// In words: what the client missed while it was away.
+    pub detail: Option<Arc<str>>,
 }
 
 /// How a connection ended, other than by a DISCONNECT packet of the client.
@@ -189,6 +191,7 @@ impl Lifecycle {
         let mut event = self.event(time, Action::Connect, Reason::Accepted);
         event.details.session_present = Some(acceptance.session_present);
         event.details.reason_code = Some(0);
+        event.details.detail = acceptance.detail;
         event
     }
 

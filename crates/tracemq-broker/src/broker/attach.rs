@@ -30,6 +30,8 @@ pub(super) struct Leftovers {
     pub(super) wills: Vec<Will>,
     /// Messages of shared subscriptions that their session did not bring to its client.
     pub(super) orphans: Vec<Queued>,
+    /// Links that waited for room where there will be none.
+    pub(super) wakes: Vec<Arc<Mailbox>>,
 }
 
 /// A connection that is let in.
@@ -46,6 +48,8 @@ pub(crate) struct Newcomer<'a> {
 
 /// The session that it got.
 pub(crate) struct Attached {
+    /// Messages of QoS 1 and 2 for which its queue had no room since the client was last told.
+    pub(crate) missed: u64,
     pub(crate) session: Arc<Session>,
     pub(crate) present: bool,
 }
@@ -119,8 +123,9 @@ impl Tables {
                 self.end(session, &mut state, leftovers);
             } else {
                 state.resume(Arc::clone(newcomer.mailbox), newcomer.window, newcomer.expiry_s);
+                let missed = std::mem::take(&mut state.missed);
                 drop(state);
-                return Ok(Attached { session: Arc::clone(session), present: true });
+                return Ok(Attached { missed, session: Arc::clone(session), present: true });
             }
         }
         self.last_session += 1;
@@ -130,7 +135,7 @@ impl Tables {
         state.username.clone_from(&newcomer.username);
         drop(state);
         self.sessions.insert(newcomer.client.clone(), Arc::clone(&session));
-        Ok(Attached { session, present: false })
+        Ok(Attached { missed: 0, session, present: false })
     }
 
     /// Takes the session off the calendar.
@@ -147,6 +152,7 @@ impl Tables {
         }
         let will = state.will.take();
         leftovers.orphans.extend(state.take_shared(true, |_| true));
+        leftovers.wakes.extend(state.take_waiting());
         *state = State::default();
         state.ended = true;
         if self.sessions.get(&session.client).is_some_and(|current| Arc::ptr_eq(current, session)) {
@@ -181,6 +187,7 @@ impl Tables {
                 state.expires = Some(now.plus_s(state.expiry_s));
                 state.will = waits;
                 self.note(session, &mut state);
+                leftovers.wakes = state.take_waiting();
                 leftovers.orphans = self.unsent_of_groups(session, &mut state);
             }
         }

@@ -5,6 +5,7 @@
 
 mod attach;
 mod calendar;
+mod publish;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,12 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracemq_model::{ClientId, ConnectionId, End};
 
-pub(crate) use attach::{Departure, Newcomer};
+pub(crate) use attach::{Attached, Departure, Newcomer};
+pub(crate) use publish::{Progress, Rest};
 
 use crate::limits::{Limits, Tick};
 use crate::link::Link;
-use crate::packet::{Message, RetainHandling, Routed, Subscription};
-use crate::routing::{Given, Inserted, Retained, Subscriber, Subscriptions};
+use crate::packet::{Qos, RetainHandling, Routed, Subscription};
+use crate::routing::{Inserted, Retained, Subscriber, Subscriptions};
 use crate::rules::{Filter, parts};
 use crate::session::{Mailbox, Queued, Session};
 use attach::Leftovers;
@@ -162,47 +164,6 @@ impl Broker {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Routes a message of the session `publisher` to all who subscribed, and retains it if it asks for that.
-    pub(crate) fn publish(&self, now: Tick, publisher: u64, message: Message) {
-        let routed = Routed::at(now, Arc::new(message));
-        let message = &routed.message;
-        let mut dropped = 0;
-        let mut given = Vec::new();
-        let plain = {
-            let mut tables = self.lock();
-            if message.retain && !tables.retained.set(routed.clone(), &self.limits) {
-                dropped += 1;
-            }
-            let matches = tables.subscriptions.matches(&message.topic, publisher);
-            given.extend(matches.groups.iter().map(|group| group.give(&routed, &self.limits)));
-            matches.plain
-        };
-        dropped += wake(given);
-        for one in plain {
-            let queued = Queued {
-                qos: message.qos.min(one.qos),
-                retain: message.retain && one.retain_as_published,
-                subscription_ids: one.subscription_ids,
-                shared: None,
-                routed: routed.clone(),
-            };
-            dropped += self.hand_over(&one.session, queued);
-        }
-        Counters::add(&self.counters.dropped, dropped);
-    }
-
-    /// Puts a message into a session and wakes its link.
-    fn hand_over(&self, session: &Session, queued: Queued) -> u64 {
-        let mut state = session.lock();
-        let dropped = state.push(queued, &self.limits).dropped;
-        let owner = state.owner.clone();
-        drop(state);
-        if let Some(owner) = owner {
-            owner.wake();
-        }
-        dropped
-    }
-
     /// Subscribes; gives the codes for the SUBACK. Retained messages go into the session's queue.
     pub(crate) fn subscribe(
         &self,
@@ -251,13 +212,14 @@ impl Broker {
             }
         }
         drop(tables);
-        let mut dropped = 0;
-        for (qos, routed) in retained {
-            let qos = qos.min(routed.message.qos);
-            let subscription_ids = subscription_id.into_iter().collect();
-            dropped += self.hand_over(session, Queued { routed, qos, retain: true, subscription_ids, shared: None });
-        }
-        Counters::add(&self.counters.dropped, dropped);
+        let queued = retained.into_iter().map(|(qos, routed): (Qos, Routed)| Queued {
+            qos: qos.min(routed.message.qos),
+            retain: true,
+            subscription_ids: subscription_id.into_iter().collect(),
+            shared: None,
+            routed,
+        });
+        self.hand_retained(now, session, queued.collect());
         codes
     }
 
@@ -271,60 +233,4 @@ impl Broker {
             })
             .collect()
     }
-
-    /// Publishes wills and finds other members for messages of shared subscriptions.
-    fn settle(&self, now: Tick, leftovers: Leftovers) {
-        if !leftovers.orphans.is_empty() {
-            self.pass_on(now, leftovers.orphans);
-        }
-        for will in leftovers.wills {
-            // Asked once more: it may have been withdrawn since CONNECT.
-            if will.permissions.may_publish(&will.message.topic) {
-                self.publish(now, will.session, Message::clone(&will.message));
-            } else {
-                Counters::add(&self.counters.dropped, 1);
-            }
-        }
-    }
-
-    /// Gives messages of shared subscriptions, in their order, to members that can take them.
-    fn pass_on(&self, now: Tick, orphans: Vec<Queued>) {
-        let mut given = Vec::with_capacity(orphans.len());
-        let mut full: Option<Arc<str>> = None;
-        let tables = self.lock();
-        for orphan in orphans {
-            let text = orphan.shared.filter(|text| full.as_ref() != Some(text)); // one full group is asked once
-            let group = text.as_deref().and_then(|text| tables.subscriptions.group(text));
-            let one = match group {
-                Some(group) if !orphan.routed.is_expired(now) => {
-                    let one = group.give(&orphan.routed, &self.limits);
-                    if matches!(one, Given::ToNobody) {
-                        full = text;
-                    }
-                    one
-                }
-                Some(_) | None => Given::ToNobody,
-            };
-            given.push(one);
-        }
-        drop(tables);
-        Counters::add(&self.counters.dropped, wake(given));
-    }
-}
-
-/// Wakes who was given something; tells how many messages nobody got.
-fn wake(given: Vec<Given>) -> u64 {
-    let mut dropped = 0;
-    for one in given {
-        match one {
-            Given::To { owner, dropped: others } => {
-                dropped += others;
-                if let Some(owner) = owner {
-                    owner.wake();
-                }
-            }
-            Given::ToNobody => dropped += 1,
-        }
-    }
-    dropped
 }

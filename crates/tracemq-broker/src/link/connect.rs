@@ -8,7 +8,7 @@ use tracemq_model::{Acceptance, ClientId, Details, End, ProtocolVersion, Reason}
 
 use super::connected::Connected;
 use super::{Closing, ConnectAttempt, Decision, Link, Permissions, Stage, Step, codes};
-use crate::broker::Newcomer;
+use crate::broker::{Attached, Newcomer};
 use crate::codec;
 use crate::limits::Tick;
 use crate::packet::{Connect, Kind, Outgoing, Packet, Welcome};
@@ -173,13 +173,13 @@ impl Link {
             expiry_s,
             window: connect.receive_max.min(limits.window()),
         };
-        let attached = broker.attach(now, &newcomer)?;
+        let Attached { session, present, missed } = broker.attach(now, &newcomer)?;
         let v5 = connect.version == ProtocolVersion::V5;
         let cap = limits.keep_alive_s_max;
         let capped = v5 && cap != 0 && (connect.keep_alive_s == 0 || connect.keep_alive_s > cap);
         let keep_alive_s = if capped { cap } else { connect.keep_alive_s };
         let welcome = Welcome {
-            session_present: attached.present,
+            session_present: present,
             assigned: assigned.as_ref().map(|id| ByteString::from(id.as_str())),
             server_keep_alive_s: capped.then_some(cap),
             session_expiry_s: (expiry_s != connect.session_expiry_s).then_some(expiry_s),
@@ -188,7 +188,7 @@ impl Link {
             topic_alias_max: limits.topic_alias_max,
         };
         let (version, packet_bytes_max) = (connect.version, connect.packet_bytes_max);
-        self.stage = Stage::Connected(Box::new(Connected::new(connect, attached.session, permissions, keep_alive_s)));
+        self.stage = Stage::Connected(Box::new(Connected::new(connect, session, permissions, keep_alive_s)));
         if !self.send(version, packet_bytes_max, &Outgoing::Welcome(welcome), output) {
             if let Stage::Connected(connected) = &mut self.stage {
                 connected.will = None; // it was never accepted
@@ -198,6 +198,9 @@ impl Link {
         }
         // A 3.x client is never told what its session is called, so that it has no name to be found by.
         let assigned = assigned.filter(|_| version == ProtocolVersion::V5);
-        Ok(Acceptance { assigned, keep_alive_s, session_present: attached.present })
+        let detail = (missed > 0).then(|| {
+            Details::text(&format!("{missed} messages of QoS 1 or 2 found its queue full since it last came"))
+        });
+        Ok(Acceptance { assigned, keep_alive_s, session_present: present, detail })
     }
 }

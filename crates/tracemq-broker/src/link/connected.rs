@@ -8,13 +8,14 @@ use bytes::BytesMut;
 use bytestring::ByteString;
 use tracemq_model::{ProtocolVersion, Reason};
 
+use super::backlog::Backlog;
 use super::{Closing, Link, Permissions, Stage, Step};
 use crate::broker::Counters;
 use crate::codec::{self, Raw};
 use crate::limits::Tick;
 use crate::packet::{Connect, Kind, Outgoing, Packet, Publish, Qos, Subscription, Will};
 use crate::rules::{self, Fault};
-use crate::session::{Acknowledged, Receipt, Session};
+use crate::session::{Acknowledged, Session};
 
 /// What a link knows from the acceptance of CONNECT on.
 pub(super) struct Connected {
@@ -26,6 +27,7 @@ pub(super) struct Connected {
     pub(super) packet_bytes_max: u32,
     pub(super) keep_alive_s: u16,
     aliases: BTreeMap<u16, ByteString>,
+    pub(super) backlog: Option<Box<Backlog>>,
 }
 
 impl Connected {
@@ -43,6 +45,7 @@ impl Connected {
             packet_bytes_max: connect.packet_bytes_max,
             keep_alive_s,
             aliases: BTreeMap::new(),
+            backlog: None,
         }
     }
 
@@ -83,6 +86,9 @@ impl Link {
         input: &mut BytesMut,
         output: &mut BytesMut,
     ) -> Result<Option<Step>, Fault> {
+        if !self.takes_input() {
+            return Ok(Some(Step::Continue));
+        }
         match self.take(input)? {
             Some(raw) => self.handle(now, raw, output),
             None => Ok(Some(Step::Continue)),
@@ -141,7 +147,7 @@ impl Link {
         }
     }
 
-    fn connected(&mut self) -> Result<&mut Connected, Fault> {
+    pub(super) fn connected(&mut self) -> Result<&mut Connected, Fault> {
         match &mut self.stage {
             Stage::Connected(connected) => Ok(connected),
             Stage::Opening | Stage::Deciding(_) | Stage::Closed(_) => {
@@ -150,7 +156,7 @@ impl Link {
         }
     }
 
-    fn reply(&mut self, packet: &Outgoing<'_>, name: &str, output: &mut BytesMut) -> Result<(), Fault> {
+    pub(super) fn reply(&mut self, packet: &Outgoing<'_>, name: &str, output: &mut BytesMut) -> Result<(), Fault> {
         let connected = self.connected()?;
         let (version, max) = (connected.version, connected.packet_bytes_max);
         if self.send(version, max, packet, output) { Ok(()) } else { Err(too_small(name)) }
@@ -158,36 +164,20 @@ impl Link {
 
     fn publish(&mut self, now: Tick, mut publish: Publish, output: &mut BytesMut) -> Result<(), Fault> {
         let alias_max = self.broker.limits().topic_alias_max;
-        let receive_max = self.broker.limits().window();
         let connected = self.connected()?;
         connected.resolve(&mut publish, alias_max)?;
-        let Publish { message, packet_id, .. } = publish;
-        if !connected.permissions.may_publish(&message.topic) {
-            let detail = format!("PUBLISH: no permission for topic {:?}", &*message.topic);
+        let topic = &publish.message.topic;
+        if !connected.permissions.may_publish(topic) {
+            let detail = format!("PUBLISH: no permission for topic {:?}", &**topic);
             return Err(Fault::new(Reason::PublishNotAuthorized, 0x87, detail));
         }
-        let session = Arc::clone(&connected.session);
-        let qos = message.qos;
-        // 3.x has no receive maximum; there the number of packet identifiers is the bound.
-        let bound = if connected.version == ProtocolVersion::V5 { receive_max } else { u16::MAX };
-        let receipt = match qos {
-            Qos::AtMostOnce | Qos::AtLeastOnce => Receipt::New,
-            Qos::ExactlyOnce => session.lock().receive(packet_id, usize::from(bound)),
-        };
+        let number = connected.session.number;
         Counters::add(&self.broker.counters().received, 1);
-        match receipt {
-            Receipt::New => self.broker.publish(now, session.number, message),
-            Receipt::Repeated => {}
-            Receipt::TooMany => {
-                let detail = format!("PUBLISH: more than {bound} of QoS 2 under way [MQTT-3.3.4-9]");
-                return Err(Fault::new(Reason::ProtocolError, 0x93, detail));
-            }
+        if publish.message.qos == Qos::AtMostOnce {
+            self.broker.publish(now, number, publish.message, None);
+            return Ok(());
         }
-        match qos {
-            Qos::AtMostOnce => Ok(()),
-            Qos::AtLeastOnce => self.reply(&Outgoing::PubAck { packet_id, code: 0 }, "PUBACK", output),
-            Qos::ExactlyOnce => self.reply(&Outgoing::PubRec { packet_id, code: 0 }, "PUBREC", output),
-        }
+        self.publish_acknowledged(now, publish, output)
     }
 
     /// An acknowledgement of the client. One that nobody waits for is passed over: it may be late, from before a

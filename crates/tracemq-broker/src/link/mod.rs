@@ -3,6 +3,7 @@
 //! `connect.rs` has what happens until a CONNECT is accepted, `connected.rs` each packet after that, `codes.rs` which
 //! code the client gets for which reason.
 
+mod backlog;
 mod codes;
 mod connect;
 mod connected;
@@ -132,6 +133,14 @@ impl Link {
             return Poll::Ready(self.end_on_order(now, *end, output));
         }
         let Stage::Connected(connected) = &self.stage else { return Poll::Pending };
+        let mut advanced = false;
+        if connected.backlog.is_some() {
+            match self.advance(now, output) {
+                Ok(some) => advanced = some,
+                Err(fault) => return Poll::Ready(self.fail(now, &fault, output)),
+            }
+        }
+        let Stage::Connected(connected) = &self.stage else { return Poll::Pending };
         let mut pump = Pump {
             now,
             permissions: &*connected.permissions,
@@ -142,25 +151,38 @@ impl Link {
             packets: 0,
             messages: 0,
             dropped: 0,
+            freed: Vec::new(),
         };
         let mut state = connected.session.lock();
         let more = state.is_owned_by(&self.mailbox) && state.pump(&mut pump);
         drop(state);
+        for waiter in std::mem::take(&mut pump.freed) {
+            waiter.wake();
+        }
         self.packets_sent += pump.packets;
         Counters::add(&self.broker.counters().sent, pump.messages);
         Counters::add(&self.broker.counters().dropped, pump.dropped);
-        if more || pump.packets > 0 { Poll::Ready(Step::Continue) } else { Poll::Pending }
+        if more || advanced || pump.packets > 0 { Poll::Ready(Step::Continue) } else { Poll::Pending }
     }
 
     /// When [`timed_out`](Self::timed_out) must be called unless bytes come first: the connect deadline until CONNECT
-    /// is accepted, one and a half times the keep alive after the last packet from then on; none without keep alive.
+    /// is accepted, one and a half times the keep alive after the last packet from then on; earlier when publications
+    /// wait for room.
     pub fn deadline(&self) -> Option<Tick> {
         match &self.stage {
             Stage::Opening | Stage::Deciding(_) => Some(self.opened.plus_ms(self.broker.limits().connect_timeout_ms)),
-            Stage::Connected(connected) if connected.keep_alive_s == 0 => None,
-            Stage::Connected(connected) => Some(self.last_received.plus_ms(u64::from(connected.keep_alive_s) * 1500)),
+            Stage::Connected(connected) => {
+                let backlog = connected.backlog.as_ref().map(|backlog| backlog.until);
+                self.silent_until(connected).into_iter().chain(backlog).min()
+            }
             Stage::Closed(_) => None,
         }
+    }
+
+    /// When its keep alive is over; none without one, and while nothing is taken from the client.
+    fn silent_until(&self, connected: &Connected) -> Option<Tick> {
+        let watched = connected.keep_alive_s != 0 && self.takes_input();
+        watched.then(|| self.last_received.plus_ms(u64::from(connected.keep_alive_s) * 1500))
     }
 
     /// The deadline has passed; `Continue` if it moved meanwhile.
@@ -180,7 +202,12 @@ impl Link {
                 let detail = format!("CONNECT was not decided on within {ms} ms of the connection's opening");
                 self.end_on_order(now, End::of(Reason::ConnectTimeout).with_detail(&detail), output)
             }
-            Stage::Connected(connected) if connected.keep_alive_s == 0 => Step::Continue,
+            Stage::Connected(connected) if self.silent_until(connected).is_none_or(|until| now < until) => {
+                match self.advance(now, output) {
+                    Ok(_) => Step::Continue,
+                    Err(fault) => self.fail(now, &fault, output),
+                }
+            }
             Stage::Connected(connected) => {
                 let detail = format!(
                     "no packet for {} ms, keep alive is {} s [MQTT-3.1.2-22]",
@@ -258,16 +285,19 @@ impl Link {
             return Step::Close(Closing::clone(closing));
         }
         match std::mem::replace(&mut self.stage, Stage::Closed(Box::new(closing.clone()))) {
-            Stage::Connected(connected) => self.broker.detach(
-                now,
-                Departure {
+            Stage::Connected(mut connected) => {
+                if let Some(backlog) = connected.backlog.take() {
+                    self.give_up(*backlog);
+                }
+                let departure = Departure {
                     connection: self.connection,
                     mailbox: &self.mailbox,
                     session: &connected.session,
                     will: connected.will.filter(|_| with_will),
                     permissions: &connected.permissions,
-                },
-            ),
+                };
+                self.broker.detach(now, departure);
+            }
             Stage::Opening | Stage::Deciding(_) | Stage::Closed(_) => self.broker.forget(self.connection),
         }
         Step::Close(closing)

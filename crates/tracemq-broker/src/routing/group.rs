@@ -6,10 +6,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tracemq_model::End;
+
 use super::subscriptions::{Inserted, Members, Subscriber};
-use crate::limits::Limits;
-use crate::packet::Routed;
-use crate::session::{Mailbox, Queued, Readiness, State};
+use crate::limits::{Limits, Tick};
+use crate::packet::{Qos, Routed};
+use crate::session::{Congested, Mailbox, Push, Queued, Readiness, State};
 
 /// One shared subscription's members.
 #[derive(Debug)]
@@ -75,14 +77,18 @@ pub(crate) enum Given {
         /// Messages of QoS 0 that made room.
         dropped: u64,
     },
-    /// No member could take it.
-    ToNobody,
+    /// No member has room; the one who waits is to try again, at `until` at the latest.
+    Later { until: Tick, slow: Vec<(Arc<Mailbox>, End)> },
+    /// No member can take it. Who is `slow` is to be ended.
+    ToNobody { slow: Vec<(Arc<Mailbox>, End)> },
 }
 
 impl Group {
     /// Gives a message to one member: in turn to those who can be sent it now, else to one who is connected and has
     /// room, else to one who is away.
-    pub(crate) fn give(&self, routed: &Routed, limits: &Limits) -> Given {
+    ///
+    /// If none has room, `waiter` is noted with those who are connected, to be woken when one has.
+    pub(crate) fn give(&self, now: Tick, routed: &Routed, limits: &Limits, waiter: Option<&Arc<Mailbox>>) -> Given {
         let members = &self.members.0;
         let turn = self.next.load(Ordering::Relaxed);
         let mut others = Vec::new();
@@ -92,7 +98,7 @@ impl Group {
             let qos = routed.message.qos.min(member.qos);
             match state.readiness(qos, routed.message.bytes(), limits) {
                 Readiness::Now => {
-                    if let Some(given) = self.hand_to(member, &mut state, routed, limits) {
+                    if let Some(given) = self.hand_to(now, member, &mut state, routed, limits) {
                         self.next.store(at + 1, Ordering::Relaxed);
                         return given;
                     }
@@ -104,15 +110,45 @@ impl Group {
         others.sort_by_key(|(readiness, _)| *readiness); // stable: the turn decides among equals
         for (_, at) in others {
             let Some(member) = members.get(at) else { continue };
-            if let Some(given) = self.hand_to(member, &mut member.session.lock(), routed, limits) {
+            if let Some(given) = self.hand_to(now, member, &mut member.session.lock(), routed, limits) {
                 self.next.store(at + 1, Ordering::Relaxed);
                 return given;
             }
         }
-        Given::ToNobody
+        match waiter {
+            Some(waiter) if routed.message.qos != Qos::AtMostOnce => self.wait(now, limits, waiter),
+            Some(_) | None => Given::ToNobody { slow: Vec::new() },
+        }
     }
 
-    fn hand_to(&self, member: &Subscriber, state: &mut State, routed: &Routed, limits: &Limits) -> Option<Given> {
+    fn wait(&self, now: Tick, limits: &Limits, waiter: &Arc<Mailbox>) -> Given {
+        let mut until: Option<Tick> = None;
+        let mut slow = Vec::new();
+        for member in self.members.0.iter().filter(|member| member.qos != Qos::AtMostOnce) {
+            let mut state = member.session.lock();
+            let Some(owner) = state.owner.clone() else { continue };
+            match state.congested(limits, now) {
+                Congested::Until(due) => {
+                    state.wait_for_room(waiter);
+                    until = Some(until.map_or(due, |known| known.min(due)));
+                }
+                Congested::Slow(end) => slow.push((owner, end)),
+            }
+        }
+        match until {
+            Some(until) => Given::Later { until, slow },
+            None => Given::ToNobody { slow },
+        }
+    }
+
+    fn hand_to(
+        &self,
+        now: Tick,
+        member: &Subscriber,
+        state: &mut State,
+        routed: &Routed,
+        limits: &Limits,
+    ) -> Option<Given> {
         let queued = Queued {
             qos: routed.message.qos.min(member.qos),
             retain: routed.message.retain && member.retain_as_published,
@@ -120,8 +156,15 @@ impl Group {
             shared: Some(Arc::clone(&self.text)),
             routed: routed.clone(),
         };
-        let pushed = state.push(queued, limits);
-        pushed.taken.then(|| Given::To { owner: state.owner.clone(), dropped: pushed.dropped })
+        match state.push(queued, limits, now) {
+            Push::Taken { dropped } => Some(Given::To { owner: state.owner.clone(), dropped }),
+            Push::NotForIt | Push::Dropped { .. } | Push::Full { .. } | Push::Slow { .. } => None,
+        }
+    }
+
+    /// The shared subscription, as the clients wrote it.
+    pub(crate) fn text(&self) -> &Arc<str> {
+        &self.text
     }
 
     /// Whether a member other than the session `except` is connected.

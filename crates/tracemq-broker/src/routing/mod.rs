@@ -5,6 +5,6 @@ mod retained;
 mod subscriptions;
 mod trie;
 
-pub(crate) use group::Given;
+pub(crate) use group::{Given, Group};
 pub(crate) use retained::Retained;
 pub(crate) use subscriptions::{Inserted, Subscriber, Subscriptions};

@@ -3,8 +3,10 @@
 //! Others put messages in, the owner's link takes them out. Locks are taken in the order broker, session, mailbox, and
 //! never the other way.
 
+mod incoming;
 mod mailbox;
 mod outgoing;
+mod queue;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -14,10 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytestring::ByteString;
 use tracemq_model::ClientId;
 
+pub(crate) use incoming::Receipt;
 pub(crate) use mailbox::Mailbox;
 pub(crate) use outgoing::{Acknowledged, Pump};
+pub(crate) use queue::{Congested, Push, Readiness};
 
-use crate::limits::{Limits, Tick};
+use incoming::Unfinished;
+use queue::Congestion;
+
+use crate::limits::Tick;
 use crate::link::Permissions;
 use crate::packet::{Message, Qos, Routed};
 
@@ -30,28 +37,6 @@ pub(crate) struct Queued {
     pub(crate) subscription_ids: Vec<NonZeroU32>,
     /// The shared subscription by which it came: should the session end, another member gets it.
     pub(crate) shared: Option<Arc<str>>,
-}
-
-/// What became of a message that was put into a session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Pushed {
-    /// It is in the queue.
-    pub(crate) taken: bool,
-    /// Messages that were dropped for want of room: itself, or older ones of QoS 0.
-    pub(crate) dropped: u64,
-}
-
-/// How soon a session could bring a message to its client; the best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Readiness {
-    /// It would be sent now.
-    Now,
-    /// The client is there, and the message would wait.
-    Waits,
-    /// The client is away.
-    Away,
-    /// There is no room, or QoS 0 and nobody there.
-    Full,
 }
 
 /// How far a message of QoS 1 or 2 is.
@@ -113,6 +98,13 @@ pub(crate) struct State {
     queue: VecDeque<Queued>,
     queue_bytes: usize,
     queued_at_most_once: usize,
+    /// Messages taken out of the queue so far.
+    taken_out: u64,
+    congestion: Option<Congestion>,
+    /// Links that hold an acknowledgement back until there is room.
+    waiting: Vec<Arc<Mailbox>>,
+    /// Messages of QoS 1 and 2 that had no room since the client was last told.
+    pub(crate) missed: u64,
     in_flight: VecDeque<InFlight>,
     last_packet_id: u16,
     /// How many more PUBLISH of QoS 1 and 2 the client takes now.
@@ -120,6 +112,8 @@ pub(crate) struct State {
     window: u16,
     /// QoS 2 messages of the client that were routed and not yet released [MQTT-4.3.3-10].
     received: BTreeSet<u16>,
+    /// Those of them that have not reached all and are not yet acknowledged.
+    unfinished: Vec<Unfinished>,
     judged: Option<Judged>,
     /// The user name of whoever made it: nobody else resumes it.
     pub(crate) username: Option<Arc<str>>,
@@ -131,17 +125,6 @@ pub(crate) struct State {
     pub(crate) will: Option<Box<PendingWill>>,
     /// It is no longer the client's session: replaced or expired.
     pub(crate) ended: bool,
-}
-
-/// What became of a client's PUBLISH of QoS 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Receipt {
-    /// To be routed.
-    New,
-    /// Routed before; only acknowledged again.
-    Repeated,
-    /// More than the receive maximum.
-    TooMany,
 }
 
 impl Session {
@@ -174,103 +157,6 @@ impl State {
     /// Whether `mailbox` is the owner's.
     pub(crate) fn is_owned_by(&self, mailbox: &Arc<Mailbox>) -> bool {
         self.owner.as_ref().is_some_and(|owner| Arc::ptr_eq(owner, mailbox))
-    }
-
-    /// Puts a message in.
-    ///
-    /// Nothing of QoS 0 waits for a client that is away. When the queue is at its bound, the oldest of QoS 0 makes room
-    /// for one of QoS 1 or 2; else the newcomer is dropped, so that what was accepted first is delivered first.
-    pub(crate) fn push(&mut self, queued: Queued, limits: &Limits) -> Pushed {
-        let at_most_once = queued.qos == Qos::AtMostOnce;
-        if at_most_once && self.owner.is_none() {
-            return Pushed::default();
-        }
-        let size = queued.routed.message.bytes();
-        let mut dropped = 0;
-        while self.queue.len() >= limits.queue_messages_max || self.queue_bytes + size > limits.queue_bytes_max {
-            if at_most_once || !self.drop_one_at_most_once() {
-                return Pushed { taken: false, dropped: dropped + 1 };
-            }
-            dropped += 1;
-        }
-        self.queue_bytes += size;
-        self.queued_at_most_once += usize::from(at_most_once);
-        self.queue.push_back(queued);
-        Pushed { taken: true, dropped }
-    }
-
-    /// How soon a message of that kind would reach the client.
-    pub(crate) fn readiness(&self, qos: Qos, size: usize, limits: &Limits) -> Readiness {
-        let room = self.queue.len() < limits.queue_messages_max && self.queue_bytes + size <= limits.queue_bytes_max;
-        let fits = room || (qos != Qos::AtMostOnce && self.queued_at_most_once > 0);
-        match (&self.owner, fits && !self.ended) {
-            (_, false) => Readiness::Full,
-            (None, true) if qos == Qos::AtMostOnce => Readiness::Full,
-            (None, true) => Readiness::Away,
-            (Some(_), true) => {
-                let sendable = qos == Qos::AtMostOnce || (self.credit > 0 && !self.window_is_full());
-                if sendable && self.queue.is_empty() { Readiness::Now } else { Readiness::Waits }
-            }
-        }
-    }
-
-    /// Takes out what came by a shared subscription and is for another member to have: what waits, and when the session
-    /// ends, also what of QoS 1 was sent and not acknowledged. What of QoS 2 was sent is nobody else's [MQTT-4.8.2-5].
-    pub(crate) fn take_shared(&mut self, ends: bool, mut goes: impl FnMut(&Arc<str>) -> bool) -> Vec<Queued> {
-        let mut taken = Vec::new();
-        if ends {
-            for one in std::mem::take(&mut self.in_flight) {
-                match one.stage {
-                    Stage::Published(queued) if queued.qos == Qos::AtLeastOnce && queued.shared.is_some() => {
-                        taken.push(queued);
-                    }
-                    Stage::Published(_) | Stage::Released => {}
-                }
-            }
-        }
-        if self.queue.iter().any(|queued| queued.shared.is_some()) {
-            for queued in std::mem::take(&mut self.queue) {
-                if queued.shared.as_ref().is_some_and(&mut goes) {
-                    self.uncount(&queued);
-                    taken.push(queued);
-                } else {
-                    self.queue.push_back(queued);
-                }
-            }
-        }
-        taken
-    }
-
-    fn drop_one_at_most_once(&mut self) -> bool {
-        if self.queued_at_most_once == 0 {
-            return false;
-        }
-        let oldest = self.queue.iter().position(|queued| queued.qos == Qos::AtMostOnce);
-        let Some(queued) = oldest.and_then(|at| self.queue.remove(at)) else { return false };
-        self.uncount(&queued);
-        true
-    }
-
-    fn uncount(&mut self, queued: &Queued) {
-        self.queue_bytes -= queued.routed.message.bytes();
-        self.queued_at_most_once -= usize::from(queued.qos == Qos::AtMostOnce);
-    }
-
-    /// Notes a QoS 2 message of the client.
-    pub(crate) fn receive(&mut self, packet_id: u16, receive_max: usize) -> Receipt {
-        if self.received.contains(&packet_id) {
-            return Receipt::Repeated;
-        }
-        if self.received.len() >= receive_max {
-            return Receipt::TooMany;
-        }
-        self.received.insert(packet_id);
-        Receipt::New
-    }
-
-    /// The client releases a QoS 2 message; tells whether it was known.
-    pub(crate) fn release(&mut self, packet_id: u16) -> bool {
-        self.received.remove(&packet_id)
     }
 
     /// Adds a filter to the list that is gone through when the session ends.

@@ -1,9 +1,11 @@
 //! Messages on their way to the client: window, packet identifiers, sending again, acknowledgements.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use tracemq_model::ProtocolVersion;
 
-use super::{InFlight, Judged, Queued, Stage, State};
+use super::{InFlight, Judged, Mailbox, Queued, Stage, State};
 use crate::codec;
 use crate::limits::Tick;
 use crate::link::Permissions;
@@ -25,6 +27,8 @@ pub(crate) struct Pump<'a> {
     pub(crate) packets: u64,
     /// PUBLISH packets among them.
     pub(crate) messages: u64,
+    /// Links that waited for the room that there is now.
+    pub(crate) freed: Vec<Arc<Mailbox>>,
     /// Messages given up: expired, larger than the client takes, or no longer permitted.
     pub(crate) dropped: u64,
 }
@@ -85,15 +89,18 @@ impl State {
         if !self.send_again(pump) {
             return true;
         }
+        let mut freed = false;
+        let mut more = false;
         while let Some(next) = self.queue.front() {
             if next.qos != Qos::AtMostOnce && (self.credit == 0 || self.window_is_full()) {
-                return false;
+                break;
             }
             if pump.is_full() {
-                return true;
+                more = true;
+                break;
             }
-            let Some(queued) = self.queue.pop_front() else { break };
-            self.uncount(&queued);
+            let Some(queued) = self.take_first() else { break };
+            freed = true;
             if queued.routed.is_expired(pump.now) || !self.may_still_receive(&queued, pump.permissions) {
                 pump.dropped += 1;
             } else if queued.qos == Qos::AtMostOnce {
@@ -107,11 +114,15 @@ impl State {
                 }
             }
         }
-        self.queue.shrink_to(16); // an idle session holds no large buffer
-        if self.queue.is_empty() {
-            self.queue = std::collections::VecDeque::new();
+        if freed {
+            pump.freed = self.take_waiting();
         }
-        false
+        if self.queue.is_empty() {
+            self.queue = std::collections::VecDeque::new(); // an idle session holds no large buffer
+        } else if !more {
+            self.queue.shrink_to(16);
+        }
+        more
     }
 
     /// When the rules have changed, or another connection has the session: what waits is judged once, and so are the

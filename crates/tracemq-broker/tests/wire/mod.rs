@@ -338,6 +338,18 @@ impl Peer {
                 Step::Authenticate(_) | Step::Accepted(_) => panic!("not here"),
             }
         }
+        if self.closed.is_none() && !self.input.is_empty() {
+            self.send(&[]); // it may be taken now
+        }
+        self
+    }
+
+    /// Lets the link's deadline pass.
+    pub fn time_out(&mut self, now: Tick) -> &mut Self {
+        self.now = now;
+        if let Step::Close(closing) = self.link.timed_out(now, &mut self.output) {
+            self.closed = Some(closing);
+        }
         self
     }
 

@@ -1,0 +1,277 @@
+//! A message's way to all who should get it.
+
+use std::sync::Arc;
+
+use tracemq_model::End;
+
+use super::{Broker, Counters, Leftovers};
+use crate::limits::Tick;
+use crate::packet::{Message, Qos, Routed};
+use crate::routing::{Given, Group};
+use crate::session::{Mailbox, Push, Queued, Session};
+
+/// Who of those who should get a message has no room for it yet.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    routed: Routed,
+    to: Vec<Unreached>,
+    /// When to try again at the latest.
+    pub(crate) until: Tick,
+    reached: bool,
+    refused: bool,
+}
+
+#[derive(Debug)]
+enum Unreached {
+    Session(Arc<Session>, Queued),
+    /// A shared subscription, as the clients wrote it.
+    Group(Arc<str>),
+}
+
+impl Rest {
+    /// Copies that are still to be brought to somebody.
+    pub(crate) fn copies(&self) -> u64 {
+        u64::try_from(self.to.len()).unwrap_or(u64::MAX)
+    }
+}
+
+/// How far a message has come.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// All who could have it have it.
+    Done,
+    /// Some should have it, and none of them had room.
+    Refused,
+    /// Some may have room later.
+    Waits(Rest),
+}
+
+/// One attempt to bring a message to many.
+struct Attempt<'a> {
+    broker: &'a Broker,
+    now: Tick,
+    waiter: Option<&'a Arc<Mailbox>>,
+    to: Vec<Unreached>,
+    until: Tick,
+    reached: bool,
+    refused: bool,
+    dropped: u64,
+    /// To be woken and to be ended, once the lock is released.
+    wakes: Vec<Arc<Mailbox>>,
+    slow: Vec<(Arc<Mailbox>, End)>,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(broker: &'a Broker, now: Tick, waiter: Option<&'a Arc<Mailbox>>) -> Self {
+        Self {
+            broker,
+            now,
+            waiter,
+            to: Vec::new(),
+            until: Tick(u64::MAX),
+            reached: false,
+            refused: false,
+            dropped: 0,
+            wakes: Vec::new(),
+            slow: Vec::new(),
+        }
+    }
+
+    /// Called under the broker's lock.
+    fn give(&mut self, group: &Group, routed: &Routed) {
+        match group.give(self.now, routed, &self.broker.limits, self.waiter) {
+            Given::To { owner, dropped } => {
+                self.reached = true;
+                self.dropped += dropped;
+                self.wakes.extend(owner);
+            }
+            Given::Later { until, slow } => {
+                self.until = self.until.min(until);
+                self.to.push(Unreached::Group(Arc::clone(group.text())));
+                self.slow.extend(slow);
+            }
+            Given::ToNobody { slow } => {
+                self.slow.extend(slow);
+                self.lose(routed.message.qos);
+            }
+        }
+    }
+
+    fn lose(&mut self, qos: Qos) {
+        self.dropped += 1;
+        self.refused |= qos != Qos::AtMostOnce;
+    }
+
+    /// Puts a message into a session and wakes its link.
+    fn hand_over(&mut self, session: &Arc<Session>, queued: Queued) {
+        let at_most_once = queued.qos == Qos::AtMostOnce;
+        let mut state = session.lock();
+        match state.push(queued, &self.broker.limits, self.now) {
+            Push::Taken { dropped } => {
+                self.reached = true;
+                self.dropped += dropped;
+                let owner = state.owner.clone();
+                drop(state);
+                if let Some(owner) = owner {
+                    owner.wake();
+                }
+            }
+            Push::NotForIt => {}
+            Push::Dropped { dropped } => {
+                self.dropped += dropped;
+                self.refused |= !at_most_once;
+            }
+            Push::Full { queued, until, dropped } => {
+                self.dropped += dropped;
+                if let Some(waiter) = self.waiter {
+                    state.wait_for_room(waiter);
+                    self.until = self.until.min(until);
+                    self.to.push(Unreached::Session(Arc::clone(session), queued));
+                } else {
+                    state.missed += 1;
+                    self.lose(queued.qos);
+                }
+            }
+            Push::Slow { end, owner, dropped } => {
+                self.slow.push((owner, end));
+                self.dropped += dropped;
+                self.refused = true;
+            }
+        }
+    }
+
+    /// Called without the broker's lock.
+    fn finish(self, routed: Routed) -> Progress {
+        for owner in self.wakes {
+            owner.wake();
+        }
+        for (owner, end) in self.slow {
+            owner.order_end(end);
+        }
+        Counters::add(&self.broker.counters.dropped, self.dropped);
+        let Self { to, until, reached, refused, .. } = self;
+        if !to.is_empty() {
+            Progress::Waits(Rest { routed, to, until, reached, refused })
+        } else if refused && !reached {
+            Progress::Refused
+        } else {
+            Progress::Done
+        }
+    }
+}
+
+impl Broker {
+    /// Routes a message of the session `publisher` to all who subscribed, and retains it if it asks for that. With a
+    /// `waiter`, a copy of QoS 1 or 2 that finds no room is not given up: the waiter is woken when there may be some.
+    pub(crate) fn publish(
+        &self,
+        now: Tick,
+        publisher: u64,
+        message: Message,
+        waiter: Option<&Arc<Mailbox>>,
+    ) -> Progress {
+        let routed = Routed::at(now, Arc::new(message));
+        let message = &routed.message;
+        let mut attempt = Attempt::new(self, now, waiter);
+        let plain = {
+            let mut tables = self.lock();
+            if message.retain {
+                let kept = tables.retained.set(routed.clone(), &self.limits);
+                attempt.reached |= kept;
+                attempt.dropped += u64::from(!kept);
+            }
+            let matches = tables.subscriptions.matches(&message.topic, publisher);
+            for group in matches.groups {
+                attempt.give(group, &routed);
+            }
+            matches.plain
+        };
+        for one in plain {
+            let queued = Queued {
+                qos: message.qos.min(one.qos),
+                retain: message.retain && one.retain_as_published,
+                subscription_ids: one.subscription_ids,
+                shared: None,
+                routed: routed.clone(),
+            };
+            attempt.hand_over(&one.session, queued);
+        }
+        attempt.finish(routed)
+    }
+
+    /// Tries again with those who had no room.
+    pub(crate) fn publish_rest(&self, now: Tick, rest: Rest, waiter: &Arc<Mailbox>) -> Progress {
+        let Rest { routed, to, reached, refused, .. } = rest;
+        let mut attempt = Attempt::new(self, now, Some(waiter));
+        attempt.reached = reached;
+        attempt.refused = refused;
+        for one in to {
+            match one {
+                Unreached::Session(session, queued) => attempt.hand_over(&session, queued),
+                Unreached::Group(text) => match self.lock().subscriptions.group(&text) {
+                    Some(group) => attempt.give(group, &routed),
+                    None => attempt.lose(routed.message.qos),
+                },
+            }
+        }
+        attempt.finish(routed)
+    }
+
+    /// Brings a subscriber the retained messages that it asked for.
+    pub(super) fn hand_retained(&self, now: Tick, session: &Arc<Session>, retained: Vec<Queued>) {
+        let mut attempt = Attempt::new(self, now, None);
+        for queued in retained {
+            attempt.hand_over(session, queued);
+        }
+        Counters::add(&self.counters.dropped, attempt.dropped);
+    }
+
+    /// What is left when the lock is released: wills to publish, messages of groups to give to others, links to wake.
+    pub(super) fn settle(&self, now: Tick, leftovers: Leftovers) {
+        if !leftovers.orphans.is_empty() {
+            self.pass_on(now, leftovers.orphans);
+        }
+        for will in leftovers.wills {
+            // Asked once more: it may have been withdrawn since CONNECT.
+            if will.permissions.may_publish(&will.message.topic) {
+                self.publish(now, will.session, Message::clone(&will.message), None);
+            } else {
+                Counters::add(&self.counters.dropped, 1);
+            }
+        }
+        for link in leftovers.wakes {
+            link.wake();
+        }
+    }
+
+    /// Gives messages of shared subscriptions, in their order, to members that can take them.
+    fn pass_on(&self, now: Tick, orphans: Vec<Queued>) {
+        let mut full: Option<Arc<str>> = None;
+        let mut dropped = 0;
+        let mut wakes = Vec::new();
+        let tables = self.lock();
+        for orphan in orphans {
+            let text = orphan.shared.filter(|text| full.as_ref() != Some(text)); // one full group is asked once
+            let group = text.as_deref().and_then(|text| tables.subscriptions.group(text));
+            let given = group
+                .filter(|_| !orphan.routed.is_expired(now))
+                .map(|group| group.give(now, &orphan.routed, &self.limits, None));
+            match given {
+                Some(Given::To { owner, dropped: others }) => {
+                    wakes.extend(owner);
+                    dropped += others;
+                }
+                Some(Given::Later { .. } | Given::ToNobody { .. }) => {
+                    full = text;
+                    dropped += 1;
+                }
+                None => dropped += 1,
+            }
+        }
+        drop(tables);
+        Counters::add(&self.counters.dropped, dropped);
+        for owner in wakes {
+            owner.wake();
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Publications of QoS 1 and 2 whose acknowledgement waits, because a subscriber has no room for them.
+//!
+//! Acknowledgements go out in the order of the publications [MQTT-4.6.0-2], so that one that waits holds up those behind
+//! it: these are not even routed, which keeps the order of messages. The client's other packets are handled meanwhile,
+//! its own acknowledgements above all, until so much waits that nothing more is taken from it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::{Fault, Link, Stage};
+use crate::broker::{Counters, Progress, Rest};
+use crate::limits::Tick;
+use crate::packet::{Message, Outgoing, Publish, Qos};
+use crate::session::Receipt;
+use tracemq_model::{ProtocolVersion, Reason};
+
+/// A publication of QoS 1 or 2 on its way.
+#[derive(Debug)]
+struct Pending {
+    packet_id: u16,
+    qos: Qos,
+    stage: PendingStage,
+}
+
+#[derive(Debug)]
+enum PendingStage {
+    /// Not routed yet.
+    Unrouted(Message),
+    /// QoS 1: these have no room yet.
+    Rest(Rest),
+    /// QoS 2: the same, kept in the session, where a resumed connection finds it.
+    RestInSession,
+}
+
+/// Publications that wait, in their order.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    waiting: VecDeque<Pending>,
+    bytes: usize,
+    /// When to try the first again.
+    pub(super) until: Tick,
+}
+
+impl Backlog {
+    /// What a client can make us hold is bounded: beyond, nothing is read from it.
+    fn is_full(&self, count_max: u16, bytes_max: usize) -> bool {
+        self.waiting.len() >= usize::from(count_max) || self.bytes >= bytes_max
+    }
+}
+
+/// How one publication fared.
+enum Fared {
+    /// To be acknowledged with that code.
+    Acknowledge(u8),
+    /// It waits.
+    Waits(PendingStage, Tick),
+}
+
+impl Link {
+    /// Whether more is taken from the client. While it is not, the caller should not read from its socket.
+    pub fn takes_input(&self) -> bool {
+        let Stage::Connected(connected) = &self.stage else { return true };
+        let limits = self.broker.limits();
+        connected.backlog.as_ref().is_none_or(|backlog| !backlog.is_full(limits.window(), limits.queue_bytes_max))
+    }
+
+    /// A PUBLISH of QoS 1 or 2 that may be published.
+    pub(super) fn publish_acknowledged(
+        &mut self,
+        now: Tick,
+        publish: Publish,
+        output: &mut BytesMut,
+    ) -> Result<(), Fault> {
+        let window = self.broker.limits().window();
+        let connected = self.connected()?;
+        let v5 = connected.version == ProtocolVersion::V5;
+        let Publish { message, packet_id, .. } = publish;
+        let (qos, bytes) = (message.qos, message.bytes());
+        if let Some(backlog) = &mut connected.backlog {
+            if v5 && backlog.waiting.len() >= usize::from(window) {
+                let detail = format!("PUBLISH: more than {window} under way [MQTT-3.3.4-9]");
+                return Err(Fault::new(Reason::ProtocolError, 0x93, detail));
+            }
+            backlog.bytes += bytes;
+            backlog.waiting.push_back(Pending { packet_id, qos, stage: PendingStage::Unrouted(message) });
+            return Ok(());
+        }
+        match self.try_publish(now, packet_id, qos, PendingStage::Unrouted(message))? {
+            Fared::Acknowledge(code) => self.acknowledge(packet_id, qos, code, output),
+            Fared::Waits(stage, until) => {
+                let waiting = VecDeque::from([Pending { packet_id, qos, stage }]);
+                self.connected()?.backlog = Some(Box::new(Backlog { waiting, bytes, until }));
+                Ok(())
+            }
+        }
+    }
+
+    /// Tries again what waits; tells whether anything was acknowledged.
+    pub(super) fn advance(&mut self, now: Tick, output: &mut BytesMut) -> Result<bool, Fault> {
+        if self.mailbox.has_order() {
+            return Ok(false); // another connection may have the session already
+        }
+        let took_input = self.takes_input();
+        let mut advanced = false;
+        while let Some(backlog) = self.connected()?.backlog.as_mut() {
+            let Some(first) = backlog.waiting.pop_front() else {
+                self.connected()?.backlog = None;
+                break;
+            };
+            let Pending { packet_id, qos, stage } = first;
+            if let PendingStage::Unrouted(message) = &stage {
+                backlog.bytes = backlog.bytes.saturating_sub(message.bytes());
+            }
+            match self.try_publish(now, packet_id, qos, stage)? {
+                Fared::Acknowledge(code) => {
+                    advanced = true;
+                    self.acknowledge(packet_id, qos, code, output)?;
+                }
+                Fared::Waits(stage, until) => {
+                    if let Some(backlog) = self.connected()?.backlog.as_mut() {
+                        backlog.until = until;
+                        backlog.waiting.push_front(Pending { packet_id, qos, stage });
+                    }
+                    break;
+                }
+            }
+        }
+        if !took_input && self.takes_input() {
+            self.last_received = now; // it was not listened to
+        }
+        Ok(advanced)
+    }
+
+    fn try_publish(&mut self, now: Tick, packet_id: u16, qos: Qos, stage: PendingStage) -> Result<Fared, Fault> {
+        let broker = Arc::clone(&self.broker);
+        let mailbox = Arc::clone(&self.mailbox);
+        let connected = self.connected()?;
+        let session = Arc::clone(&connected.session);
+        let v5 = connected.version == ProtocolVersion::V5;
+        // 3.x has no receive maximum; there the number of packet identifiers is the bound.
+        let bound = if v5 { broker.limits().window() } else { u16::MAX };
+        let once = qos == Qos::ExactlyOnce;
+        let progress = match stage {
+            PendingStage::Unrouted(message) if once => {
+                let receipt = session.lock().receive(packet_id, usize::from(bound));
+                match receipt {
+                    Receipt::New => broker.publish(now, session.number, message, Some(&mailbox)),
+                    Receipt::Repeated => return Ok(Fared::Acknowledge(0)),
+                    Receipt::Unfinished(rest) => broker.publish_rest(now, rest, &mailbox),
+                    Receipt::Busy => {
+                        mailbox.wake();
+                        return Ok(Fared::Waits(PendingStage::Unrouted(message), now));
+                    }
+                    Receipt::TooMany => {
+                        let detail = format!("PUBLISH: more than {bound} of QoS 2 under way [MQTT-3.3.4-9]");
+                        return Err(Fault::new(Reason::ProtocolError, 0x93, detail));
+                    }
+                }
+            }
+            PendingStage::Unrouted(message) => broker.publish(now, session.number, message, Some(&mailbox)),
+            PendingStage::Rest(rest) => broker.publish_rest(now, rest, &mailbox),
+            PendingStage::RestInSession => {
+                let rest = session.lock().take_rest(packet_id);
+                match rest {
+                    Some(rest) => broker.publish_rest(now, rest, &mailbox),
+                    // The client released it, or another connection of the session brings it to its end.
+                    None => return Ok(Fared::Acknowledge(0)),
+                }
+            }
+        };
+        Ok(match progress {
+            Progress::Waits(rest) => {
+                let until = rest.until;
+                if once {
+                    session.lock().keep_rest(packet_id, Some(rest));
+                    Fared::Waits(PendingStage::RestInSession, until)
+                } else {
+                    Fared::Waits(PendingStage::Rest(rest), until)
+                }
+            }
+            Progress::Done => {
+                session.lock().keep_rest(packet_id, None);
+                Fared::Acknowledge(0)
+            }
+            Progress::Refused => {
+                let code = if v5 { 0x97 } else { 0 };
+                let mut state = session.lock();
+                if once && v5 {
+                    state.release(packet_id);
+                } else {
+                    state.keep_rest(packet_id, None);
+                }
+                Fared::Acknowledge(code)
+            }
+        })
+    }
+
+    fn acknowledge(&mut self, packet_id: u16, qos: Qos, code: u8, output: &mut BytesMut) -> Result<(), Fault> {
+        if qos == Qos::ExactlyOnce {
+            self.reply(&Outgoing::PubRec { packet_id, code }, "PUBREC", output)
+        } else {
+            self.reply(&Outgoing::PubAck { packet_id, code }, "PUBACK", output)
+        }
+    }
+
+    /// The connection goes: what of QoS 1 was not brought to all was not acknowledged, and the client sends it again.
+    pub(super) fn give_up(&self, backlog: Backlog) {
+        let copies = backlog.waiting.iter().map(|pending| match &pending.stage {
+            PendingStage::Rest(rest) => rest.copies(),
+            PendingStage::Unrouted(_) | PendingStage::RestInSession => 0,
+        });
+        Counters::add(&self.broker.counters().dropped, copies.sum());
+    }
+}

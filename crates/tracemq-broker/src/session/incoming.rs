@@ -1,0 +1,75 @@
+//! Messages of QoS 2 that the client has sent and not yet released [MQTT-4.3.3-10].
+
+use super::State;
+use crate::broker::Rest;
+
+/// A message that was routed, but not yet to all who should get it.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    packet_id: u16,
+    /// None while a link tries to bring it to the others.
+    rest: Option<Rest>,
+}
+
+/// What a client's PUBLISH of QoS 2 is.
+#[derive(Debug)]
+pub(crate) enum Receipt {
+    /// To be routed.
+    New,
+    /// Routed before; only acknowledged again.
+    Repeated,
+    /// Routed before to some, not yet acknowledged; for these others it is to be tried again.
+    Unfinished(Rest),
+    /// An earlier connection of the client is just trying that.
+    Busy,
+    /// More than the receive maximum.
+    TooMany,
+}
+
+impl State {
+    /// Notes a QoS 2 message of the client.
+    pub(crate) fn receive(&mut self, packet_id: u16, receive_max: usize) -> Receipt {
+        if self.received.contains(&packet_id) {
+            let unfinished = self.unfinished.iter_mut().find(|one| one.packet_id == packet_id);
+            return match unfinished.map(|one| one.rest.take()) {
+                None => Receipt::Repeated,
+                Some(Some(rest)) => Receipt::Unfinished(rest),
+                Some(None) => Receipt::Busy,
+            };
+        }
+        if self.received.len() >= receive_max {
+            return Receipt::TooMany;
+        }
+        self.received.insert(packet_id);
+        self.unfinished.push(Unfinished { packet_id, rest: None });
+        Receipt::New
+    }
+
+    /// Those who are to get the message still.
+    pub(crate) fn take_rest(&mut self, packet_id: u16) -> Option<Rest> {
+        self.unfinished.iter_mut().find(|one| one.packet_id == packet_id)?.rest.take()
+    }
+
+    /// Keeps who did not get the message yet; none when all have it.
+    pub(crate) fn keep_rest(&mut self, packet_id: u16, rest: Option<Rest>) {
+        match rest {
+            Some(rest) => {
+                if let Some(one) = self.unfinished.iter_mut().find(|one| one.packet_id == packet_id) {
+                    one.rest = Some(rest);
+                }
+            }
+            None => {
+                self.unfinished.retain(|one| one.packet_id != packet_id);
+                if self.unfinished.is_empty() {
+                    self.unfinished = Vec::new();
+                }
+            }
+        }
+    }
+
+    /// The client releases a QoS 2 message, or it was refused; tells whether it was known.
+    pub(crate) fn release(&mut self, packet_id: u16) -> bool {
+        self.keep_rest(packet_id, None);
+        self.received.remove(&packet_id)
+    }
+}

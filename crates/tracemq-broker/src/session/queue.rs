@@ -1,0 +1,204 @@
+//! Messages that wait for a client: what is taken, what has no room, and who waits for room.
+//!
+//! What of QoS 1 or 2 finds the queue of a connected client full is not dropped: whoever publishes it waits for room, and
+//! its acknowledgement with it. A client that takes too little meanwhile is ended. For one that is away there is nobody
+//! to wait for: the message is dropped, counted, and told at the client's next CONNECT.
+
+use std::sync::Arc;
+
+use tracemq_model::{End, Reason};
+
+use super::{Mailbox, Queued, Stage, State};
+use crate::limits::{Limits, Tick};
+use crate::packet::Qos;
+
+/// What became of a message that was put into a session.
+#[derive(Debug)]
+pub(crate) enum Push {
+    /// It is in the queue; so many of QoS 0 made room.
+    Taken { dropped: u64 },
+    /// QoS 0, and the client is away: it is not for it.
+    NotForIt,
+    /// It was dropped, with so many in all.
+    Dropped { dropped: u64 },
+    /// There may be room, at the latest to be asked for at `until`; so many of QoS 0 were dropped in vain.
+    Full { queued: Queued, until: Tick, dropped: u64 },
+    /// It was dropped, and the client takes so little that it is to be ended.
+    Slow { end: End, owner: Arc<Mailbox>, dropped: u64 },
+}
+
+/// How soon a session could bring a message to its client; the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Readiness {
+    /// It would be sent now.
+    Now,
+    /// The client is there, and the message would wait.
+    Waits,
+    /// The client is away.
+    Away,
+    /// There is no room, or QoS 0 and nobody there.
+    Full,
+}
+
+/// Others wait for room.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Congestion {
+    since: Tick,
+    /// Messages that had been taken out by then.
+    taken_out: u64,
+}
+
+/// What a full queue means for who waits.
+#[derive(Debug)]
+pub(crate) enum Congested {
+    /// To be looked at again then.
+    Until(Tick),
+    /// The client takes too little.
+    Slow(End),
+}
+
+impl State {
+    /// Puts a message in.
+    ///
+    /// Nothing of QoS 0 waits for a client that is away. When the queue is at its bound, the oldest of QoS 0 makes room
+    /// for one of QoS 1 or 2; what of QoS 0 finds no room is dropped.
+    pub(crate) fn push(&mut self, queued: Queued, limits: &Limits, now: Tick) -> Push {
+        let at_most_once = queued.qos == Qos::AtMostOnce;
+        if at_most_once && self.owner.is_none() {
+            return Push::NotForIt;
+        }
+        let size = queued.routed.message.bytes();
+        let mut dropped = 0;
+        while self.queue.len() >= limits.queue_messages_max || self.queue_bytes + size > limits.queue_bytes_max {
+            if at_most_once {
+                return Push::Dropped { dropped: 1 };
+            }
+            if !self.drop_one_at_most_once() {
+                return self.without_room(queued, size, dropped, limits, now);
+            }
+            dropped += 1;
+        }
+        self.queue_bytes += size;
+        self.queued_at_most_once += usize::from(at_most_once);
+        self.queue.push_back(queued);
+        Push::Taken { dropped }
+    }
+
+    fn without_room(&mut self, queued: Queued, size: usize, dropped: u64, limits: &Limits, now: Tick) -> Push {
+        let never_fits = size > limits.queue_bytes_max || limits.queue_messages_max == 0;
+        let Some(owner) = self.owner.clone().filter(|_| !never_fits && !self.ended) else {
+            self.missed += 1;
+            return Push::Dropped { dropped: dropped + 1 };
+        };
+        match self.congested(limits, now) {
+            Congested::Until(until) => Push::Full { queued, until, dropped },
+            Congested::Slow(end) => {
+                self.missed += 1;
+                Push::Slow { end, owner, dropped: dropped + 1 }
+            }
+        }
+    }
+
+    /// Somebody would have to wait for room in the queue of this connected client.
+    pub(crate) fn congested(&mut self, limits: &Limits, now: Tick) -> Congested {
+        let taken_out = self.taken_out;
+        let congestion = *self.congestion.get_or_insert(Congestion { since: now, taken_out });
+        let until = congestion.since.plus_ms(limits.slow_consumer_ms);
+        if now < until {
+            return Congested::Until(until);
+        }
+        let taken = taken_out - congestion.taken_out;
+        let least = u64::try_from(limits.queue_messages_max / 2).unwrap_or(u64::MAX).max(1);
+        if taken >= least {
+            self.congestion = Some(Congestion { since: now, taken_out });
+            return Congested::Until(now.plus_ms(limits.slow_consumer_ms));
+        }
+        let detail = format!(
+            "its queue was full ({} messages, {} bytes) and it took {taken} messages in {} ms; publishers waited for it",
+            self.queue.len(),
+            self.queue_bytes,
+            now.since(congestion.since)
+        );
+        Congested::Slow(End::of(Reason::SlowConsumer).with_detail(&detail))
+    }
+
+    /// Notes whom to wake when there is room.
+    pub(crate) fn wait_for_room(&mut self, waiter: &Arc<Mailbox>) {
+        if !self.waiting.iter().any(|known| Arc::ptr_eq(known, waiter)) {
+            self.waiting.push(Arc::clone(waiter));
+        }
+    }
+
+    /// Whom to wake, since there is room or nobody to wait for.
+    pub(crate) fn take_waiting(&mut self) -> Vec<Arc<Mailbox>> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// The next message goes out.
+    pub(super) fn take_first(&mut self) -> Option<Queued> {
+        let queued = self.queue.pop_front()?;
+        self.uncount(&queued);
+        self.taken_out += 1;
+        if self.queue.is_empty() {
+            self.congestion = None;
+        }
+        Some(queued)
+    }
+
+    /// How soon a message of that kind would reach the client.
+    pub(crate) fn readiness(&self, qos: Qos, size: usize, limits: &Limits) -> Readiness {
+        let room = self.queue.len() < limits.queue_messages_max && self.queue_bytes + size <= limits.queue_bytes_max;
+        let fits = room || (qos != Qos::AtMostOnce && self.queued_at_most_once > 0);
+        match (&self.owner, fits && !self.ended) {
+            (_, false) => Readiness::Full,
+            (None, true) if qos == Qos::AtMostOnce => Readiness::Full,
+            (None, true) => Readiness::Away,
+            (Some(_), true) => {
+                let sendable = qos == Qos::AtMostOnce || (self.credit > 0 && !self.window_is_full());
+                if sendable && self.queue.is_empty() { Readiness::Now } else { Readiness::Waits }
+            }
+        }
+    }
+
+    /// Takes out what came by a shared subscription and is for another member to have: what waits, and when the session
+    /// ends, also what of QoS 1 was sent and not acknowledged. What of QoS 2 was sent is nobody else's [MQTT-4.8.2-5].
+    pub(crate) fn take_shared(&mut self, ends: bool, mut goes: impl FnMut(&Arc<str>) -> bool) -> Vec<Queued> {
+        let mut taken = Vec::new();
+        if ends {
+            for one in std::mem::take(&mut self.in_flight) {
+                match one.stage {
+                    Stage::Published(queued) if queued.qos == Qos::AtLeastOnce && queued.shared.is_some() => {
+                        taken.push(queued);
+                    }
+                    Stage::Published(_) | Stage::Released => {}
+                }
+            }
+        }
+        if self.queue.iter().any(|queued| queued.shared.is_some()) {
+            for queued in std::mem::take(&mut self.queue) {
+                if queued.shared.as_ref().is_some_and(&mut goes) {
+                    self.uncount(&queued);
+                    taken.push(queued);
+                } else {
+                    self.queue.push_back(queued);
+                }
+            }
+        }
+        taken
+    }
+
+    fn drop_one_at_most_once(&mut self) -> bool {
+        if self.queued_at_most_once == 0 {
+            return false;
+        }
+        let oldest = self.queue.iter().position(|queued| queued.qos == Qos::AtMostOnce);
+        let Some(queued) = oldest.and_then(|at| self.queue.remove(at)) else { return false };
+        self.uncount(&queued);
+        true
+    }
+
+    pub(super) fn uncount(&mut self, queued: &Queued) {
+        self.queue_bytes -= queued.routed.message.bytes();
+        self.queued_at_most_once -= usize::from(queued.qos == Qos::AtMostOnce);
+    }
+}
