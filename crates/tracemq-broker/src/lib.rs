@@ -17,6 +17,7 @@
 
 mod broker;
 mod codec;
+mod keeping;
 mod limits;
 mod link;
 mod packet;
@@ -25,5 +26,6 @@ mod rules;
 mod session;
 
 pub use broker::{Broker, BrokerStats};
+pub use keeping::{Change, Keeper, Kept, KeptEntry, KeptMessage, KeptSession, KeptStage, KeptSubscription, Mark};
 pub use limits::{Limits, Tick};
 pub use link::{Closing, ConnectAttempt, Decision, Link, Permissions, Step};

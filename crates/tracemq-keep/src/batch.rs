@@ -1,0 +1,76 @@
+//! The changes of one transaction: what came and went within it is not there.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tracemq_broker::{Change, KeptEntry, KeptMessage, KeptSession};
+
+/// The last state of each thing that changed; none of what is gone.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) sessions: BTreeMap<u64, Option<KeptSession>>,
+    pub(crate) entries: BTreeMap<(u64, u64), Option<KeptEntry>>,
+    pub(crate) received: BTreeMap<(u64, u16), bool>,
+    pub(crate) messages: HashMap<u64, KeptMessage>,
+    pub(crate) retained: BTreeMap<String, Option<u64>>,
+}
+
+impl Batch {
+    pub(crate) fn add(&mut self, change: Change) {
+        match change {
+            Change::Session(number, session) => {
+                self.sessions.insert(number, Some(session));
+            }
+            Change::SessionEnded(number) => {
+                let entries = self.entries.range((number, 0)..=(number, u64::MAX));
+                for key in entries.map(|(key, _)| *key).collect::<Vec<_>>() {
+                    self.entries.remove(&key);
+                }
+                let received = self.received.range((number, 0)..=(number, u16::MAX));
+                for key in received.map(|(key, _)| *key).collect::<Vec<_>>() {
+                    self.received.remove(&key);
+                }
+                self.sessions.insert(number, None);
+            }
+            Change::Message(number, message) => {
+                self.messages.insert(number, message);
+            }
+            Change::Entry(session, place, entry) => {
+                self.entries.insert((session, place), Some(entry));
+            }
+            Change::EntryGone(session, place) => {
+                self.entries.insert((session, place), None);
+            }
+            Change::Received(session, packet_id) => {
+                self.received.insert((session, packet_id), true);
+            }
+            Change::Released(session, packet_id) => {
+                self.received.insert((session, packet_id), false);
+            }
+            Change::Retained(topic, message) => {
+                self.retained.insert(topic, message);
+            }
+        }
+    }
+}
+
+/// What a change is taken to cost while it waits, in bytes.
+pub(crate) fn bytes(change: &Change) -> usize {
+    let own = size_of::<Change>() + 64;
+    match change {
+        Change::Session(_, session) => {
+            own + session.client.len() + session.subscriptions.iter().map(|one| one.filter.len() + 64).sum::<usize>()
+        }
+        Change::Message(_, message) => {
+            own + message.topic.len()
+                + message.payload.len()
+                + message.correlation_data.as_ref().map_or(0, bytes::Bytes::len)
+                + message.user.iter().map(|(name, value)| name.len() + value.len() + 64).sum::<usize>()
+        }
+        Change::Retained(topic, _) => own + topic.len(),
+        Change::SessionEnded(_)
+        | Change::Entry(..)
+        | Change::EntryGone(..)
+        | Change::Received(..)
+        | Change::Released(..) => own,
+    }
+}
