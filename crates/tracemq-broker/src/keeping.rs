@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -20,8 +21,14 @@ pub trait Keeper: Send + Sync + fmt::Debug {
     /// are.
     fn keep(&self, changes: Vec<Change>) -> Mark;
 
+    /// The mark of the last change that was taken.
+    fn taken(&self) -> Mark;
+
     /// All changes up to this mark are durable.
     fn kept(&self) -> Mark;
+
+    /// Does `work`; all changes that are taken within it become durable together.
+    fn together(&self, work: &mut dyn FnMut());
 
     /// Wakes the task once `mark` is durable; at once when it is.
     fn wake_at(&self, mark: Mark, waker: &Waker);
@@ -39,7 +46,7 @@ pub enum Change {
     SessionEnded(u64),
     /// A message that entries and retained topics refer to by number; handed over in the same call as each new one of these.
     /// It is kept as long as there is one.
-    Message(u64, KeptMessage),
+    Message(u64, Arc<KeptMessage>),
     /// A message waits in a session, or has come further: session, place in its order, and how far it is.
     Entry(u64, u64, KeptEntry),
     /// It waits no more.
@@ -57,6 +64,8 @@ pub enum Change {
 pub struct KeptSession {
     /// The client identifier.
     pub client: String,
+    /// The user name of whoever made it.
+    pub username: Option<String>,
     /// Seconds that it outlives its connection.
     pub expiry_s: u32,
     /// When it ends, by the wall clock in milliseconds since 1970; none while its client is connected.
@@ -116,6 +125,8 @@ pub struct KeptEntry {
     pub retain: bool,
     /// The subscriptions that matched.
     pub subscription_ids: Vec<NonZeroU32>,
+    /// The shared subscription by which it came.
+    pub shared: Option<String>,
     /// How far it is.
     pub stage: KeptStage,
 }
@@ -141,7 +152,7 @@ pub struct Kept {
     /// Messages of clients that were routed and not released: session and packet identifier.
     pub received: Vec<(u64, u16)>,
     /// The messages, by number.
-    pub messages: Vec<(u64, KeptMessage)>,
+    pub messages: Vec<(u64, Arc<KeptMessage>)>,
     /// Retained messages: topic and number.
     pub retained: Vec<(String, u64)>,
 }

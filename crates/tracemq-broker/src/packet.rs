@@ -1,12 +1,13 @@
 //! Packets and messages in the crate's own words: what the codec module hands in and takes out.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use tracemq_model::ProtocolVersion;
 
+use crate::keeping::KeptMessage;
 use crate::limits::Tick;
 
 /// The packets that a client may send.
@@ -92,6 +93,8 @@ pub(crate) struct Message {
     /// Seconds that it may live, as sent.
     pub(crate) expiry_s: Option<NonZeroU32>,
     pub(crate) properties: Option<Box<MessageProperties>>,
+    /// The same as it is kept over a restart, once that was asked for.
+    pub(crate) kept: OnceLock<Arc<KeptMessage>>,
 }
 
 impl Message {
@@ -104,14 +107,16 @@ impl Message {
 /// A message that was routed, with the moment at which it stops to matter.
 #[derive(Clone, Debug)]
 pub(crate) struct Routed {
+    /// Under which it is kept over a restart; 0 when nothing is.
+    pub(crate) number: u64,
     pub(crate) message: Arc<Message>,
     pub(crate) expires: Option<Tick>,
 }
 
 impl Routed {
-    pub(crate) fn at(now: Tick, message: Arc<Message>) -> Self {
+    pub(crate) fn at(now: Tick, number: u64, message: Arc<Message>) -> Self {
         let expires = message.expiry_s.map(|seconds| now.plus_s(seconds.get()));
-        Self { message, expires }
+        Self { number, message, expires }
     }
 
     pub(crate) fn is_expired(&self, now: Tick) -> bool {

@@ -1,6 +1,7 @@
 //! The changes of one transaction: what came and went within it is not there.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use tracemq_broker::{Change, KeptEntry, KeptMessage, KeptSession};
 
@@ -10,7 +11,7 @@ pub(crate) struct Batch {
     pub(crate) sessions: BTreeMap<u64, Option<KeptSession>>,
     pub(crate) entries: BTreeMap<(u64, u64), Option<KeptEntry>>,
     pub(crate) received: BTreeMap<(u64, u16), bool>,
-    pub(crate) messages: HashMap<u64, KeptMessage>,
+    pub(crate) messages: HashMap<u64, Arc<KeptMessage>>,
     pub(crate) retained: BTreeMap<String, Option<u64>>,
 }
 

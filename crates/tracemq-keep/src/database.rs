@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redb::{Database as Redb, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::Serialize;
@@ -195,7 +196,7 @@ impl Database {
                         messages.remove(number).map_err(any)?;
                     }
                     Some(message) => {
-                        messages.insert(number, encode(message).as_slice()).map_err(any)?;
+                        messages.insert(number, encode(&**message).as_slice()).map_err(any)?;
                     }
                     None => {}
                 }
@@ -314,7 +315,7 @@ fn read_all(redb: &Redb, kept: &mut Kept) -> Result<(), Fault> {
     }
     for row in read.open_table(MESSAGES)?.iter()? {
         let (number, message) = row?;
-        kept.messages.push((number.value(), decode(message.value(), "a message")?));
+        kept.messages.push((number.value(), Arc::new(decode(message.value(), "a message")?)));
     }
     for row in read.open_table(RETAINED)?.iter()? {
         let (topic, message) = row?;

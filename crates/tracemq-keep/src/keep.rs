@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -56,20 +57,30 @@ pub struct Keep {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// Read-locked while changes are handed over that belong together, so that no transaction ends between them.
+    groups: RwLock<()>,
+    /// Of the last change taken, and of the last one that is durable.
+    taken: AtomicU64,
+    kept: AtomicU64,
+    /// Bytes that wait or are being written.
+    unkept_bytes: AtomicUsize,
 }
 
 #[derive(Default)]
 struct State {
     waiting: Vec<Change>,
     waiting_bytes: usize,
-    /// Of what is being written.
-    writing_bytes: usize,
-    /// Of the last change taken.
-    taken: u64,
-    kept: u64,
     wakers: BTreeMap<u64, Vec<Waker>>,
     stopping: bool,
     stats: KeepStats,
+}
+
+/// The changes of one transaction.
+struct Taken {
+    changes: Vec<Change>,
+    bytes: usize,
+    /// Of the last of them.
+    mark: u64,
 }
 
 impl fmt::Debug for Keep {
@@ -98,8 +109,8 @@ impl Keep {
 
     /// What was done so far.
     pub fn stats(&self) -> KeepStats {
-        let state = self.shared.lock();
-        KeepStats { waiting_bytes: state.waiting_bytes + state.writing_bytes, ..state.stats.clone() }
+        let waiting_bytes = self.shared.unkept_bytes.load(Ordering::Acquire);
+        KeepStats { waiting_bytes, ..self.shared.lock().stats.clone() }
     }
 
     /// Makes durable what waits, and ends the thread. What is handed over later is not kept. While the disk refuses, what waits
@@ -123,26 +134,36 @@ impl Drop for Keep {
 
 impl Keeper for Keep {
     fn keep(&self, changes: Vec<Change>) -> Mark {
-        let mut state = self.shared.lock();
         if changes.is_empty() {
-            return Mark(state.taken);
+            return self.taken();
         }
-        state.taken += 1;
-        state.waiting_bytes += changes.iter().map(batch::bytes).sum::<usize>();
+        let bytes = changes.iter().map(batch::bytes).sum();
+        let mut state = self.shared.lock();
+        let mark = Mark(self.shared.taken.fetch_add(1, Ordering::AcqRel) + 1);
+        self.shared.unkept_bytes.fetch_add(bytes, Ordering::AcqRel);
+        state.waiting_bytes += bytes;
         state.waiting.extend(changes);
-        let mark = Mark(state.taken);
         drop(state);
         self.shared.changed.notify_all();
         mark
     }
 
+    fn taken(&self) -> Mark {
+        Mark(self.shared.taken.load(Ordering::Acquire))
+    }
+
     fn kept(&self) -> Mark {
-        Mark(self.shared.lock().kept)
+        Mark(self.shared.kept.load(Ordering::Acquire))
+    }
+
+    fn together(&self, work: &mut dyn FnMut()) {
+        let _group = self.shared.groups.read().unwrap_or_else(PoisonError::into_inner);
+        work();
     }
 
     fn wake_at(&self, mark: Mark, waker: &Waker) {
         let mut state = self.shared.lock();
-        if mark.0 <= state.kept {
+        if mark <= self.kept() {
             drop(state);
             waker.wake_by_ref();
             return;
@@ -154,8 +175,7 @@ impl Keeper for Keep {
     }
 
     fn has_room(&self) -> bool {
-        let state = self.shared.lock();
-        state.waiting_bytes + state.writing_bytes < self.settings.waiting_bytes_max
+        self.shared.unkept_bytes.load(Ordering::Acquire) < self.settings.waiting_bytes_max
     }
 }
 
@@ -166,28 +186,32 @@ impl Shared {
     }
 
     fn run(&self, mut database: Database) {
-        while let Some((changes, mark)) = self.next() {
+        while self.wait() {
+            let Taken { changes, bytes, mark } = self.take();
             let count = changes.len();
             let mut batch = Batch::default();
             changes.into_iter().for_each(|change| batch.add(change));
             if !self.commit(&mut database, &batch) {
                 return;
             }
-            self.done(mark, count);
+            self.done(mark, count, bytes);
         }
     }
 
-    /// What has gathered, and the mark of the last of it; none when there is no more to come.
-    fn next(&self) -> Option<(Vec<Change>, u64)> {
+    /// Waits until something is to be written; false when there is no more to come.
+    fn wait(&self) -> bool {
+        let state = self.lock();
+        let is_idle = |state: &mut State| state.waiting.is_empty() && !state.stopping;
+        let state = self.changed.wait_while(state, is_idle).unwrap_or_else(PoisonError::into_inner);
+        !state.waiting.is_empty()
+    }
+
+    /// What has gathered.
+    fn take(&self) -> Taken {
+        let _between_groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
-        while state.waiting.is_empty() {
-            if state.stopping {
-                return None;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.writing_bytes = std::mem::take(&mut state.waiting_bytes);
-        Some((std::mem::take(&mut state.waiting), state.taken))
+        let (changes, bytes) = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.waiting_bytes));
+        Taken { changes, bytes, mark: self.taken.load(Ordering::Acquire) }
     }
 
     /// Tries until it is durable; false when the keeper stops meanwhile.
@@ -217,10 +241,10 @@ impl Shared {
         }
     }
 
-    fn done(&self, mark: u64, changes: usize) {
+    fn done(&self, mark: u64, changes: usize, bytes: usize) {
         let mut state = self.lock();
-        state.kept = mark;
-        state.writing_bytes = 0;
+        self.kept.store(mark, Ordering::Release);
+        self.unkept_bytes.fetch_sub(bytes, Ordering::AcqRel);
         state.stats.commits += 1;
         state.stats.changes += u64::try_from(changes).unwrap_or(u64::MAX);
         let later = state.wakers.split_off(&(mark + 1));

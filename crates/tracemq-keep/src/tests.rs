@@ -16,20 +16,16 @@ use crate::{Keep, KeepError, KeepSettings};
 fn session(client: &str) -> KeptSession {
     let filter = "a/#".to_owned();
     let subscriptions = vec![KeptSubscription { filter, qos: 1, no_local: false, retain_as_published: true, id: None }];
-    KeptSession { client: client.to_owned(), expiry_s: 60, expires: Some(5), subscriptions }
+    KeptSession { client: client.to_owned(), username: None, expiry_s: 60, expires: Some(5), subscriptions }
 }
 
-fn message(payload: &str) -> KeptMessage {
-    KeptMessage {
-        topic: "a/b".into(),
-        payload: Bytes::copy_from_slice(payload.as_bytes()),
-        qos: 1,
-        ..Default::default()
-    }
+fn message(payload: &str) -> Arc<KeptMessage> {
+    let payload = Bytes::copy_from_slice(payload.as_bytes());
+    Arc::new(KeptMessage { topic: "a/b".into(), payload, qos: 1, ..Default::default() })
 }
 
 fn entry(message: u64, stage: KeptStage) -> KeptEntry {
-    KeptEntry { message, qos: 1, retain: false, subscription_ids: Vec::new(), stage }
+    KeptEntry { message, qos: 1, retain: false, subscription_ids: Vec::new(), shared: None, stage }
 }
 
 struct Store(tempfile::TempDir);

@@ -69,7 +69,7 @@ impl Broker {
     pub(crate) fn attach(&self, now: Tick, newcomer: &Newcomer<'_>) -> Result<Attached, End> {
         let mut leftovers = Leftovers::default();
         let mut displaced = None;
-        let attached = self.lock().attach(now, newcomer, self.limits.sessions_max, &mut displaced, &mut leftovers);
+        let attached = self.lock().attach(now, newcomer, self, &mut displaced, &mut leftovers);
         if let Some(old) = displaced {
             let mut end =
                 End::of(Reason::SessionTakenOver).with_detail("a newer connection has the same client identifier");
@@ -101,7 +101,7 @@ impl Tables {
         &mut self,
         now: Tick,
         newcomer: &Newcomer<'_>,
-        sessions_max: usize,
+        broker: &Broker,
         displaced: &mut Option<Arc<Mailbox>>,
         leftovers: &mut Leftovers,
     ) -> Result<Attached, End> {
@@ -109,6 +109,7 @@ impl Tables {
             return Err(end.clone());
         }
         let known = self.sessions.get(&newcomer.client).cloned();
+        let sessions_max = broker.limits.sessions_max;
         if known.is_none() && self.sessions.len() >= sessions_max {
             return Err(End::of(Reason::QuotaExceeded).with_detail(&format!("all {sessions_max} sessions are in use")));
         }
@@ -123,6 +124,7 @@ impl Tables {
                 self.end(session, &mut state, leftovers);
             } else {
                 state.resume(Arc::clone(newcomer.mailbox), newcomer.window, newcomer.expiry_s);
+                state.keep_session();
                 let missed = std::mem::take(&mut state.missed);
                 drop(state);
                 return Ok(Attached { missed, session: Arc::clone(session), present: true });
@@ -133,6 +135,10 @@ impl Tables {
         let mut state = session.lock();
         state.resume(Arc::clone(newcomer.mailbox), newcomer.window, newcomer.expiry_s);
         state.username.clone_from(&newcomer.username);
+        if newcomer.expiry_s > 0 {
+            state.ledger = broker.ledger(&session);
+            state.keep_session();
+        }
         drop(state);
         self.sessions.insert(newcomer.client.clone(), Arc::clone(&session));
         Ok(Attached { missed: 0, session, present: false })
@@ -153,6 +159,7 @@ impl Tables {
         let will = state.will.take();
         leftovers.orphans.extend(state.take_shared(true, |_| true));
         leftovers.wakes.extend(state.take_waiting());
+        state.keep_no_more();
         *state = State::default();
         state.ended = true;
         if self.sessions.get(&session.client).is_some_and(|current| Arc::ptr_eq(current, session)) {
@@ -185,6 +192,7 @@ impl Tables {
                 self.end(session, &mut state, &mut leftovers);
             } else {
                 state.expires = Some(now.plus_s(state.expiry_s));
+                state.keep_session();
                 state.will = waits;
                 self.note(session, &mut state);
                 leftovers.wakes = state.take_waiting();
@@ -209,7 +217,7 @@ impl Tables {
     }
 
     /// Puts the session on the calendar.
-    fn note(&mut self, session: &Arc<Session>, state: &mut State) {
+    pub(super) fn note(&mut self, session: &Arc<Session>, state: &mut State) {
         let will = state.will.as_ref().map(|will| will.due);
         let due = state.expires.into_iter().chain(will).min();
         if let Some(due) = due {

@@ -5,6 +5,7 @@
 
 mod attach;
 mod calendar;
+mod kept;
 mod publish;
 
 use std::collections::HashMap;
@@ -23,7 +24,7 @@ use crate::link::Link;
 use crate::packet::{Qos, RetainHandling, Routed, Subscription};
 use crate::routing::{Inserted, Retained, Subscriber, Subscriptions};
 use crate::rules::{Filter, parts};
-use crate::session::{Mailbox, Queued, Session};
+use crate::session::{Keeping, Mailbox, Queued, Session};
 use attach::Leftovers;
 use calendar::Calendar;
 
@@ -78,6 +79,10 @@ struct Tables {
 /// What all links share: sessions, subscriptions, retained messages.
 pub struct Broker {
     limits: Limits,
+    /// None when nothing is kept over a restart.
+    keeping: Option<Keeping>,
+    /// The number of the last message.
+    messages: AtomicU64,
     tables: Mutex<Tables>,
     counters: Counters,
 }
@@ -91,7 +96,13 @@ impl fmt::Debug for Broker {
 impl Broker {
     /// A broker without sessions and messages.
     pub fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, tables: Mutex::default(), counters: Counters::default() })
+        Arc::new(Self {
+            limits,
+            keeping: None,
+            messages: AtomicU64::new(0),
+            tables: Mutex::default(),
+            counters: Counters::default(),
+        })
     }
 
     /// A network connection was accepted: gives its half. `connection` must be unique among the open ones.
@@ -111,7 +122,9 @@ impl Broker {
     pub fn expire(&self, now: Tick) {
         let leftovers = {
             let mut tables = self.lock();
-            tables.retained.expire(now);
+            for topic in tables.retained.expire(now) {
+                self.keep_no_retained(&topic);
+            }
             tables.end_due(now)
         };
         self.settle(now, leftovers);
@@ -196,7 +209,10 @@ impl Broker {
                 codes.push(0x97);
                 continue;
             }
-            session.lock().note_filter(&one.filter);
+            let mut state = session.lock();
+            state.note_filter(&one.filter);
+            state.keep_subscription(kept::subscription(one, subscription_id));
+            drop(state);
             codes.push(one.qos.code());
             let wanted = match one.retain_handling {
                 RetainHandling::Always => true,
@@ -211,12 +227,14 @@ impl Broker {
                 retained.extend(found.into_iter().map(|routed| (one.qos, routed)));
             }
         }
+        session.lock().keep_session();
         drop(tables);
         let queued = retained.into_iter().map(|(qos, routed): (Qos, Routed)| Queued {
             qos: qos.min(routed.message.qos),
             retain: true,
             subscription_ids: subscription_id.into_iter().collect(),
             shared: None,
+            place: 0,
             routed,
         });
         self.hand_retained(now, session, queued.collect());
@@ -226,11 +244,16 @@ impl Broker {
     /// Unsubscribes; tells for each filter whether it was there.
     pub(crate) fn unsubscribe<'a>(&self, session: &Session, filters: impl Iterator<Item = &'a str>) -> Vec<bool> {
         let mut tables = self.lock();
-        filters
+        let there = filters
             .map(|filter| {
-                session.lock().forget_filter(filter);
+                let mut state = session.lock();
+                state.forget_filter(filter);
+                state.forget_subscription(filter);
+                drop(state);
                 tables.subscriptions.remove(filter, session.number)
             })
-            .collect()
+            .collect();
+        session.lock().keep_session();
+        there
     }
 }

@@ -19,6 +19,7 @@ pub(crate) struct Rest {
     pub(crate) until: Tick,
     reached: bool,
     refused: bool,
+    kept: bool,
 }
 
 #[derive(Debug)]
@@ -39,7 +40,10 @@ impl Rest {
 #[derive(Debug)]
 pub(crate) enum Progress {
     /// All who could have it have it.
-    Done,
+    Done {
+        /// Something of it is kept over a restart: it is to be acknowledged once that is durable.
+        kept: bool,
+    },
     /// Some should have it, and none of them had room.
     Refused,
     /// Some may have room later.
@@ -55,6 +59,7 @@ struct Attempt<'a> {
     until: Tick,
     reached: bool,
     refused: bool,
+    kept: bool,
     dropped: u64,
     /// To be woken and to be ended, once the lock is released.
     wakes: Vec<Arc<Mailbox>>,
@@ -71,6 +76,7 @@ impl<'a> Attempt<'a> {
             until: Tick(u64::MAX),
             reached: false,
             refused: false,
+            kept: false,
             dropped: 0,
             wakes: Vec::new(),
             slow: Vec::new(),
@@ -80,8 +86,9 @@ impl<'a> Attempt<'a> {
     /// Called under the broker's lock.
     fn give(&mut self, group: &Group, routed: &Routed) {
         match group.give(self.now, routed, &self.broker.limits, self.waiter) {
-            Given::To { owner, dropped } => {
+            Given::To { owner, dropped, kept } => {
                 self.reached = true;
+                self.kept |= kept;
                 self.dropped += dropped;
                 self.wakes.extend(owner);
             }
@@ -109,6 +116,7 @@ impl<'a> Attempt<'a> {
         match state.push(queued, &self.broker.limits, self.now) {
             Push::Taken { dropped } => {
                 self.reached = true;
+                self.kept |= !at_most_once && state.is_kept();
                 self.dropped += dropped;
                 let owner = state.owner.clone();
                 drop(state);
@@ -149,13 +157,13 @@ impl<'a> Attempt<'a> {
             owner.order_end(end);
         }
         Counters::add(&self.broker.counters.dropped, self.dropped);
-        let Self { to, until, reached, refused, .. } = self;
+        let Self { to, until, reached, refused, kept, .. } = self;
         if !to.is_empty() {
-            Progress::Waits(Rest { routed, to, until, reached, refused })
+            Progress::Waits(Rest { routed, to, until, reached, refused, kept })
         } else if refused && !reached {
             Progress::Refused
         } else {
-            Progress::Done
+            Progress::Done { kept }
         }
     }
 }
@@ -170,15 +178,16 @@ impl Broker {
         message: Message,
         waiter: Option<&Arc<Mailbox>>,
     ) -> Progress {
-        let routed = Routed::at(now, Arc::new(message));
+        let routed = Routed::at(now, self.next_message(), Arc::new(message));
         let message = &routed.message;
         let mut attempt = Attempt::new(self, now, waiter);
         let plain = {
             let mut tables = self.lock();
             if message.retain {
-                let kept = tables.retained.set(routed.clone(), &self.limits);
-                attempt.reached |= kept;
-                attempt.dropped += u64::from(!kept);
+                let has_room = tables.retained.set(routed.clone(), &self.limits);
+                attempt.reached |= has_room;
+                attempt.dropped += u64::from(!has_room);
+                attempt.kept |= self.keep_retained(&routed, has_room);
             }
             let matches = tables.subscriptions.matches(&message.topic, publisher);
             for group in matches.groups {
@@ -192,6 +201,7 @@ impl Broker {
                 retain: message.retain && one.retain_as_published,
                 subscription_ids: one.subscription_ids,
                 shared: None,
+                place: 0,
                 routed: routed.clone(),
             };
             attempt.hand_over(&one.session, queued);
@@ -201,10 +211,11 @@ impl Broker {
 
     /// Tries again with those who had no room.
     pub(crate) fn publish_rest(&self, now: Tick, rest: Rest, waiter: &Arc<Mailbox>) -> Progress {
-        let Rest { routed, to, reached, refused, .. } = rest;
+        let Rest { routed, to, reached, refused, kept, .. } = rest;
         let mut attempt = Attempt::new(self, now, Some(waiter));
         attempt.reached = reached;
         attempt.refused = refused;
+        attempt.kept = kept;
         for one in to {
             match one {
                 Unreached::Session(session, queued) => attempt.hand_over(&session, queued),
@@ -257,7 +268,7 @@ impl Broker {
                 .filter(|_| !orphan.routed.is_expired(now))
                 .map(|group| group.give(now, &orphan.routed, &self.limits, None));
             match given {
-                Some(Given::To { owner, dropped: others }) => {
+                Some(Given::To { owner, dropped: others, .. }) => {
                     wakes.extend(owner);
                     dropped += others;
                 }

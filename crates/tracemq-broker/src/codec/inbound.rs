@@ -1,7 +1,7 @@
 //! The library's packets into ours.
 
 use std::num::{NonZeroU16, NonZeroU32};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -116,6 +116,7 @@ fn connect_v3(connect: v3::Connect, version: ProtocolVersion) -> Connect {
                 retain: will.retain,
                 expiry_s: None,
                 properties: None,
+                kept: OnceLock::new(),
             }),
             delay_s: 0,
         }),
@@ -156,6 +157,7 @@ fn will_v5(will: v5::LastWill) -> Will {
                 correlation_data: will.correlation_data,
                 user: will.user_properties,
             }),
+            kept: OnceLock::new(),
         }),
     }
 }
@@ -183,6 +185,7 @@ fn publish_from(publish: WirePublish) -> Publish {
                 correlation_data: properties.correlation_data,
                 user: properties.user_properties,
             }),
+            kept: OnceLock::new(),
         },
     }
 }

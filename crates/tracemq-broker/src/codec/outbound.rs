@@ -179,6 +179,7 @@ mod tests {
                     retain: false,
                     expiry_s: None,
                     properties: None,
+                    kept: std::sync::OnceLock::new(),
                 };
                 let delivery = Delivery {
                     message: &message,
@@ -205,6 +206,7 @@ mod tests {
             retain: false,
             expiry_s: None,
             properties: None,
+            kept: std::sync::OnceLock::new(),
         };
         let delivery = Delivery {
             message: &message,

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
+use super::held::Answer;
 use super::{Fault, Link, Stage};
 use crate::broker::{Counters, Progress, Rest};
 use crate::limits::Tick;
-use crate::packet::{Message, Outgoing, Publish, Qos};
+use crate::packet::{Message, Publish, Qos};
 use crate::session::Receipt;
 use tracemq_model::{ProtocolVersion, Reason};
 
@@ -52,8 +53,8 @@ impl Backlog {
 
 /// How one publication fared.
 enum Fared {
-    /// To be acknowledged with that code.
-    Acknowledge(u8),
+    /// To be acknowledged with that code; when `kept`, once it is durable.
+    Acknowledge { code: u8, kept: bool },
     /// It waits.
     Waits(PendingStage, Tick),
 }
@@ -64,6 +65,8 @@ impl Link {
         let Stage::Connected(connected) = &self.stage else { return true };
         let limits = self.broker.limits();
         connected.backlog.as_ref().is_none_or(|backlog| !backlog.is_full(limits.window(), limits.queue_bytes_max))
+            && connected.held.as_ref().is_none_or(|held| !held.is_full())
+            && self.broker.keeper().is_none_or(|keeper| keeper.has_room())
     }
 
     /// A PUBLISH of QoS 1 or 2 that may be published.
@@ -88,7 +91,7 @@ impl Link {
             return Ok(());
         }
         match self.try_publish(now, packet_id, qos, PendingStage::Unrouted(message))? {
-            Fared::Acknowledge(code) => self.acknowledge(packet_id, qos, code, output),
+            Fared::Acknowledge { code, kept } => self.acknowledge(packet_id, qos, code, kept, output),
             Fared::Waits(stage, until) => {
                 let waiting = VecDeque::from([Pending { packet_id, qos, stage }]);
                 self.connected()?.backlog = Some(Box::new(Backlog { waiting, bytes, until }));
@@ -114,9 +117,9 @@ impl Link {
                 backlog.bytes = backlog.bytes.saturating_sub(message.bytes());
             }
             match self.try_publish(now, packet_id, qos, stage)? {
-                Fared::Acknowledge(code) => {
+                Fared::Acknowledge { code, kept } => {
                     advanced = true;
-                    self.acknowledge(packet_id, qos, code, output)?;
+                    self.acknowledge(packet_id, qos, code, kept, output)?;
                 }
                 Fared::Waits(stage, until) => {
                     if let Some(backlog) = self.connected()?.backlog.as_mut() {
@@ -133,7 +136,24 @@ impl Link {
         Ok(advanced)
     }
 
+    /// What a kept session of the client's sent with QoS 2 becomes durable together with the note that it was: after a crash
+    /// the client sends again what was not acknowledged, and it is routed again or not at all.
     fn try_publish(&mut self, now: Tick, packet_id: u16, qos: Qos, stage: PendingStage) -> Result<Fared, Fault> {
+        let keeper = self.broker.keeper().filter(|_| qos == Qos::ExactlyOnce).cloned();
+        let Some(keeper) = keeper.filter(|_| self.is_kept()) else {
+            return self.route(now, packet_id, qos, stage);
+        };
+        let (mut stage, mut fared) = (Some(stage), None);
+        keeper.together(&mut || fared = stage.take().map(|stage| self.route(now, packet_id, qos, stage)));
+        fared.unwrap_or_else(|| Err(Fault::new(Reason::InternalError, 0x80, "a publication was not routed")))
+    }
+
+    /// Whether the session is kept over a restart.
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(&self.stage, Stage::Connected(connected) if connected.session.lock().is_kept())
+    }
+
+    fn route(&mut self, now: Tick, packet_id: u16, qos: Qos, stage: PendingStage) -> Result<Fared, Fault> {
         let broker = Arc::clone(&self.broker);
         let mailbox = Arc::clone(&self.mailbox);
         let connected = self.connected()?;
@@ -147,7 +167,7 @@ impl Link {
                 let receipt = session.lock().receive(packet_id, usize::from(bound));
                 match receipt {
                     Receipt::New => broker.publish(now, session.number, message, Some(&mailbox)),
-                    Receipt::Repeated => return Ok(Fared::Acknowledge(0)),
+                    Receipt::Repeated => return Ok(Fared::Acknowledge { code: 0, kept: self.is_kept() }),
                     Receipt::Unfinished(rest) => broker.publish_rest(now, rest, &mailbox),
                     Receipt::Busy => {
                         mailbox.wake();
@@ -166,7 +186,7 @@ impl Link {
                 match rest {
                     Some(rest) => broker.publish_rest(now, rest, &mailbox),
                     // The client released it, or another connection of the session brings it to its end.
-                    None => return Ok(Fared::Acknowledge(0)),
+                    None => return Ok(Fared::Acknowledge { code: 0, kept: self.is_kept() }),
                 }
             }
         };
@@ -180,29 +200,41 @@ impl Link {
                     Fared::Waits(PendingStage::Rest(rest), until)
                 }
             }
-            Progress::Done => {
-                session.lock().keep_rest(packet_id, None);
-                Fared::Acknowledge(0)
+            Progress::Done { mut kept } => {
+                if once {
+                    let mut state = session.lock();
+                    state.routed(packet_id);
+                    kept |= state.is_kept();
+                }
+                Fared::Acknowledge { code: 0, kept }
             }
             Progress::Refused => {
                 let code = if v5 { 0x97 } else { 0 };
                 let mut state = session.lock();
                 if once && v5 {
                     state.release(packet_id);
-                } else {
-                    state.keep_rest(packet_id, None);
+                } else if once {
+                    state.routed(packet_id);
                 }
-                Fared::Acknowledge(code)
+                Fared::Acknowledge { code, kept: once && state.is_kept() }
             }
         })
     }
 
-    fn acknowledge(&mut self, packet_id: u16, qos: Qos, code: u8, output: &mut BytesMut) -> Result<(), Fault> {
-        if qos == Qos::ExactlyOnce {
-            self.reply(&Outgoing::PubRec { packet_id, code }, "PUBREC", output)
+    fn acknowledge(
+        &mut self,
+        packet_id: u16,
+        qos: Qos,
+        code: u8,
+        kept: bool,
+        output: &mut BytesMut,
+    ) -> Result<(), Fault> {
+        let answer = if qos == Qos::ExactlyOnce {
+            Answer::PubRec { packet_id, code }
         } else {
-            self.reply(&Outgoing::PubAck { packet_id, code }, "PUBACK", output)
-        }
+            Answer::PubAck { packet_id, code }
+        };
+        self.answer(kept, answer, output)
     }
 
     /// The connection goes: what of QoS 1 was not brought to all was not acknowledged, and the client sends it again.

@@ -9,6 +9,7 @@ use bytestring::ByteString;
 use tracemq_model::{ProtocolVersion, Reason};
 
 use super::backlog::Backlog;
+use super::held::{Answer, Held};
 use super::{Closing, Link, Permissions, Stage, Step};
 use crate::broker::Counters;
 use crate::codec::{self, Raw};
@@ -28,6 +29,7 @@ pub(super) struct Connected {
     pub(super) keep_alive_s: u16,
     aliases: BTreeMap<u16, ByteString>,
     pub(super) backlog: Option<Box<Backlog>>,
+    pub(super) held: Option<Box<Held>>,
 }
 
 impl Connected {
@@ -46,6 +48,7 @@ impl Connected {
             keep_alive_s,
             aliases: BTreeMap::new(),
             backlog: None,
+            held: None,
         }
     }
 
@@ -205,17 +208,21 @@ impl Link {
         match acknowledged {
             Acknowledged::Yes | Acknowledged::Wrong if failed => Ok(()),
             Acknowledged::Yes | Acknowledged::Wrong => {
-                self.reply(&Outgoing::PubRel { packet_id, code: 0 }, "PUBREL", output)
+                // Sent before it is durable, a crash would bring the message again.
+                let kept = self.is_kept();
+                self.answer(kept, Answer::PubRel { packet_id, code: 0 }, output)
             }
             Acknowledged::Unknown if failed => Ok(()),
-            Acknowledged::Unknown => self.reply(&Outgoing::PubRel { packet_id, code: 0x92 }, "PUBREL", output),
+            Acknowledged::Unknown => self.answer(false, Answer::PubRel { packet_id, code: 0x92 }, output),
         }
     }
 
     fn pubrel(&mut self, packet_id: u16, output: &mut BytesMut) -> Result<(), Fault> {
         let known = self.connected()?.session.lock().release(packet_id);
         let code = if known { 0 } else { 0x92 };
-        self.reply(&Outgoing::PubComp { packet_id, code }, "PUBCOMP", output)
+        // Sent before it is durable, a crash would take the next message with that identifier for this one.
+        let kept = known && self.is_kept();
+        self.answer(kept, Answer::PubComp { packet_id, code }, output)
     }
 
     fn subscribe(
@@ -235,14 +242,16 @@ impl Link {
         }
         let session = Arc::clone(&connected.session);
         let codes = broker.subscribe(now, &session, subscription_id, &judged);
-        self.reply(&Outgoing::SubAck { packet_id, codes: &codes }, "SUBACK", output)
+        let kept = self.is_kept();
+        self.answer(kept, Answer::SubAck { packet_id, codes }, output)
     }
 
     fn unsubscribe(&mut self, packet_id: u16, filters: &[ByteString], output: &mut BytesMut) -> Result<(), Fault> {
         let session = Arc::clone(&self.connected()?.session);
         let there = self.broker.unsubscribe(&session, filters.iter().map(|filter| &**filter));
         let codes: Vec<u8> = there.into_iter().map(|there| if there { 0 } else { 0x11 }).collect();
-        self.reply(&Outgoing::UnsubAck { packet_id, codes: &codes }, "UNSUBACK", output)
+        let kept = self.is_kept();
+        self.answer(kept, Answer::UnsubAck { packet_id, codes }, output)
     }
 
     fn disconnect(&mut self, now: Tick, reason_code: Option<u8>, session_expiry_s: Option<u32>) -> Result<Step, Fault> {

@@ -7,6 +7,7 @@ mod backlog;
 mod codes;
 mod connect;
 mod connected;
+mod held;
 mod step;
 
 use std::fmt;
@@ -20,6 +21,7 @@ pub use step::{Closing, ConnectAttempt, Decision, Permissions, Step};
 
 use crate::broker::{Broker, Counters, Departure};
 use crate::codec;
+use crate::keeping::Mark;
 use crate::limits::Tick;
 use crate::packet::{Connect, Outgoing};
 use crate::rules::Fault;
@@ -140,9 +142,16 @@ impl Link {
                 Err(fault) => return Poll::Ready(self.fail(now, &fault, output)),
             }
         }
+        match self.release_held(output) {
+            Ok(some) => advanced |= some,
+            Err(fault) => return Poll::Ready(self.fail(now, &fault, output)),
+        }
+        let durable = self.broker.keeper().map_or(Mark(u64::MAX), |keeper| keeper.kept());
         let Stage::Connected(connected) = &self.stage else { return Poll::Pending };
         let mut pump = Pump {
             now,
+            durable,
+            waits_for: None,
             permissions: &*connected.permissions,
             version: connected.version,
             packet_bytes_max: connected.packet_bytes_max,
@@ -162,7 +171,12 @@ impl Link {
         self.packets_sent += pump.packets;
         Counters::add(&self.broker.counters().sent, pump.messages);
         Counters::add(&self.broker.counters().dropped, pump.dropped);
-        if more || advanced || pump.packets > 0 { Poll::Ready(Step::Continue) } else { Poll::Pending }
+        if more || advanced || pump.packets > 0 {
+            return Poll::Ready(Step::Continue);
+        }
+        let waits_for = pump.waits_for;
+        self.watch_keeper(waits_for, cx);
+        Poll::Pending
     }
 
     /// When [`timed_out`](Self::timed_out) must be called unless bytes come first: the connect deadline until CONNECT

@@ -76,6 +76,8 @@ pub(crate) enum Given {
         owner: Option<Arc<Mailbox>>,
         /// Messages of QoS 0 that made room.
         dropped: u64,
+        /// It is kept over a restart there.
+        kept: bool,
     },
     /// No member has room; the one who waits is to try again, at `until` at the latest.
     Later { until: Tick, slow: Vec<(Arc<Mailbox>, End)> },
@@ -154,10 +156,12 @@ impl Group {
             retain: routed.message.retain && member.retain_as_published,
             subscription_ids: member.subscription_id.into_iter().collect(),
             shared: Some(Arc::clone(&self.text)),
+            place: 0,
             routed: routed.clone(),
         };
+        let kept = queued.qos != Qos::AtMostOnce && state.is_kept();
         match state.push(queued, limits, now) {
-            Push::Taken { dropped } => Some(Given::To { owner: state.owner.clone(), dropped }),
+            Push::Taken { dropped } => Some(Given::To { owner: state.owner.clone(), dropped, kept }),
             Push::NotForIt | Push::Dropped { .. } | Push::Full { .. } | Push::Slow { .. } => None,
         }
     }

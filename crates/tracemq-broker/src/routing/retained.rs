@@ -71,13 +71,14 @@ impl Retained {
         found
     }
 
-    pub(crate) fn expire(&mut self, now: Tick) {
-        while let Some((at, topic)) = self.expiring.first().cloned() {
-            if at > now {
-                return;
-            }
+    /// Removes what has expired, and gives the topics.
+    pub(crate) fn expire(&mut self, now: Tick) -> Vec<ByteString> {
+        let mut expired = Vec::new();
+        while let Some((_, topic)) = self.expiring.first().filter(|(at, _)| *at <= now).cloned() {
             self.expiring.pop_first();
             self.remove(&topic);
+            expired.push(topic);
         }
+        expired
     }
 }

@@ -67,9 +67,19 @@ impl State {
         }
     }
 
+    /// All who could have a message have it: it is only to be released.
+    pub(crate) fn routed(&mut self, packet_id: u16) {
+        self.keep_rest(packet_id, None);
+        self.keep_received(packet_id);
+    }
+
     /// The client releases a QoS 2 message, or it was refused; tells whether it was known.
     pub(crate) fn release(&mut self, packet_id: u16) -> bool {
         self.keep_rest(packet_id, None);
-        self.received.remove(&packet_id)
+        let known = self.received.remove(&packet_id);
+        if known {
+            self.keep_released(packet_id);
+        }
+        known
     }
 }

@@ -4,6 +4,7 @@
 //! never the other way.
 
 mod incoming;
+mod ledger;
 mod mailbox;
 mod outgoing;
 mod queue;
@@ -11,12 +12,14 @@ mod queue;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytestring::ByteString;
 use tracemq_model::ClientId;
 
 pub(crate) use incoming::Receipt;
+pub(crate) use ledger::{Keeping, Ledger};
 pub(crate) use mailbox::Mailbox;
 pub(crate) use outgoing::{Acknowledged, Pump};
 pub(crate) use queue::{Congested, Push, Readiness};
@@ -24,6 +27,7 @@ pub(crate) use queue::{Congested, Push, Readiness};
 use incoming::Unfinished;
 use queue::Congestion;
 
+use crate::keeping::Mark;
 use crate::limits::Tick;
 use crate::link::Permissions;
 use crate::packet::{Message, Qos, Routed};
@@ -37,6 +41,8 @@ pub(crate) struct Queued {
     pub(crate) subscription_ids: Vec<NonZeroU32>,
     /// The shared subscription by which it came: should the session end, another member gets it.
     pub(crate) shared: Option<Arc<str>>,
+    /// Its place in the order of a session that is kept over a restart; 0 when it is not kept.
+    pub(crate) place: u64,
 }
 
 /// How far a message of QoS 1 or 2 is.
@@ -51,6 +57,10 @@ enum Stage {
 #[derive(Debug)]
 struct InFlight {
     packet_id: u16,
+    /// As of [`Queued`].
+    place: u64,
+    /// It is not sent before this is durable.
+    mark: Mark,
     /// Sent on the present connection.
     sent: bool,
     /// Sent on an earlier one.
@@ -125,6 +135,8 @@ pub(crate) struct State {
     pub(crate) will: Option<Box<PendingWill>>,
     /// It is no longer the client's session: replaced or expired.
     pub(crate) ended: bool,
+    /// What is handed to the keeper of it; none when it is not kept over a restart.
+    pub(crate) ledger: Option<Box<Ledger>>,
 }
 
 impl Session {
@@ -133,8 +145,37 @@ impl Session {
     }
 
     /// The state. A panic of another thread that held it leaves at worst one message half counted.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        Locked(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// One that was kept.
+    pub(crate) fn restored(number: u64, client: ClientId, state: State) -> Self {
+        Self { number, client, state: Mutex::new(state) }
+    }
+}
+
+/// The locked state. What changed of a session that is kept goes to the keeper before it is unlocked, so that the keeper has
+/// the changes of each session in their order.
+pub(crate) struct Locked<'a>(MutexGuard<'a, State>);
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.0
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.0.hand_over_changes();
     }
 }
 

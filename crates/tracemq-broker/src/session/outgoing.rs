@@ -7,6 +7,7 @@ use tracemq_model::ProtocolVersion;
 
 use super::{InFlight, Judged, Mailbox, Queued, Stage, State};
 use crate::codec;
+use crate::keeping::{KeptStage, Mark};
 use crate::limits::Tick;
 use crate::link::Permissions;
 use crate::packet::{Delivery, Outgoing, Qos};
@@ -29,6 +30,10 @@ pub(crate) struct Pump<'a> {
     pub(crate) messages: u64,
     /// Links that waited for the room that there is now.
     pub(crate) freed: Vec<Arc<Mailbox>>,
+    /// What is durable.
+    pub(crate) durable: Mark,
+    /// Messages wait for this to be durable.
+    pub(crate) waits_for: Option<Mark>,
     /// Messages given up: expired, larger than the client takes, or no longer permitted.
     pub(crate) dropped: u64,
 }
@@ -91,8 +96,14 @@ impl State {
         }
         let mut freed = false;
         let mut more = false;
+        let mut noted = false;
         while let Some(next) = self.queue.front() {
             if next.qos != Qos::AtMostOnce && (self.credit == 0 || self.window_is_full()) {
+                break;
+            }
+            // Its packet identifier is durable before it is sent: a crash would else bring it once more under another one.
+            let waits = next.qos == Qos::ExactlyOnce && next.place != 0;
+            if next.qos != Qos::AtMostOnce && !waits && self.in_flight.back().is_some_and(|last| !last.sent) {
                 break;
             }
             if pump.is_full() {
@@ -101,17 +112,30 @@ impl State {
             }
             let Some(queued) = self.take_first() else { break };
             freed = true;
+            let place = queued.place;
             if queued.routed.is_expired(pump.now) || !self.may_still_receive(&queued, pump.permissions) {
                 pump.dropped += 1;
+                self.keep_gone(place);
             } else if queued.qos == Qos::AtMostOnce {
                 pump.publish(&queued, 0, false);
             } else {
                 let packet_id = self.fresh_packet_id();
-                if pump.publish(&queued, packet_id, false) {
-                    self.credit -= 1;
+                if waits || pump.publish(&queued, packet_id, false) {
+                    self.keep_stage(&queued, KeptStage::Published(packet_id));
+                    self.credit -= u16::from(!waits);
+                    noted |= waits;
+                    let mark = if waits { Mark(u64::MAX) } else { Mark(0) };
                     let stage = Stage::Published(queued);
-                    self.in_flight.push_back(InFlight { packet_id, sent: true, dup: false, stage });
+                    self.in_flight.push_back(InFlight { packet_id, place, mark, sent: !waits, dup: false, stage });
+                } else {
+                    self.keep_gone(place);
                 }
+            }
+        }
+        if noted && let Some(mark) = self.hand_over() {
+            pump.waits_for = Some(mark);
+            for one in self.in_flight.iter_mut().filter(|one| one.mark == Mark(u64::MAX)) {
+                one.mark = mark;
             }
         }
         if freed {
@@ -142,13 +166,22 @@ impl State {
                     self.queue.push_back(queued);
                 } else {
                     self.uncount(&queued);
+                    self.keep_gone(queued.place);
                 }
             }
         }
-        self.in_flight.retain(|one| match &one.stage {
-            Stage::Published(queued) => one.sent || may(queued),
-            Stage::Released => true,
+        let mut gone = Vec::new();
+        self.in_flight.retain(|one| {
+            let stays = match &one.stage {
+                Stage::Published(queued) => one.sent || may(queued),
+                Stage::Released => true,
+            };
+            if !stays {
+                gone.push(one.place);
+            }
+            stays
         });
+        gone.into_iter().for_each(|place| self.keep_gone(place));
         let whole = self.filters.iter().all(|filter| permissions.may_subscribe(rules::parts(filter).matched()));
         self.judged = Some(Judged { generation, whole });
         let gone = before - self.queue.len() - self.in_flight.len();
@@ -174,6 +207,10 @@ impl State {
             if pump.is_full() {
                 return false;
             }
+            if one.mark > pump.durable {
+                pump.waits_for = Some(one.mark);
+                return true; // goes on when it is
+            }
             let kept = match &one.stage {
                 Stage::Released => pump.write(&Outgoing::PubRel { packet_id: one.packet_id, code: 0 }),
                 Stage::Published(_) if self.credit == 0 => return true, // goes on with the next acknowledgement
@@ -185,7 +222,8 @@ impl State {
                 self.credit = self.credit.saturating_sub(u16::from(matches!(one.stage, Stage::Published(_))));
             } else {
                 at -= 1;
-                self.in_flight.remove(at);
+                let gone = self.in_flight.remove(at).map_or(0, |one| one.place);
+                self.keep_gone(gone);
             }
         }
         true
@@ -212,7 +250,8 @@ impl State {
     }
 
     fn finish(&mut self, at: usize) {
-        self.in_flight.remove(at);
+        let place = self.in_flight.remove(at).map_or(0, |one| one.place);
+        self.keep_gone(place);
         if self.in_flight.is_empty() {
             self.in_flight = std::collections::VecDeque::new();
         }
@@ -242,9 +281,18 @@ impl State {
         match self.stage_qos(at) {
             Some(Qos::ExactlyOnce) if failed => self.finish(at),
             Some(Qos::ExactlyOnce) => {
-                if let Some(one) = self.in_flight.get_mut(at) {
-                    one.stage = Stage::Released;
+                let stage = self.in_flight.get_mut(at).map(|one| {
                     one.sent = true;
+                    std::mem::replace(&mut one.stage, Stage::Released)
+                });
+                if let Some(Stage::Published(queued)) = stage {
+                    self.keep_stage(&queued, KeptStage::Released(packet_id));
+                }
+                // Should the connection break before PUBREL is sent, it is not sent on the next one before this is durable.
+                if let Some(mark) = self.hand_over()
+                    && let Some(one) = self.in_flight.get_mut(at)
+                {
+                    one.mark = mark;
                 }
             }
             Some(Qos::AtMostOnce | Qos::AtLeastOnce) => return Acknowledged::Wrong,

@@ -62,7 +62,7 @@ impl State {
     ///
     /// Nothing of QoS 0 waits for a client that is away. When the queue is at its bound, the oldest of QoS 0 makes room
     /// for one of QoS 1 or 2; what of QoS 0 finds no room is dropped.
-    pub(crate) fn push(&mut self, queued: Queued, limits: &Limits, now: Tick) -> Push {
+    pub(crate) fn push(&mut self, mut queued: Queued, limits: &Limits, now: Tick) -> Push {
         let at_most_once = queued.qos == Qos::AtMostOnce;
         if at_most_once && self.owner.is_none() {
             return Push::NotForIt;
@@ -80,6 +80,7 @@ impl State {
         }
         self.queue_bytes += size;
         self.queued_at_most_once += usize::from(at_most_once);
+        self.keep_queued(&mut queued);
         self.queue.push_back(queued);
         Push::Taken { dropped }
     }
@@ -168,6 +169,7 @@ impl State {
             for one in std::mem::take(&mut self.in_flight) {
                 match one.stage {
                     Stage::Published(queued) if queued.qos == Qos::AtLeastOnce && queued.shared.is_some() => {
+                        self.keep_gone(queued.place);
                         taken.push(queued);
                     }
                     Stage::Published(_) | Stage::Released => {}
@@ -178,6 +180,7 @@ impl State {
             for queued in std::mem::take(&mut self.queue) {
                 if queued.shared.as_ref().is_some_and(&mut goes) {
                     self.uncount(&queued);
+                    self.keep_gone(queued.place);
                     taken.push(queued);
                 } else {
                     self.queue.push_back(queued);

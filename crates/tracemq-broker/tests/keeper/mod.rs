@@ -1,0 +1,184 @@
+//! A keeper whose disk is the test's: what is handed over becomes durable when the test says so.
+
+#![allow(dead_code, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
+
+use tracemq_broker::{Broker, Change, Keeper, Kept, KeptEntry, KeptMessage, KeptSession, Limits, Mark, Tick};
+
+#[derive(Debug, Default)]
+struct Inside {
+    /// Calls in their order; those of a group are one.
+    calls: Vec<Vec<Change>>,
+    durable: usize,
+    grouping: bool,
+    wakers: Vec<(Mark, Waker)>,
+    full: bool,
+}
+
+/// Durable at once when `eager`.
+#[derive(Debug, Default)]
+pub struct TestKeeper {
+    inside: Mutex<Inside>,
+    pub eager: bool,
+}
+
+impl TestKeeper {
+    pub fn new(eager: bool) -> Arc<Self> {
+        Arc::new(Self { inside: Mutex::default(), eager })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap()
+    }
+
+    /// Makes durable what the next `calls` calls brought.
+    pub fn make_durable(&self, calls: usize) {
+        let mut inside = self.lock();
+        inside.durable = inside.calls.len().min(inside.durable + calls);
+        let kept = Mark(inside.durable as u64);
+        let woken: Vec<Waker> =
+            inside.wakers.extract_if(.., |(mark, _)| *mark <= kept).map(|(_, waker)| waker).collect();
+        drop(inside);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    pub fn make_all_durable(&self) {
+        self.make_durable(usize::MAX / 2);
+    }
+
+    pub fn pending(&self) -> usize {
+        let inside = self.lock();
+        inside.calls.len() - inside.durable
+    }
+
+    pub fn set_full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    /// What is there after a crash.
+    pub fn durable(&self) -> Kept {
+        let inside = self.lock();
+        let mut disk = Disk::default();
+        for change in inside.calls[..inside.durable].iter().flatten() {
+            disk.apply(change.clone());
+        }
+        disk.kept()
+    }
+
+    /// A broker that goes on after a crash, with a keeper that begins with what is there.
+    pub fn restart(&self, limits: Limits, now: Tick, wall_now: i64) -> (Arc<Broker>, Arc<Self>) {
+        let kept = self.durable();
+        let calls: Vec<Vec<Change>> = {
+            let inside = self.lock();
+            inside.calls[..inside.durable].to_vec()
+        };
+        let inside = Inside { durable: calls.len(), calls, ..Inside::default() };
+        let next = Arc::new(Self { inside: Mutex::new(inside), eager: self.eager });
+        (Broker::with_keeper(limits, next.clone(), kept, now, wall_now), next)
+    }
+}
+
+impl Keeper for TestKeeper {
+    fn keep(&self, changes: Vec<Change>) -> Mark {
+        if changes.is_empty() {
+            return self.taken();
+        }
+        let mut inside = self.lock();
+        let grouping = inside.grouping;
+        match inside.calls.last_mut() {
+            Some(group) if grouping => group.extend(changes),
+            _ => inside.calls.push(changes),
+        }
+        if self.eager && !grouping {
+            inside.durable = inside.calls.len();
+        }
+        Mark(inside.calls.len() as u64)
+    }
+
+    fn taken(&self) -> Mark {
+        Mark(self.lock().calls.len() as u64)
+    }
+
+    fn kept(&self) -> Mark {
+        Mark(self.lock().durable as u64)
+    }
+
+    fn together(&self, work: &mut dyn FnMut()) {
+        {
+            let mut inside = self.lock();
+            inside.calls.push(Vec::new());
+            inside.grouping = true;
+        }
+        work();
+        let mut inside = self.lock();
+        inside.grouping = false;
+        if self.eager {
+            inside.durable = inside.calls.len();
+        }
+    }
+
+    fn wake_at(&self, mark: Mark, waker: &Waker) {
+        let mut inside = self.lock();
+        if mark.0 <= inside.durable as u64 {
+            drop(inside);
+            waker.wake_by_ref();
+        } else {
+            inside.wakers.push((mark, waker.clone()));
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        !self.lock().full
+    }
+}
+
+#[derive(Default)]
+struct Disk {
+    sessions: BTreeMap<u64, KeptSession>,
+    entries: BTreeMap<(u64, u64), KeptEntry>,
+    received: BTreeMap<(u64, u16), ()>,
+    messages: BTreeMap<u64, Arc<KeptMessage>>,
+    retained: BTreeMap<String, u64>,
+}
+
+impl Disk {
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Session(number, session) => drop(self.sessions.insert(number, session)),
+            Change::SessionEnded(number) => {
+                self.sessions.remove(&number);
+                self.entries.retain(|(session, _), _| *session != number);
+                self.received.retain(|(session, _), ()| *session != number);
+            }
+            Change::Message(number, message) => drop(self.messages.insert(number, message)),
+            Change::Entry(session, place, entry) => drop(self.entries.insert((session, place), entry)),
+            Change::EntryGone(session, place) => drop(self.entries.remove(&(session, place))),
+            Change::Received(session, id) => drop(self.received.insert((session, id), ())),
+            Change::Released(session, id) => drop(self.received.remove(&(session, id))),
+            Change::Retained(topic, Some(number)) => drop(self.retained.insert(topic, number)),
+            Change::Retained(topic, None) => drop(self.retained.remove(&topic)),
+        }
+    }
+
+    fn kept(self) -> Kept {
+        let of_entries = self.entries.keys().map(|(session, _)| session);
+        for session in of_entries.chain(self.received.keys().map(|(session, _)| session)) {
+            assert!(self.sessions.contains_key(session), "something of session {session}, which is not there");
+        }
+        let referred = self.entries.values().map(|entry| entry.message).chain(self.retained.values().copied());
+        for message in referred {
+            assert!(self.messages.contains_key(&message), "message {message} is referred to and not there");
+        }
+        Kept {
+            sessions: self.sessions.into_iter().collect(),
+            entries: self.entries.into_iter().map(|((session, place), entry)| (session, place, entry)).collect(),
+            received: self.received.into_keys().collect(),
+            messages: self.messages.into_iter().collect(),
+            retained: self.retained.into_iter().collect(),
+        }
+    }
+}
