@@ -213,15 +213,20 @@ impl Link {
                 self.answer(kept, Answer::PubRel { packet_id, code: 0 }, output)
             }
             Acknowledged::Unknown if failed => Ok(()),
-            Acknowledged::Unknown => self.answer(false, Answer::PubRel { packet_id, code: 0x92 }, output),
+            // It may be known again after a crash, if that it is not is not durable yet.
+            Acknowledged::Unknown => {
+                let kept = self.is_kept();
+                self.answer(kept, Answer::PubRel { packet_id, code: 0x92 }, output)
+            }
         }
     }
 
     fn pubrel(&mut self, packet_id: u16, output: &mut BytesMut) -> Result<(), Fault> {
         let known = self.connected()?.session.lock().release(packet_id);
         let code = if known { 0 } else { 0x92 };
-        // Sent before it is durable, a crash would take the next message with that identifier for this one.
-        let kept = known && self.is_kept();
+        // Sent before it is durable, a crash would take the next message with that identifier for this one. Also when it is
+        // not known: an earlier connection may have released it just now.
+        let kept = self.is_kept();
         self.answer(kept, Answer::PubComp { packet_id, code }, output)
     }
 
