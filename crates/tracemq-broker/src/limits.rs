@@ -74,6 +74,8 @@ pub struct Limits {
     /// Longest session expiry in force; longer ones, and 3.x sessions without clean session, get this. A week: the
     /// device that was in repair finds its messages, the one that is gone frees its memory.
     pub session_expiry_s_max: u32,
+    /// How often the `$SYS` topics are published; 0 for never.
+    pub sys_interval_s: u32,
     /// Highest topic alias that we take; announced to the client.
     pub topic_alias_max: u16,
 }
@@ -112,6 +114,7 @@ impl Default for Limits {
             retained_bytes_max: 1024 * 1024 * 1024,
             keep_alive_s_max: 3600,
             session_expiry_s_max: 7 * 24 * 3600,
+            sys_interval_s: 10,
             topic_alias_max: 32,
         }
     }

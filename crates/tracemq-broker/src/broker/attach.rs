@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use tracemq_model::{ClientId, ConnectionId, End, Reason};
 
-use super::{Broker, Tables};
+use super::{Broker, Counters, Tables};
 use crate::limits::Tick;
 use crate::link::Permissions;
 use crate::packet::{self, Message};
@@ -32,6 +32,8 @@ pub(super) struct Leftovers {
     pub(super) orphans: Vec<Queued>,
     /// Links that waited for room where there will be none.
     pub(super) wakes: Vec<Arc<Mailbox>>,
+    /// Sessions whose time was over.
+    pub(super) expired: u64,
 }
 
 /// A connection that is let in.
@@ -79,6 +81,7 @@ impl Broker {
         self.settle(now, leftovers);
         if attached.is_ok() {
             self.counters.connections.fetch_add(1, Ordering::Relaxed);
+            Counters::add(&self.counters.connects, 1);
         }
         attached
     }
@@ -234,6 +237,7 @@ impl Tables {
             state.due = None;
             if state.expires.is_some_and(|at| at <= now) {
                 self.end(&session, &mut state, &mut leftovers);
+                leftovers.expired += 1;
                 continue;
             }
             if let Some(will) = state.will.take_if(|will| will.due <= now) {

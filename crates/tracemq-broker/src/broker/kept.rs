@@ -47,6 +47,7 @@ impl Broker {
             messages: AtomicU64::new(last_message),
             tables: Mutex::new(tables),
             counters: Counters::default(),
+            sys: Mutex::default(),
         })
     }
 
@@ -203,7 +204,10 @@ impl<'a> Restoring<'a> {
     fn retained(&mut self, retained: Vec<(String, u64)>) {
         for (topic, number) in retained {
             let known = self.messages.get(&number).filter(|routed| !routed.is_expired(self.now)).cloned();
-            let is_retained = known.is_some_and(|routed| self.tables.retained.set(routed, self.limits));
+            let is_retained = known.is_some_and(|routed| {
+                let (count_max, bytes_max) = (self.limits.retained_messages_max, self.limits.retained_bytes_max);
+                self.tables.retained.set(routed, count_max, bytes_max)
+            });
             if !is_retained {
                 self.changes.push(Change::Retained(topic, None));
             }

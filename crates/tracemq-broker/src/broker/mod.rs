@@ -7,6 +7,7 @@ mod attach;
 mod calendar;
 mod kept;
 mod publish;
+mod sys;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,6 +28,7 @@ use crate::rules::{Filter, parts};
 use crate::session::{Keeping, Mailbox, Queued, Session};
 use attach::Leftovers;
 use calendar::Calendar;
+use sys::Sys;
 
 /// What is there at a moment, and what has passed since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,9 +55,21 @@ pub struct BrokerStats {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) connections: AtomicUsize,
+    /// CONNECTs that were accepted.
+    pub(crate) connects: AtomicU64,
+    /// PUBLISH packets, those that were dropped, and their payloads.
     pub(crate) received: AtomicU64,
     pub(crate) sent: AtomicU64,
     pub(crate) dropped: AtomicU64,
+    pub(crate) payload_in: AtomicU64,
+    pub(crate) payload_out: AtomicU64,
+    /// Packets of every kind, and bytes.
+    pub(crate) packets_in: AtomicU64,
+    pub(crate) packets_out: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    /// Sessions whose time was over.
+    pub(crate) expired: AtomicU64,
 }
 
 impl Counters {
@@ -71,6 +85,8 @@ struct Tables {
     last_session: u64,
     subscriptions: Subscriptions,
     retained: Retained,
+    /// What the broker itself publishes.
+    own: Retained,
     links: HashMap<ConnectionId, Arc<Mailbox>>,
     calendar: Calendar,
     stopped: Option<End>,
@@ -85,6 +101,7 @@ pub struct Broker {
     messages: AtomicU64,
     tables: Mutex<Tables>,
     counters: Counters,
+    sys: Mutex<Sys>,
 }
 
 impl fmt::Debug for Broker {
@@ -102,6 +119,7 @@ impl Broker {
             messages: AtomicU64::new(0),
             tables: Mutex::default(),
             counters: Counters::default(),
+            sys: Mutex::default(),
         })
     }
 
@@ -117,8 +135,8 @@ impl Broker {
         Link::new(Arc::clone(self), connection, mailbox, now)
     }
 
-    /// Ends sessions and retained messages whose time is over, and publishes wills whose delay has passed. To be
-    /// called about once a second.
+    /// Ends sessions and retained messages whose time is over, and publishes wills whose delay has passed and the
+    /// `$SYS` topics. To be called about once a second.
     pub fn expire(&self, now: Tick) {
         let leftovers = {
             let mut tables = self.lock();
@@ -127,7 +145,9 @@ impl Broker {
             }
             tables.end_due(now)
         };
+        Counters::add(&self.counters.expired, leftovers.expired);
         self.settle(now, leftovers);
+        self.publish_sys(now);
     }
 
     /// Ends every link with `end` (MQTT 5.0 clients get a DISCONNECT), and each that is opened later.
@@ -223,7 +243,8 @@ impl Broker {
             if wanted && matches!(parts(&one.filter), Filter::Plain(_)) {
                 // No more than fit into the queue: whoever asks for all of a large tree gets a part, and it is counted.
                 let most = self.limits.queue_messages_max.saturating_add(1).saturating_sub(retained.len());
-                let found = tables.retained.matches(&one.filter, now, most);
+                let tree = if sys::is_own(&one.filter) { &tables.own } else { &tables.retained };
+                let found = tree.matches(&one.filter, now, most);
                 retained.extend(found.into_iter().map(|routed| (one.qos, routed)));
             }
         }

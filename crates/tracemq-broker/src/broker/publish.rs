@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tracemq_model::End;
 
+use super::sys::is_own;
 use super::{Broker, Counters, Leftovers};
 use crate::limits::Tick;
 use crate::packet::{Message, Qos, Routed};
@@ -184,10 +185,16 @@ impl Broker {
         let plain = {
             let mut tables = self.lock();
             if message.retain {
-                let has_room = tables.retained.set(routed.clone(), &self.limits);
+                let is_own = is_own(&message.topic);
+                let has_room = if is_own {
+                    tables.own.set(routed.clone(), usize::MAX, usize::MAX) // as many as there are names for
+                } else {
+                    let (count_max, bytes_max) = (self.limits.retained_messages_max, self.limits.retained_bytes_max);
+                    tables.retained.set(routed.clone(), count_max, bytes_max)
+                };
                 attempt.reached |= has_room;
                 attempt.dropped += u64::from(!has_room);
-                attempt.kept |= self.keep_retained(&routed, has_room);
+                attempt.kept |= !is_own && self.keep_retained(&routed, has_room);
             }
             let matches = tables.subscriptions.matches(&message.topic, publisher);
             for group in matches.groups {

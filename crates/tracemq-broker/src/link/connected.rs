@@ -175,7 +175,9 @@ impl Link {
             return Err(Fault::new(Reason::PublishNotAuthorized, 0x87, detail));
         }
         let number = connected.session.number;
+        let payload = u64::try_from(publish.message.payload.len()).unwrap_or(u64::MAX);
         Counters::add(&self.broker.counters().received, 1);
+        Counters::add(&self.broker.counters().payload_in, payload);
         if publish.message.qos == Qos::AtMostOnce {
             self.broker.publish(now, number, publish.message, None);
             return Ok(());

@@ -86,6 +86,15 @@ impl Link {
     /// When a takeover or the server's stop has ordered the end, `input` has no effect any more; but a DISCONNECT in it
     /// was sent before, and is the end.
     pub fn receive(&mut self, now: Tick, input: &mut BytesMut, output: &mut BytesMut) -> Step {
+        let (bytes, packets) = (input.len(), self.packets_received);
+        let step = self.take_in(now, input, output);
+        let counters = self.broker.counters();
+        Counters::add(&counters.bytes_in, u64::try_from(bytes - input.len()).unwrap_or(u64::MAX));
+        Counters::add(&counters.packets_in, self.packets_received - packets);
+        step
+    }
+
+    fn take_in(&mut self, now: Tick, input: &mut BytesMut, output: &mut BytesMut) -> Step {
         if self.mailbox.has_order() {
             let said = match &self.stage {
                 Stage::Opening => self.receive_opening(now, input, output),
@@ -161,6 +170,8 @@ impl Link {
             messages: 0,
             dropped: 0,
             freed: Vec::new(),
+            payload: 0,
+            bytes: 0,
         };
         let mut state = connected.session.lock();
         let more = state.is_owned_by(&self.mailbox) && state.pump(&mut pump);
@@ -169,8 +180,18 @@ impl Link {
             waiter.wake();
         }
         self.packets_sent += pump.packets;
-        Counters::add(&self.broker.counters().sent, pump.messages);
-        Counters::add(&self.broker.counters().dropped, pump.dropped);
+        let counters = self.broker.counters();
+        for (counter, count) in [
+            (&counters.packets_out, pump.packets),
+            (&counters.bytes_out, pump.bytes),
+            (&counters.sent, pump.messages),
+            (&counters.payload_out, pump.payload),
+            (&counters.dropped, pump.dropped),
+        ] {
+            if count > 0 {
+                Counters::add(counter, count);
+            }
+        }
         if more || advanced || pump.packets > 0 {
             return Poll::Ready(Step::Continue);
         }
@@ -262,6 +283,9 @@ impl Link {
             && output.len() - before <= usize::try_from(packet_bytes_max).unwrap_or(usize::MAX);
         if fits {
             self.packets_sent += 1;
+            let counters = self.broker.counters();
+            Counters::add(&counters.packets_out, 1);
+            Counters::add(&counters.bytes_out, u64::try_from(output.len() - before).unwrap_or(u64::MAX));
         } else {
             output.truncate(before);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytestring::ByteString;
 
 use super::trie::{Slot, Trie};
-use crate::limits::{Limits, Tick};
+use crate::limits::Tick;
 use crate::packet::Routed;
 
 impl Slot for Option<Routed> {
@@ -28,15 +28,20 @@ impl Retained {
         self.count
     }
 
+    /// Of all of them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Keeps `routed`, or removes what was kept if its payload is empty. False when there is no room.
-    pub(crate) fn set(&mut self, routed: Routed, limits: &Limits) -> bool {
+    pub(crate) fn set(&mut self, routed: Routed, count_max: usize, bytes_max: usize) -> bool {
         let topic = routed.message.topic.clone();
         let size = routed.message.bytes();
         self.remove(&topic);
         if routed.message.payload.is_empty() {
             return true;
         }
-        if self.count >= limits.retained_messages_max || self.bytes + size > limits.retained_bytes_max {
+        if self.count >= count_max || self.bytes + size > bytes_max {
             return false;
         }
         self.count += 1;

@@ -26,8 +26,12 @@ pub(crate) struct Pump<'a> {
     pub(crate) output: &'a mut BytesMut,
     /// Packets written.
     pub(crate) packets: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
     /// PUBLISH packets among them.
     pub(crate) messages: u64,
+    /// Bytes of their payloads.
+    pub(crate) payload: u64,
     /// Links that waited for the room that there is now.
     pub(crate) freed: Vec<Arc<Mailbox>>,
     /// What is durable.
@@ -45,6 +49,7 @@ impl Pump<'_> {
             && self.output.len() - before <= usize::try_from(self.packet_bytes_max).unwrap_or(usize::MAX);
         if done {
             self.packets += 1;
+            self.bytes += u64::try_from(self.output.len() - before).unwrap_or(u64::MAX);
         } else {
             self.output.truncate(before);
         }
@@ -64,6 +69,7 @@ impl Pump<'_> {
         }));
         if done {
             self.messages += 1;
+            self.payload += u64::try_from(queued.routed.message.payload.len()).unwrap_or(u64::MAX);
         } else {
             self.dropped += 1;
         }

@@ -69,6 +69,8 @@ pub(crate) struct Mqtt {
     pub max_retained_messages: usize,
     /// Bytes of retained messages kept.
     pub max_retained_bytes: usize,
+    /// How often the `$SYS` topics are published; 0 for never.
+    pub sys_interval_s: u32,
     /// Who may connect; with none, clients from loopback are let in without a password.
     pub users: Vec<User>,
 }
@@ -235,6 +237,7 @@ impl Default for Mqtt {
             max_session_expiry_s: limits.session_expiry_s_max,
             max_retained_messages: limits.retained_messages_max,
             max_retained_bytes: limits.retained_bytes_max,
+            sys_interval_s: limits.sys_interval_s,
             users: Vec::new(),
         }
     }

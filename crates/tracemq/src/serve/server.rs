@@ -255,6 +255,7 @@ fn limits(mqtt: &config::Mqtt) -> Limits {
         session_expiry_s_max: mqtt.max_session_expiry_s,
         retained_messages_max: mqtt.max_retained_messages,
         retained_bytes_max: mqtt.max_retained_bytes,
+        sys_interval_s: mqtt.sys_interval_s,
         ..Limits::default()
     }
 }
