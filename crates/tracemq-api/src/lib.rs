@@ -8,6 +8,7 @@
 //! no data leaves without a key: [`ROUTES`] says of every path how callers prove who they are.
 
 mod apsara;
+mod clients;
 mod gaps;
 mod lookup;
 mod metrics;
@@ -17,6 +18,7 @@ mod routes;
 mod serve;
 mod state;
 
+pub use clients::{Clients, ConnectedClient, NoClients, Whose};
 pub use routes::{Login, ROUTES, Route, router};
 pub use serve::{ServeLimits, serve, serve_within};
 pub use state::{ApiError, ApiSettings, ApiState, Clock, Gauges, Instance, Keys};

@@ -42,6 +42,11 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/", login: Login::Signature, build: || any(root) },
     Route { path: "/api/v1/clients/{client_id}/events", login: Login::Basic, build: || get(rest::client_events) },
     Route { path: "/api/v1/addresses/{ip}/events", login: Login::Basic, build: || get(rest::address_events) },
+    Route {
+        path: "/api/v1/connections",
+        login: Login::Basic,
+        build: || get(rest::connections::list).delete(rest::connections::end),
+    },
     Route { path: "/livez", login: Login::None, build: || get(async || "alive\n") },
     Route { path: "/readyz", login: Login::None, build: || get(ready) },
     Route { path: "/metrics", login: Login::None, build: || get(metrics::scrape) },

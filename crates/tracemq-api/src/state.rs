@@ -9,6 +9,7 @@ use tracemq_model::{InstanceId, TimeMs};
 use tracemq_recorder::Recorder;
 use tracemq_store::EventStore;
 
+use crate::clients::Clients;
 use crate::gaps::Unstored;
 use crate::lookup::Lookup;
 use crate::metrics::Metrics;
@@ -135,6 +136,8 @@ pub struct ApiState {
     pub clock: Clock,
     /// Live numbers for the metrics.
     pub gauges: Gauges,
+    /// Who is connected.
+    pub clients: Arc<dyn Clients>,
 }
 
 /// Accounts whose rate is remembered at once; they come from the keys, so that it bounds a mistake, not callers.
@@ -149,6 +152,7 @@ pub(crate) struct App {
     pub(crate) instances: Vec<Instance>,
     pub(crate) settings: ApiSettings,
     pub(crate) gauges: Gauges,
+    pub(crate) clients: Arc<dyn Clients>,
     pub(crate) recorder: Recorder,
     pub(crate) unstored: Unstored,
     pub(crate) lookup: Lookup,
@@ -160,7 +164,7 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(state: ApiState) -> Result<Self, ApiError> {
-        let ApiState { store, recorder, keys, instances, settings, clock, gauges } = state;
+        let ApiState { store, recorder, keys, instances, settings, clock, gauges, clients } = state;
         let nonces = Nonces::open(settings.nonce_file.as_deref(), settings.nonces_max, clock())
             .map_err(|source| ApiError::NonceFile { path: settings.nonce_file.clone().unwrap_or_default(), source })?;
         Ok(Self {
@@ -173,6 +177,7 @@ impl App {
             instances,
             settings,
             gauges,
+            clients,
             recorder,
             clock,
         })

@@ -25,7 +25,7 @@ mod routing;
 mod rules;
 mod session;
 
-pub use broker::{Broker, BrokerStats};
+pub use broker::{Broker, BrokerStats, ClientsPage, ConnectedClient, Origin, Whose};
 pub use keeping::{Change, Keeper, Kept, KeptEntry, KeptMessage, KeptSession, KeptStage, KeptSubscription, Mark};
 pub use limits::{Limits, Tick};
 pub use link::{Closing, ConnectAttempt, Decision, Link, Permissions, Step};

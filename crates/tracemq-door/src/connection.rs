@@ -65,7 +65,7 @@ enum Wake {
 
 impl Connection {
     pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream, opening: Opening, place: OwnedSemaphorePermit) -> Self {
-        let link = shared.broker.open(opening.connection, shared.tick());
+        let link = shared.broker.open_from(&opening, (shared.clock)(), shared.tick());
         let record = Record::new(Arc::clone(&shared), opening);
         let first_timer = record.opened + shared.settings.waiting_after;
         Self {

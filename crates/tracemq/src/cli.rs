@@ -35,6 +35,10 @@ pub(crate) enum Command {
     Demo,
     /// Show what happened to one device
     History(HistoryArgs),
+    /// List the clients that are connected now
+    Clients(ClientsArgs),
+    /// End connections; the record says who did it
+    Kick(KickArgs),
     /// Look into the event store's files: check, stats, export, import
     Store {
         /// What about it.
@@ -150,6 +154,62 @@ pub(crate) struct HistoryArgs {
     /// Data folder of the server, where its address and key are found [default: tracemq-data]
     #[arg(short = 'D', long, value_name = "DIR", env = "TRACEMQ_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+}
+
+/// Which server.
+#[derive(Args)]
+pub(crate) struct ServerArgs {
+    /// The server [default: the one that runs on the data folder, else http://127.0.0.1:8080]
+    #[arg(long, env = "TRACEMQ_URL")]
+    pub url: Option<String>,
+    /// Data folder of the server, where its address and key are found [default: tracemq-data]
+    #[arg(short = 'D', long, value_name = "DIR", env = "TRACEMQ_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Flags of `tracemq clients`.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  tracemq clients
+  tracemq clients pump-
+  tracemq clients -o jsonl | jq -r 'select(.queued > 100).client'")]
+pub(crate) struct ClientsArgs {
+    /// Only those whose identifiers begin with this
+    pub prefix: Option<String>,
+    /// At most N [default: 100 in a table, all otherwise]
+    #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
+    pub lines: Option<u64>,
+    /// How to print [default: table on a terminal, jsonl otherwise]
+    #[arg(short = 'o', long, value_name = "FORMAT")]
+    pub output: Option<Format>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// Flags of `tracemq kick`.
+#[derive(Args)]
+#[command(
+    group(ArgGroup::new("whose").required(true).args(["client_id", "user", "address"])),
+    after_help = "\
+The client may come back at once: disable its user to keep it away.
+
+Examples:
+  tracemq kick pump-07
+  tracemq kick --user fleet-2
+  tracemq kick --address 192.0.2.7"
+)]
+pub(crate) struct KickArgs {
+    /// Client identifier
+    pub client_id: Option<String>,
+    /// All connections of this user
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// All connections from this address
+    #[arg(long, value_name = "IP")]
+    pub address: Option<IpAddr>,
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 fn at_least_one(text: &str) -> Result<u64, &'static str> {

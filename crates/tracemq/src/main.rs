@@ -1,6 +1,7 @@
 //! `tracemq`: the binary. Parses what was typed, and hands over to one module a command.
 
 mod cli;
+mod clients;
 mod config;
 mod credentials;
 mod demo;
@@ -21,6 +22,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Demo => demo::run(),
         Command::History(args) => history::run(&args),
+        Command::Clients(args) => clients::list(&args),
+        Command::Kick(args) => clients::kick(&args),
         Command::Store { command } => store::run(&command),
         Command::Config { command: ConfigCommand::Check(args) } => check_config(&args),
     };

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use tracemq_access::{AccessKey, Decision, KeyRing, Secret};
 use tracemq_model::TimeMs;
 
-use crate::apsara::{PERMISSIONS, resource_names};
+use crate::apsara::resource_names;
 use crate::state::Instance;
 use crate::state::Shared;
 
@@ -51,11 +51,18 @@ pub(super) fn instance<'a>(app: &'a Shared, key: &AccessKey, named: Option<&str>
     }
 }
 
-pub(super) fn check_policy(key: &AccessKey, instance: &Instance) -> Result<(), Problem> {
+/// Whether the key's policy allows one of `actions`, which are names of the same right.
+pub(super) fn check_policy(
+    key: &AccessKey,
+    instance: &Instance,
+    actions: &'static [&'static str],
+) -> Result<(), Problem> {
     let region = instance.region.as_deref().unwrap_or_default();
     let [short, long] = resource_names(region, key, instance.id.as_str());
-    match key.policy.decide(PERMISSIONS, &[&short, &long]) {
+    match key.policy.decide(actions, &[&short, &long]) {
         Decision::Allow => Ok(()),
-        Decision::ExplicitDeny | Decision::ImplicitDeny => Err(Problem::denied()),
+        Decision::ExplicitDeny | Decision::ImplicitDeny => {
+            Err(Problem::denied(actions.first().copied().unwrap_or_default()))
+        }
     }
 }

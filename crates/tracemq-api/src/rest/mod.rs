@@ -3,9 +3,12 @@
 //! - `GET /api/v1/clients/{client_id}/events`: of a client; its identifier percent-encoded.
 //! - `GET /api/v1/addresses/{ip}/events`: of the connections from an address that never named a client.
 //!
-//! Query: `since`, `until` (RFC 3339, milliseconds since 1970, or back from now: `-2h`), `order` (`desc`, `asc`),
+//! - `/api/v1/connections`: who is connected now; see `connections.rs`.
+//!
+//! Query of the histories: `since`, `until` (RFC 3339, milliseconds since 1970, or back from now: `-2h`), `order` (`desc`, `asc`),
 //! `limit` (1 to 1000), `cursor` (from the page before), `instance`. Callers prove who they are by HTTP Basic.
 
+pub(crate) mod connections;
 mod cursor;
 mod login;
 mod problem;
@@ -21,9 +24,11 @@ use serde::Serialize;
 use tracemq_access::params::{Plus, decode};
 use tracemq_model::{ClientId, Subject};
 
+use crate::apsara::PERMISSIONS;
 use crate::metrics::{Outcome, Surface};
 use crate::state::Shared;
 
+pub use crate::clients::ClientRow;
 pub(crate) use problem::Problem;
 pub use row::{EventRow, GapRow};
 
@@ -74,7 +79,7 @@ async fn events(app: &Shared, request: &Parts, named: Result<Subject, Problem>) 
     app.throttle(&key.account, now).map_err(Problem::too_many)?;
     let parameters = question::read_parameters(request.uri.query().unwrap_or_default())?;
     let instance = login::instance(app, key, parameters.get("instance"))?;
-    login::check_policy(key, instance)?;
+    login::check_policy(key, instance, PERMISSIONS)?;
     let question = question::Question::read(&parameters, instance.id.clone(), named?, now)?;
     let unstored = app.unstored.clone();
     app.lookup.ask(move |store| question.answer(store, &unstored.gaps())).await.map_err(|error| Problem::lookup(&error))

@@ -49,8 +49,8 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "login-required", "Who is asking?", detail)
     }
 
-    pub(crate) fn denied() -> Self {
-        let detail = "the access key's policy does not allow mq:QueryMqttDeviceTrace on this instance";
+    pub(crate) fn denied(action: &str) -> Self {
+        let detail = format!("the access key's policy does not allow {action} on this instance");
         Self::new(StatusCode::FORBIDDEN, "not-allowed", "The access key may not do this", detail)
     }
 
@@ -61,13 +61,13 @@ impl Problem {
     }
 
     pub(crate) fn no_such_path() -> Self {
-        let detail = "there are /api/v1/clients/{client_id}/events, /api/v1/addresses/{ip}/events, /metrics, /livez, /readyz, \
+        let detail = "there are /api/v1/clients/{client_id}/events, /api/v1/addresses/{ip}/events, /api/v1/connections, /metrics, /livez, /readyz, \
                       and / for SDKs of ApsaraMQ for MQTT";
         Self::new(StatusCode::NOT_FOUND, "no-such-path", "Nothing is here", detail)
     }
 
     pub(crate) fn method_not_allowed() -> Self {
-        let detail = "this path takes GET";
+        let detail = "this path takes GET (/api/v1/connections also DELETE)";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not taken here", detail)
     }
 

@@ -16,9 +16,14 @@ const LIMIT_DEFAULT: usize = 100;
 
 /// The parameters of a query string: each known, none twice.
 pub(super) fn read_parameters(query: &str) -> Result<Params, Problem> {
+    read_named(query, &NAMES)
+}
+
+/// The same with other names.
+pub(super) fn read_named(query: &str, names: &[&str]) -> Result<Params, Problem> {
     let parsed = Params::parse(query.as_bytes()).and_then(|params| Params::joined(&params, &Params::default()));
     let params = parsed.map_err(|error| Problem::field("query", &format_args!("can't be read: {error}")))?;
-    if let Some((unknown, _)) = params.iter().find(|(name, _)| !NAMES.contains(name)) {
+    if let Some((unknown, _)) = params.iter().find(|(name, _)| !names.contains(name)) {
         let unknown: String = unknown.chars().take(64).collect();
         return Err(Problem::field(&unknown, &"is not a parameter of this call"));
     }
@@ -101,7 +106,7 @@ impl Question {
     }
 }
 
-fn read_limit(text: Option<&str>) -> Result<usize, Problem> {
+pub(super) fn read_limit(text: Option<&str>) -> Result<usize, Problem> {
     let Some(text) = text else { return Ok(LIMIT_DEFAULT) };
     let digits = text.len() <= 4 && text.bytes().all(|b| b.is_ascii_digit());
     match text.parse() {

@@ -243,7 +243,7 @@ async fn a09_no_route_answers_a_key_id_with_a_made_up_proof() {
             }
         }
     }
-    assert_eq!((with_login, world.questions()), (3 * 10 * 5, 0));
+    assert_eq!((with_login, world.questions()), (4 * 10 * 5, 0));
 }
 
 #[tokio::test]

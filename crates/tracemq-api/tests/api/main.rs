@@ -11,6 +11,7 @@
     reason = "to panic is how a test, and the harness that it is made of, says no"
 )]
 
+mod connections;
 mod faults_a01_a14;
 mod faults_a15_a28;
 mod faults_a29_a38;

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Request};
 use serde_json::Value;
 use tower::ServiceExt;
 use tracemq_access::{AccessKey, AccountId, KeyRing, Policy, Secret};
-use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, Keys, router};
+use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, Keys, NoClients, router};
 use tracemq_model::{
     Action, ClientId, ConnectionId, Counts, Details, Event, Filter, Gap, InstanceId, Order, Pattern, Provenance,
     Reason, Subject, SubjectPage, TimeMs, TimeRange, TracePage, TraceQuery,
@@ -243,6 +243,7 @@ impl World {
                 messages_dropped: Arc::new(|| 5),
                 ready: Arc::new(|| true),
             },
+            clients: Arc::new(NoClients),
         };
         change(&mut state);
         let world = Self { router: router(state.clone()).unwrap(), store, clock, state };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tracemq_model::{ClientId, ConnectionId, End, Reason};
+use tracemq_model::{ClientId, ConnectionId, End, ProtocolVersion, Reason};
 
 use super::{Broker, Counters, Tables};
 use crate::limits::Tick;
@@ -42,6 +42,7 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) mailbox: &'a Arc<Mailbox>,
     pub(crate) client: ClientId,
     pub(crate) username: Option<Arc<str>>,
+    pub(crate) protocol: ProtocolVersion,
     pub(crate) clean_start: bool,
     /// Already capped.
     pub(crate) expiry_s: u32,
@@ -128,6 +129,7 @@ impl Tables {
             } else {
                 state.resume(Arc::clone(newcomer.mailbox), newcomer.window, newcomer.expiry_s);
                 state.keep_session();
+                state.protocol = Some(newcomer.protocol);
                 let missed = std::mem::take(&mut state.missed);
                 drop(state);
                 return Ok(Attached { missed, session: Arc::clone(session), present: true });
@@ -142,6 +144,7 @@ impl Tables {
             state.ledger = broker.ledger(&session);
             state.keep_session();
         }
+        state.protocol = Some(newcomer.protocol);
         drop(state);
         self.sessions.insert(newcomer.client.clone(), Arc::clone(&session));
         Ok(Attached { missed: 0, session, present: false })

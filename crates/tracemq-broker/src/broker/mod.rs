@@ -6,10 +6,11 @@
 mod attach;
 mod calendar;
 mod kept;
+mod clients;
 mod publish;
 mod sys;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracemq_model::{ClientId, ConnectionId, End};
 
 pub(crate) use attach::{Attached, Departure, Newcomer};
+pub use clients::{ClientsPage, ConnectedClient, Origin, Whose};
 pub(crate) use publish::{Progress, Rest};
 
 use crate::limits::{Limits, Tick};
@@ -81,7 +83,8 @@ impl Counters {
 /// Everything behind the lock.
 #[derive(Default)]
 struct Tables {
-    sessions: HashMap<ClientId, Arc<Session>>,
+    /// In the order of their names, for lists in pages.
+    sessions: BTreeMap<ClientId, Arc<Session>>,
     last_session: u64,
     subscriptions: Subscriptions,
     retained: Retained,
@@ -125,7 +128,11 @@ impl Broker {
 
     /// A network connection was accepted: gives its half. `connection` must be unique among the open ones.
     pub fn open(self: &Arc<Self>, connection: ConnectionId, now: Tick) -> Link {
-        let mailbox = Arc::new(Mailbox::default());
+        self.open_with(connection, None, now)
+    }
+
+    fn open_with(self: &Arc<Self>, connection: ConnectionId, origin: Option<Box<Origin>>, now: Tick) -> Link {
+        let mailbox = Arc::new(Mailbox::new(connection, origin));
         let mut tables = self.lock();
         if let Some(end) = &tables.stopped {
             mailbox.order_end(end.clone());

@@ -169,6 +169,7 @@ impl Link {
             mailbox: &self.mailbox,
             client,
             username: self.request.as_ref().and_then(|request| request.username.clone()),
+            protocol: connect.version,
             clean_start: connect.clean_start,
             expiry_s,
             window: connect.receive_max.min(limits.window()),

@@ -3,7 +3,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use tracemq_model::End;
+use tracemq_model::{ConnectionId, End};
+
+use crate::broker::Origin;
 
 #[derive(Debug, Default)]
 struct Inside {
@@ -12,12 +14,22 @@ struct Inside {
 }
 
 /// Holds the task's waker and, at most once, the order to end.
-#[derive(Debug, Default)]
-pub(crate) struct Mailbox(Mutex<Inside>);
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    inside: Mutex<Inside>,
+    /// Whose task it is.
+    pub(crate) connection: ConnectionId,
+    /// Where that came from.
+    pub(crate) origin: Option<Box<Origin>>,
+}
 
 impl Mailbox {
+    pub(crate) fn new(connection: ConnectionId, origin: Option<Box<Origin>>) -> Self {
+        Self { inside: Mutex::default(), connection, origin }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inside> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes whom to wake, unless the order to end is there.

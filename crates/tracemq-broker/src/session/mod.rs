@@ -16,7 +16,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytestring::ByteString;
-use tracemq_model::ClientId;
+use tracemq_model::{ClientId, ProtocolVersion};
 
 pub(crate) use incoming::Receipt;
 pub(crate) use ledger::{Keeping, Ledger};
@@ -77,6 +77,16 @@ struct Judged {
     whole: bool,
 }
 
+/// How much a session holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) subscriptions: usize,
+    pub(crate) queued: usize,
+    pub(crate) queued_bytes: usize,
+    /// Messages of QoS 1 and 2 that the client has not acknowledged.
+    pub(crate) in_flight: usize,
+}
+
 /// A will that waits for its delay to pass.
 pub(crate) struct PendingWill {
     pub(crate) message: Arc<Message>,
@@ -127,6 +137,8 @@ pub(crate) struct State {
     judged: Option<Judged>,
     /// The user name of whoever made it: nobody else resumes it.
     pub(crate) username: Option<Arc<str>>,
+    /// Of the connection that has it, or had it last.
+    pub(crate) protocol: Option<ProtocolVersion>,
     pub(crate) expiry_s: u32,
     /// When it ends, while nobody owns it.
     pub(crate) expires: Option<Tick>,
@@ -198,6 +210,16 @@ impl State {
     /// Whether `mailbox` is the owner's.
     pub(crate) fn is_owned_by(&self, mailbox: &Arc<Mailbox>) -> bool {
         self.owner.as_ref().is_some_and(|owner| Arc::ptr_eq(owner, mailbox))
+    }
+
+    /// What it holds now.
+    pub(crate) fn held(&self) -> Held {
+        Held {
+            subscriptions: self.filters.len(),
+            queued: self.queue.len(),
+            queued_bytes: self.queue_bytes,
+            in_flight: self.in_flight.len(),
+        }
     }
 
     /// Adds a filter to the list that is gone through when the session ends.

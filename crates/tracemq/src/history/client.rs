@@ -59,8 +59,15 @@ enum KeyFrom {
     File(PathBuf),
 }
 
+/// How a path is called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Method {
+    Get,
+    Delete,
+}
+
 /// A server and the key to it.
-pub(super) struct Server {
+pub(crate) struct Server {
     url: String,
     authorization: String,
     key_from: KeyFrom,
@@ -70,7 +77,10 @@ pub(super) struct Server {
 impl Server {
     /// The server named by `url`, or the one that runs on `data_dir`, or the default address. The key comes from
     /// `TRACEMQ_ACCESS_KEY_ID` and `TRACEMQ_ACCESS_KEY_SECRET`, or from the data folder.
-    pub(super) fn find(url: Option<&str>, data_dir: &Path) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// When there is no key, or the URL is none.
+    pub(crate) fn find(url: Option<&str>, data_dir: &Path) -> anyhow::Result<Self> {
         let running = || fs::read_to_string(data_dir.join(ADDRESS_FILE)).ok().map(|text| text.trim().to_owned());
         let url = url.map(str::to_owned).or_else(running).unwrap_or_else(|| "http://127.0.0.1:8080".into());
         if !url.strip_prefix("http://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
@@ -116,8 +126,27 @@ impl Server {
         limit: u64,
         cursor: Option<&str>,
     ) -> anyhow::Result<Page> {
-        let target = self.target(question, newest_first, limit, cursor);
-        let sent = self.agent.get(&target).header("authorization", &self.authorization).call();
+        let body = self.call(Method::Get, &target(question, newest_first, limit, cursor))?;
+        let raw: RawPage = serde_json::from_str(&body).context("the answer is not what this version understands")?;
+        let items = raw.items.into_iter().map(|json| {
+            let json = String::from(Box::<str>::from(json)); // as the server wrote it, whatever fields it knows
+            serde_json::from_str(&json).map(|event| Row { json, event })
+        });
+        let items = items.collect::<Result<_, _>>().context("an event is not what this version understands")?;
+        Ok(Page { items, total: raw.total, gaps: raw.gaps, next_cursor: raw.next_cursor })
+    }
+
+    /// The body of the answer to a call of `target`, a path with its query.
+    ///
+    /// # Errors
+    /// When no server answers, or it refuses.
+    pub(crate) fn call(&self, method: Method, target: &str) -> anyhow::Result<String> {
+        let url = format!("{}{target}", self.url);
+        let request = match method {
+            Method::Get => self.agent.get(&url),
+            Method::Delete => self.agent.delete(&url),
+        };
+        let sent = request.header("authorization", &self.authorization).call();
         let mut response = sent.map_err(|error| Ended {
             ending: Ending::Unreachable,
             what: format!("no server answers at {}: {error}", self.url),
@@ -129,34 +158,7 @@ impl Server {
         if status != 200 {
             return Err(self.refusal(status, &body));
         }
-        let raw: RawPage = serde_json::from_str(&body).context("the answer is not what this version understands")?;
-        let items = raw.items.into_iter().map(|json| {
-            let json = String::from(Box::<str>::from(json)); // as the server wrote it, whatever fields it knows
-            serde_json::from_str(&json).map(|event| Row { json, event })
-        });
-        let items = items.collect::<Result<_, _>>().context("an event is not what this version understands")?;
-        Ok(Page { items, total: raw.total, gaps: raw.gaps, next_cursor: raw.next_cursor })
-    }
-
-    fn target(&self, question: &Question, newest_first: bool, limit: u64, cursor: Option<&str>) -> String {
-        let mut target = match &question.subject {
-            Subject::Client(id) => format!("{}/api/v1/clients/{}/events", self.url, percent_encode(id)),
-            Subject::Address(address) => {
-                format!("{}/api/v1/addresses/{}/events", self.url, percent_encode(&address.to_string()))
-            }
-        };
-        let order = if newest_first { "desc" } else { "asc" };
-        let _ = write!(target, "?order={order}&limit={limit}");
-        if let Some(since) = question.since {
-            let _ = write!(target, "&since={since}");
-        }
-        if let Some(until) = question.until {
-            let _ = write!(target, "&until={until}");
-        }
-        if let Some(cursor) = cursor {
-            let _ = write!(target, "&cursor={}", percent_encode(cursor));
-        }
-        target
+        Ok(body)
     }
 
     fn refusal(&self, status: u16, body: &str) -> anyhow::Error {
@@ -186,13 +188,34 @@ impl Server {
     }
 }
 
+fn target(question: &Question, newest_first: bool, limit: u64, cursor: Option<&str>) -> String {
+    let mut target = match &question.subject {
+        Subject::Client(id) => format!("/api/v1/clients/{}/events", percent_encode(id)),
+        Subject::Address(address) => {
+            format!("/api/v1/addresses/{}/events", percent_encode(&address.to_string()))
+        }
+    };
+    let order = if newest_first { "desc" } else { "asc" };
+    let _ = write!(target, "?order={order}&limit={limit}");
+    if let Some(since) = question.since {
+        let _ = write!(target, "&since={since}");
+    }
+    if let Some(until) = question.until {
+        let _ = write!(target, "&until={until}");
+    }
+    if let Some(cursor) = cursor {
+        let _ = write!(target, "&cursor={}", percent_encode(cursor));
+    }
+    target
+}
+
 #[derive(Deserialize)]
 struct Problem {
     title: Option<String>,
     detail: Option<String>,
 }
 
-fn percent_encode(text: &str) -> String {
+pub(crate) fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

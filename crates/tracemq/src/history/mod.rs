@@ -21,7 +21,10 @@ use jiff::tz::TimeZone;
 use crate::cli::{Format, HistoryArgs};
 use crate::exit::Ended;
 use crate::shell;
-use client::{Page, Row, Server};
+pub(crate) use client::{Method, Server, percent_encode};
+pub(crate) use shown::shown;
+
+use client::{Page, Row};
 use clock::Clock;
 use hints::Hints;
 use question::{Question, Subject};

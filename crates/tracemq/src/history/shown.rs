@@ -7,7 +7,7 @@ pub(super) fn acts(c: char) -> bool {
 }
 
 /// `text` with everything that acts written as an escape.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         if acts(c) {

@@ -1,5 +1,6 @@
 //! `tracemq serve`: builds the parts from the configuration, runs them, and stops them in order.
 
+mod clients;
 pub(crate) mod keys;
 mod log;
 mod server;

@@ -19,6 +19,7 @@ use tracemq_segments::{Keep, Retention, SegmentSettings, Segments};
 use tracemq_store::EventStore;
 use tracing::{error, info, warn};
 
+use super::clients::LiveClients;
 use super::{STOP_STAGE_MAX, connections_that_fit, create_data_dir, keys};
 use crate::cli::ServeArgs;
 use crate::config::{self, Config, LOCAL_ACCOUNT};
@@ -81,6 +82,7 @@ impl Server {
         let door =
             Door::new(mqtt_listener, Arc::clone(&broker), access, recorder.clone(), Arc::new(wall_clock), settings)?;
         let (stop, stage) = watch::channel(Stage::Running);
+        let clients = Arc::new(LiveClients { instance: config.instance.id.clone(), broker: Arc::clone(&broker) });
         let gauges = gauges(broker, door.handle(), stage.clone());
         let router = tracemq_api::router(ApiState {
             store,
@@ -90,6 +92,7 @@ impl Server {
             settings: api_settings(&config)?,
             clock: Arc::new(wall_clock),
             gauges,
+            clients,
         })?;
 
         credentials::save(&config.data_dir, &credentials)?;

@@ -12,6 +12,7 @@
     reason = "to panic is how a test, and the harness that it is made of, says no"
 )]
 
+mod clients_cli;
 mod durability;
 mod first_minute;
 mod harness;

@@ -1,0 +1,103 @@
+//! Who is connected, and ends by administrators.
+
+mod wire;
+
+use std::sync::Arc;
+
+use tracemq_broker::{Broker, Tick, Whose};
+use tracemq_model::{ClientId, ConnectionId, End, InstanceId, Opening, Reason, TimeMs};
+use wire::{Connect, Peer, broker, connect, publish, subscribe};
+
+fn from(broker: &Arc<Broker>, number: u8, connect: &Connect) -> Peer {
+    let opening = Opening {
+        instance: InstanceId::new("mqtt-local").unwrap(),
+        connection: ConnectionId(u128::from(number)),
+        peer: format!("192.0.2.{number}:1000").parse().unwrap(),
+        listener: "mqtt".into(),
+    };
+    let mut peer = Peer::open(broker, 999, Tick(0));
+    peer.link = broker.open_from(&opening, TimeMs(5), Tick(0));
+    peer.v5 = connect.v5;
+    peer.send(&connect.bytes()).packets();
+    peer
+}
+
+#[test]
+fn a_list_shows_what_each_connected_client_holds() {
+    let broker = broker();
+    let mut dev = from(&broker, 1, &connect(true, "dev").user("alice").props(&[0x21, 0, 1]));
+    dev.send(&subscribe(true, &[("a", 1), ("$share/g/b", 0)]));
+    let mut away = from(&broker, 2, &connect(true, "away").lasting(100));
+    away.link.gone(Tick(0));
+    let mut publisher = Peer::connected(&broker, 3, &connect(true, "pub"));
+    for id in 1..=3 {
+        publisher.send(&publish(true, 2, "a", id, &[], b"xyz"));
+    }
+    dev.deliver();
+    let page = broker.clients("", None, 10);
+    let names: Vec<&str> = page.clients.iter().map(|one| one.client.as_str()).collect();
+    assert_eq!((names, page.next), (vec!["dev", "pub"], None));
+    let dev = &page.clients[0];
+    assert_eq!((dev.subscriptions, dev.queued, dev.queued_bytes, dev.in_flight), (2, 2, 8, 1));
+    assert_eq!((dev.username.as_deref(), dev.connection), (Some("alice"), ConnectionId(1)));
+    let origin = dev.origin.as_ref().unwrap();
+    assert_eq!(
+        (origin.peer.to_string().as_str(), &*origin.listener, origin.since),
+        ("192.0.2.1:1000", "mqtt", TimeMs(5))
+    );
+    assert_eq!(page.clients[1].origin, None);
+}
+
+#[test]
+fn pages_follow_each_other_and_keep_to_a_prefix() {
+    let broker = broker();
+    let _peers: Vec<Peer> =
+        (0..2_500_u128).map(|at| Peer::connected(&broker, at, &connect(false, &format!("p{at:04}")))).collect();
+    let _others =
+        [Peer::connected(&broker, 9_001, &connect(false, "q")), Peer::connected(&broker, 9_002, &connect(false, "o"))];
+    let mut all = Vec::new();
+    let mut after = None;
+    loop {
+        let page = broker.clients("p", after.as_ref(), 700);
+        assert!(page.clients.len() <= 700);
+        all.extend(page.clients.into_iter().map(|one| one.client.to_string()));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(all, (0..2_500).map(|at| format!("p{at:04}")).collect::<Vec<_>>());
+    assert_eq!(broker.clients("zz", None, 10).clients.len(), 0);
+    assert_eq!(broker.clients("p", Some(&ClientId::new("p2499").unwrap()), 10).next, None);
+}
+
+#[test]
+fn administrators_end_connections_by_client_user_and_address() {
+    let broker = broker();
+    let mut peers: Vec<Peer> = (1..=6_u8)
+        .map(|at| {
+            from(
+                &broker,
+                at,
+                &connect(true, &format!("c{at}")).user(if at % 2 == 0 { "even" } else { "odd" }).lasting(9),
+            )
+        })
+        .collect();
+    let end = End::of(Reason::Kicked).with_detail("by access key x");
+    let client = |name: &str| Whose::Client(ClientId::new(name).unwrap());
+    assert_eq!(broker.end_clients(&client("nobody"), &end, 10), 0);
+    assert_eq!(broker.end_clients(&client("c1"), &end, 10), 1);
+    assert_eq!(broker.end_clients(&Whose::Address("192.0.2.3".parse().unwrap()), &end, 10), 1);
+    assert_eq!(broker.end_clients(&Whose::User("even".into()), &end, 2), 2, "no more than the limit");
+    let mut ended = Vec::new();
+    for peer in &mut peers {
+        peer.deliver();
+        if peer.closed.is_some() {
+            peer.assert_ended(Reason::Kicked, "");
+            assert_eq!(peer.detail(), "by access key x");
+        }
+        ended.push(peer.closed.is_some());
+    }
+    assert_eq!(ended, [true, true, true, true, false, false]);
+    assert_eq!((broker.stats().connections, broker.stats().sessions), (2, 6), "sessions are kept");
+}
