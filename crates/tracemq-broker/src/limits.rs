@@ -1,5 +1,7 @@
 //! Every bound of the core, each with the reason for its default, and the only kind of time that it knows.
 
+use std::sync::Arc;
+
 /// Milliseconds on a monotonic clock of the caller: the only time the core knows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Tick(pub u64);
@@ -74,6 +76,10 @@ pub struct Limits {
     /// Longest session expiry in force; longer ones, and 3.x sessions without clean session, get this. A week: the
     /// device that was in repair finds its messages, the one that is gone frees its memory.
     pub session_expiry_s_max: u32,
+    /// Where MQTT 5.0 clients are sent when this server stops (`host:port`), if anywhere.
+    pub redirect_to: Option<Arc<str>>,
+    /// Below which topic a client that asks for Response Information may have itself answered: `{this}/{client id}`.
+    pub response_topics: Option<Arc<str>>,
     /// How often the `$SYS` topics are published; 0 for never.
     pub sys_interval_s: u32,
     /// Highest topic alias that we take; announced to the client.
@@ -114,6 +120,8 @@ impl Default for Limits {
             retained_bytes_max: 1024 * 1024 * 1024,
             keep_alive_s_max: 3600,
             session_expiry_s_max: 7 * 24 * 3600,
+            redirect_to: None,
+            response_topics: None,
             sys_interval_s: 10,
             topic_alias_max: 32,
         }

@@ -9,6 +9,7 @@ use tracemq_model::ProtocolVersion;
 
 use crate::keeping::KeptMessage;
 use crate::limits::Tick;
+use crate::session::Naming;
 
 /// The packets that a client may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +151,12 @@ pub(crate) struct Connect {
     pub(crate) session_expiry_s: u32,
     pub(crate) receive_max: u16,
     pub(crate) packet_bytes_max: u32,
+    /// The highest topic alias that it takes.
+    pub(crate) topic_alias_max: u16,
+    /// Whether it wants reasons in words.
+    pub(crate) wants_problems: bool,
+    /// Whether it wants Response Information.
+    pub(crate) wants_response: bool,
 }
 
 /// A PUBLISH that keeps all rules.
@@ -205,6 +212,8 @@ pub(crate) struct Delivery<'a> {
     pub(crate) retain: bool,
     pub(crate) expiry_s: Option<NonZeroU32>,
     pub(crate) subscription_ids: &'a [NonZeroU32],
+    /// How its topic is written.
+    pub(crate) naming: Naming,
 }
 
 /// A CONNACK with success.
@@ -217,13 +226,15 @@ pub(crate) struct Welcome {
     pub(crate) receive_max: u16,
     pub(crate) packet_bytes_max: u32,
     pub(crate) topic_alias_max: u16,
+    /// Below which topic it may have itself answered.
+    pub(crate) response_information: Option<ByteString>,
 }
 
 /// What is sent to a client.
 #[derive(Debug)]
 pub(crate) enum Outgoing<'a> {
     Welcome(Welcome),
-    Refusal { code: u8 },
+    Refusal { code: u8, about: About<'a> },
     Publish(Delivery<'a>),
     PubAck { packet_id: u16, code: u8 },
     PubRec { packet_id: u16, code: u8 },
@@ -232,5 +243,14 @@ pub(crate) enum Outgoing<'a> {
     SubAck { packet_id: u16, codes: &'a [u8] },
     UnsubAck { packet_id: u16, codes: &'a [u8] },
     PingResp,
-    Disconnect { code: u8 },
+    Disconnect { code: u8, about: About<'a> },
+}
+
+/// What an MQTT 5.0 client is told beside the code.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct About<'a> {
+    /// Reason String.
+    pub(crate) reason: Option<&'a str>,
+    /// Server Reference.
+    pub(crate) server: Option<&'a str>,
 }

@@ -123,6 +123,9 @@ fn connect_v3(connect: v3::Connect, version: ProtocolVersion) -> Connect {
         session_expiry_s: if connect.clean_session { 0 } else { u32::MAX },
         receive_max: u16::MAX,
         packet_bytes_max: u32::MAX,
+        topic_alias_max: 0,
+        wants_problems: false,
+        wants_response: false,
     }
 }
 
@@ -138,6 +141,9 @@ fn connect_v5(connect: v5::Connect) -> Connect {
         session_expiry_s: connect.session_expiry_interval_secs,
         receive_max: connect.receive_max.map_or(u16::MAX, NonZeroU16::get),
         packet_bytes_max: connect.max_packet_size.map_or(u32::MAX, NonZeroU32::get),
+        topic_alias_max: connect.topic_alias_max,
+        wants_problems: connect.request_problem_info,
+        wants_response: connect.request_response_info,
     }
 }
 

@@ -3,12 +3,14 @@
 use std::num::NonZeroU16;
 
 use bytes::BytesMut;
+use bytestring::ByteString;
 use rmqtt_codec::types::{Publish as WirePublish, QoS};
 use rmqtt_codec::{v3, v5};
 use tokio_util::codec::Encoder;
 use tracemq_model::ProtocolVersion;
 
 use crate::packet::{Delivery, Outgoing, Qos, Welcome};
+use crate::session::Naming;
 
 /// The library panics when a 3.x packet is longer than MQTT can say; nothing near that is handed to it.
 const CONTENT_BYTES_MAX: usize = 0x0fff_0000;
@@ -46,7 +48,7 @@ fn to_v3(version: ProtocolVersion, packet: &Outgoing<'_>) -> Option<v3::Packet> 
             // MQTT 3.1 has no such flag: the byte is reserved.
             session_present: welcome.session_present && version != ProtocolVersion::V31,
         }),
-        Outgoing::Refusal { code } => {
+        Outgoing::Refusal { code, .. } => {
             v3::Packet::ConnectAck(v3::ConnectAck { return_code: code.try_into().ok()?, session_present: false })
         }
         Outgoing::Publish(ref delivery) => v3::Packet::Publish(Box::new(publish(delivery, false)?)),
@@ -89,8 +91,10 @@ fn to_v5(packet: &Outgoing<'_>) -> Option<v5::Packet> {
     };
     Some(match *packet {
         Outgoing::Welcome(ref welcome) => v5::Packet::ConnectAck(Box::new(connack(welcome)?)),
-        Outgoing::Refusal { code } => v5::Packet::ConnectAck(Box::new(v5::ConnectAck {
+        Outgoing::Refusal { code, about } => v5::Packet::ConnectAck(Box::new(v5::ConnectAck {
             reason_code: code.try_into().ok()?,
+            reason_string: about.reason.map(ByteString::from),
+            server_reference: about.server.map(ByteString::from),
             ..v5::ConnectAck::default()
         })),
         Outgoing::Publish(ref delivery) => v5::Packet::Publish(Box::new(publish(delivery, true)?)),
@@ -111,7 +115,11 @@ fn to_v5(packet: &Outgoing<'_>) -> Option<v5::Packet> {
             status: codes.iter().map(|code| (*code).try_into().ok()).collect::<Option<_>>()?,
         }),
         Outgoing::PingResp => v5::Packet::PingResponse,
-        Outgoing::Disconnect { code } => v5::Packet::Disconnect(v5::Disconnect::new(code.try_into().ok()?)),
+        Outgoing::Disconnect { code, about } => v5::Packet::Disconnect(v5::Disconnect {
+            reason_string: about.reason.map(ByteString::from),
+            server_reference: about.server.map(ByteString::from),
+            ..v5::Disconnect::new(code.try_into().ok()?)
+        }),
     })
 }
 
@@ -124,6 +132,7 @@ fn connack(welcome: &Welcome) -> Option<v5::ConnectAck> {
         receive_max: NonZeroU16::new(welcome.receive_max)?,
         max_packet_size: Some(welcome.packet_bytes_max),
         topic_alias_max: welcome.topic_alias_max,
+        response_info: welcome.response_information.clone(),
         ..v5::ConnectAck::default()
     })
 }
@@ -136,7 +145,7 @@ fn publish(delivery: &Delivery<'_>, with_properties: bool) -> Option<WirePublish
     let properties = with_properties.then(|| {
         let own = message.properties.as_deref();
         v5::PublishProperties {
-            topic_alias: None,
+            topic_alias: delivery.naming.alias().and_then(NonZeroU16::new),
             correlation_data: own.and_then(|own| own.correlation_data.clone()),
             message_expiry_interval: delivery.expiry_s,
             content_type: own.and_then(|own| own.content_type.clone()),
@@ -154,7 +163,10 @@ fn publish(delivery: &Delivery<'_>, with_properties: bool) -> Option<WirePublish
             Qos::AtLeastOnce => QoS::AtLeastOnce,
             Qos::ExactlyOnce => QoS::ExactlyOnce,
         },
-        topic: message.topic.clone(),
+        topic: match delivery.naming {
+            Naming::Name | Naming::Introduce(_) => message.topic.clone(),
+            Naming::Number(_) => ByteString::new(),
+        },
         packet_id: NonZeroU16::new(delivery.packet_id),
         payload: message.payload.clone(),
         properties,
@@ -189,6 +201,7 @@ mod tests {
                     retain: false,
                     expiry_s: None,
                     subscription_ids: &[],
+                    naming: Naming::Name,
                 };
                 let mut output = BytesMut::from(&b"before"[..]);
                 assert_eq!(encode(version, &Outgoing::Publish(delivery), &mut output).is_ok(), fits);
@@ -216,6 +229,7 @@ mod tests {
             retain: false,
             expiry_s: None,
             subscription_ids: &[],
+            naming: Naming::Name,
         };
         let mut output = BytesMut::new();
         assert_eq!(encode(ProtocolVersion::V311, &Outgoing::Publish(delivery), &mut output), Err(NotEncodable));

@@ -2,6 +2,10 @@
 
 use tracemq_model::{ProtocolVersion, Reason};
 
+/// The code by which a client is sent to another server, for now: one that took "server moved" (0x9D) at its word would
+/// never come back.
+pub(super) const USE_ANOTHER_SERVER: u8 = 0x9c;
+
 /// The code of a DISCONNECT to a client of MQTT 5.0.
 pub(super) fn disconnect(reason: Reason) -> u8 {
     match reason {
@@ -80,16 +84,16 @@ mod tests {
 
     use super::*;
     use crate::codec::encode;
-    use crate::packet::Outgoing;
+    use crate::packet::{About, Outgoing};
 
     #[test]
     fn every_code_can_be_sent() {
         for reason in Reason::ALL {
             for version in [ProtocolVersion::V31, ProtocolVersion::V311, ProtocolVersion::V5] {
-                let refusal = Outgoing::Refusal { code: connack(*reason, version) };
+                let refusal = Outgoing::Refusal { code: connack(*reason, version), about: About::default() };
                 assert!(encode(version, &refusal, &mut BytesMut::new()).is_ok(), "{reason}");
             }
-            let disconnect = Outgoing::Disconnect { code: disconnect(*reason) };
+            let disconnect = Outgoing::Disconnect { code: disconnect(*reason), about: About::default() };
             assert!(encode(ProtocolVersion::V5, &disconnect, &mut BytesMut::new()).is_ok(), "{reason}");
         }
     }

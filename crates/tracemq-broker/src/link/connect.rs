@@ -10,8 +10,8 @@ use super::connected::Connected;
 use super::{Closing, ConnectAttempt, Decision, Link, Permissions, Stage, Step, codes};
 use crate::broker::{Attached, Newcomer};
 use crate::codec;
-use crate::limits::Tick;
-use crate::packet::{Connect, Kind, Outgoing, Packet, Welcome};
+use crate::limits::{Limits, Tick};
+use crate::packet::{About, Connect, Kind, Outgoing, Packet, Welcome};
 use crate::rules::{Fault, Sketch, judge};
 
 impl Link {
@@ -71,7 +71,10 @@ impl Link {
         output: &mut BytesMut,
     ) -> Step {
         let mut end = End::of(fault.reason).with_detail(&fault.detail);
-        end.reason_code = code.filter(|code| self.send(version, u32::MAX, &Outgoing::Refusal { code: *code }, output));
+        // The client's own limits and wishes are not known, or not to be trusted: it gets the code alone.
+        end.reason_code = code.filter(|code| {
+            self.send(version, u32::MAX, &Outgoing::Refusal { code: *code, about: About::default() }, output)
+        });
         self.close(now, Closing::End(end), false)
     }
 
@@ -114,34 +117,39 @@ impl Link {
                 return Step::Close(*closing);
             }
         };
-        let version = connect.version;
         let refusal = match decision {
             Decision::Refuse { reason, detail } => Err(End { detail, ..End::of(reason) }),
             Decision::Admit { permissions } => self.admit(now, &connect, permissions, output),
         };
         match refusal {
             Ok(acceptance) => Step::Accepted(acceptance),
-            Err(end) => self.refuse(now, version, end, output),
+            Err(end) => self.refuse(now, &connect, end, output),
         }
     }
 
     /// Ends the link as others ordered. A CONNECT that waits for its decision gets a CONNACK.
     pub(super) fn end_on_order(&mut self, now: Tick, end: End, output: &mut BytesMut) -> Step {
-        match &self.stage {
-            Stage::Deciding(connect) => {
-                let version = connect.version;
-                self.refuse(now, version, end, output)
+        match std::mem::replace(&mut self.stage, Stage::Opening) {
+            Stage::Deciding(connect) => self.refuse(now, &connect, end, output),
+            other @ (Stage::Opening | Stage::Connected(_) | Stage::Closed(_)) => {
+                self.stage = other;
+                self.end(now, end, output)
             }
-            Stage::Opening | Stage::Connected(_) | Stage::Closed(_) => self.end(now, end, output),
         }
     }
 
-    fn refuse(&mut self, now: Tick, version: ProtocolVersion, mut end: End, output: &mut BytesMut) -> Step {
+    fn refuse(&mut self, now: Tick, connect: &Connect, mut end: End, output: &mut BytesMut) -> Step {
+        let (version, packet_bytes_max) = (connect.version, connect.packet_bytes_max);
         let code = codes::connack(end.reason, version);
         if let Stage::Connected(_) = self.stage {
             return self.end(now, end, output); // attached, but the CONNACK could not be sent
         }
-        end.reason_code = self.send(version, u32::MAX, &Outgoing::Refusal { code }, output).then_some(code);
+        let broker = Arc::clone(&self.broker);
+        let server = broker.limits().redirect_to.as_deref();
+        let server = server.filter(|_| end.reason == Reason::ServerShutdown && version == ProtocolVersion::V5);
+        let code = if server.is_some() { codes::USE_ANOTHER_SERVER } else { code };
+        let refusal = Outgoing::Refusal { code, about: About { reason: None, server } };
+        end.reason_code = self.send(version, packet_bytes_max, &refusal, output).then_some(code);
         end.detail = end.detail.map(|detail| Details::text(&detail));
         self.close(now, Closing::End(end), false)
     }
@@ -163,6 +171,7 @@ impl Link {
         }
         let Some(client) = self.identify(connect) else { return Err(End::of(Reason::BadClientId)) };
         let assigned = connect.client_id.is_empty().then(|| client.clone());
+        let name = client.clone();
         let expiry_s = connect.session_expiry_s.min(limits.session_expiry_s_max);
         let newcomer = Newcomer {
             connection: self.connection,
@@ -187,9 +196,16 @@ impl Link {
             receive_max: limits.window(),
             packet_bytes_max: limits.packet_bytes_max.max(1),
             topic_alias_max: limits.topic_alias_max,
+            response_information: connect.wants_response.then(|| response_information(limits, &name)).flatten(),
         };
         let (version, packet_bytes_max) = (connect.version, connect.packet_bytes_max);
-        self.stage = Stage::Connected(Box::new(Connected::new(connect, session, permissions, keep_alive_s)));
+        self.stage = Stage::Connected(Box::new(Connected::new(
+            connect,
+            session,
+            permissions,
+            keep_alive_s,
+            limits.topic_alias_max,
+        )));
         if !self.send(version, packet_bytes_max, &Outgoing::Welcome(welcome), output) {
             if let Stage::Connected(connected) = &mut self.stage {
                 connected.will = None; // it was never accepted
@@ -204,4 +220,10 @@ impl Link {
         });
         Ok(Acceptance { assigned, keep_alive_s, session_present: present, detail })
     }
+}
+
+/// None when there is none, or the client's identifier can't be a part of a topic.
+fn response_information(limits: &Limits, client: &ClientId) -> Option<ByteString> {
+    let topics = limits.response_topics.as_deref()?;
+    (!client.as_str().contains(['+', '#'])).then(|| ByteString::from(format!("{topics}/{client}")))
 }

@@ -16,7 +16,7 @@ use crate::codec::{self, Raw};
 use crate::limits::Tick;
 use crate::packet::{Connect, Kind, Outgoing, Packet, Publish, Qos, Subscription, Will};
 use crate::rules::{self, Fault};
-use crate::session::{Acknowledged, Session};
+use crate::session::{Acknowledged, Aliases, Session};
 
 /// What a link knows from the acceptance of CONNECT on.
 pub(super) struct Connected {
@@ -27,6 +27,10 @@ pub(super) struct Connected {
     /// The largest packet that the client takes.
     pub(super) packet_bytes_max: u32,
     pub(super) keep_alive_s: u16,
+    /// Whether the client wants reasons in words.
+    pub(super) wants_problems: bool,
+    /// Of what is sent to it.
+    pub(super) aliases_out: Aliases,
     aliases: BTreeMap<u16, ByteString>,
     pub(super) backlog: Option<Box<Backlog>>,
     pub(super) held: Option<Box<Held>>,
@@ -38,6 +42,7 @@ impl Connected {
         session: Arc<Session>,
         permissions: Arc<dyn Permissions>,
         keep_alive_s: u16,
+        topic_alias_max: u16,
     ) -> Self {
         Self {
             version: connect.version,
@@ -46,6 +51,8 @@ impl Connected {
             will: connect.will.clone(),
             packet_bytes_max: connect.packet_bytes_max,
             keep_alive_s,
+            wants_problems: connect.wants_problems,
+            aliases_out: Aliases::new(connect.topic_alias_max.min(topic_alias_max)),
             aliases: BTreeMap::new(),
             backlog: None,
             held: None,

@@ -23,7 +23,7 @@ use crate::broker::{Broker, Counters, Departure};
 use crate::codec;
 use crate::keeping::Mark;
 use crate::limits::Tick;
-use crate::packet::{Connect, Outgoing};
+use crate::packet::{About, Connect, Outgoing};
 use crate::rules::Fault;
 use crate::session::{Mailbox, Pump};
 use connected::Connected;
@@ -156,13 +156,14 @@ impl Link {
             Err(fault) => return Poll::Ready(self.fail(now, &fault, output)),
         }
         let durable = self.broker.keeper().map_or(Mark(u64::MAX), |keeper| keeper.kept());
-        let Stage::Connected(connected) = &self.stage else { return Poll::Pending };
+        let Stage::Connected(connected) = &mut self.stage else { return Poll::Pending };
         let mut pump = Pump {
             now,
             durable,
             waits_for: None,
             permissions: &*connected.permissions,
             version: connected.version,
+            aliases: &mut connected.aliases_out,
             packet_bytes_max: connected.packet_bytes_max,
             room: output.len().saturating_add(room.max(1)),
             output,
@@ -295,24 +296,32 @@ impl Link {
     /// A connected client broke a rule.
     fn fail(&mut self, now: Tick, fault: &Fault, output: &mut BytesMut) -> Step {
         let end = End::of(fault.reason).with_detail(&fault.detail);
-        self.end_with(now, end, fault.code, output)
+        let wants = matches!(&self.stage, Stage::Connected(connected) if connected.wants_problems);
+        let reason = wants.then_some(&*fault.detail);
+        self.end_with(now, end, fault.code, About { reason, server: None }, output)
     }
 
     /// Ends the link with the code that fits its reason.
     fn end(&mut self, now: Tick, end: End, output: &mut BytesMut) -> Step {
-        let code = codes::disconnect(end.reason);
-        self.end_with(now, end, code, output)
+        let broker = Arc::clone(&self.broker);
+        let server = broker.limits().redirect_to.as_deref().filter(|_| end.reason == Reason::ServerShutdown);
+        let code = if server.is_some() { codes::USE_ANOTHER_SERVER } else { codes::disconnect(end.reason) };
+        self.end_with(now, end, code, About { reason: None, server }, output)
     }
 
     /// The one way in which the server ends a connection: MQTT 5.0 clients that are connected get a DISCONNECT, all
     /// others nothing.
-    fn end_with(&mut self, now: Tick, mut end: End, code: u8, output: &mut BytesMut) -> Step {
+    fn end_with(&mut self, now: Tick, mut end: End, code: u8, about: About<'_>, output: &mut BytesMut) -> Step {
         end.reason_code = None;
         if let Stage::Connected(connected) = &self.stage
             && connected.version == ProtocolVersion::V5
-            && self.send(ProtocolVersion::V5, connected.packet_bytes_max, &Outgoing::Disconnect { code }, output)
         {
-            end.reason_code = Some(code);
+            let most = connected.packet_bytes_max;
+            // Without the words where they would make it too large [MQTT-3.14.2-3].
+            let sent = [about, About::default()]
+                .into_iter()
+                .any(|about| self.send(ProtocolVersion::V5, most, &Outgoing::Disconnect { code, about }, output));
+            end.reason_code = sent.then_some(code);
         }
         self.close(now, Closing::End(end), true)
     }

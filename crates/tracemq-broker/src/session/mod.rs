@@ -3,6 +3,7 @@
 //! Others put messages in, the owner's link takes them out. Locks are taken in the order broker, session, mailbox, and
 //! never the other way.
 
+mod aliases;
 mod incoming;
 mod ledger;
 mod mailbox;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytestring::ByteString;
 use tracemq_model::{ClientId, ProtocolVersion};
 
+pub(crate) use aliases::{Aliases, Naming};
 pub(crate) use incoming::Receipt;
 pub(crate) use ledger::{Keeping, Ledger};
 pub(crate) use mailbox::Mailbox;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tracemq_model::ProtocolVersion;
 
-use super::{InFlight, Judged, Mailbox, Queued, Stage, State};
+use super::{Aliases, InFlight, Judged, Mailbox, Queued, Stage, State};
 use crate::codec;
 use crate::keeping::{KeptStage, Mark};
 use crate::limits::Tick;
@@ -19,6 +19,7 @@ pub(crate) struct Pump<'a> {
     /// What the client may receive.
     pub(crate) permissions: &'a dyn Permissions,
     pub(crate) version: ProtocolVersion,
+    pub(crate) aliases: &'a mut Aliases,
     /// The client's maximum packet size.
     pub(crate) packet_bytes_max: u32,
     /// Stop when so much is in the output.
@@ -58,7 +59,10 @@ impl Pump<'_> {
 
     /// Tells whether it was written; if not, it is given up, as the standard has it [MQTT-3.1.2-25].
     fn publish(&mut self, queued: &Queued, packet_id: u16, dup: bool) -> bool {
+        let topic = &queued.routed.message.topic;
+        let naming = self.aliases.naming(topic);
         let done = self.write(&Outgoing::Publish(Delivery {
+            naming,
             message: &queued.routed.message,
             qos: queued.qos,
             packet_id,
@@ -68,6 +72,7 @@ impl Pump<'_> {
             subscription_ids: &queued.subscription_ids,
         }));
         if done {
+            self.aliases.note(topic, naming);
             self.messages += 1;
             self.payload += u64::try_from(queued.routed.message.payload.len()).unwrap_or(u64::MAX);
         } else {

@@ -47,6 +47,19 @@ fn check_mqtt(faults: &mut Faults, mqtt: &Mqtt) {
     faults.within("mqtt.max_sessions", mqtt.max_sessions, 1, 100_000_000);
     faults.within("mqtt.max_retained_messages", mqtt.max_retained_messages, 0, 100_000_000);
     faults.within("mqtt.max_retained_bytes", mqtt.max_retained_bytes, 0, 1 << 40);
+    faults.within("mqtt.max_subscriptions", mqtt.max_subscriptions, 0, 1_000_000);
+    faults.within("mqtt.slow_consumer_s", mqtt.slow_consumer_s, 1, 3_600);
+    faults.within("mqtt.sys_interval_s", mqtt.sys_interval_s, 0, 86_400);
+    if let Some(server) = &mqtt.redirect_to
+        && (server.is_empty() || server.len() > 255 || server.contains(|c: char| c.is_whitespace() || c.is_control()))
+    {
+        faults.0.push(format!("mqtt.redirect_to: `{}` is no server such as host:port", server.escape_debug()));
+    }
+    if let Some(topics) = &mqtt.response_topics
+        && (topics.is_empty() || topics.len() > 512 || topics.contains(['+', '#', '\0']))
+    {
+        faults.0.push(format!("mqtt.response_topics: `{}` can't be the beginning of a topic", topics.escape_debug()));
+    }
     if let Err(error) = MqttAccess::new(&users(mqtt), false) {
         faults.0.push(format!("mqtt.users: {error}"));
     }

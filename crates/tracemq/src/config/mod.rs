@@ -69,8 +69,18 @@ pub(crate) struct Mqtt {
     pub max_retained_messages: usize,
     /// Bytes of retained messages kept.
     pub max_retained_bytes: usize,
+    /// Subscriptions of one session.
+    pub max_subscriptions: usize,
+    /// How long publishers wait for a client whose queue is full.
+    pub slow_consumer_s: u64,
     /// How often the `$SYS` topics are published; 0 for never.
     pub sys_interval_s: u32,
+    /// Where MQTT 5.0 clients are sent when this server stops.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirect_to: Option<String>,
+    /// What clients that ask for Response Information are told: `{this}/{client id}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_topics: Option<String>,
     /// Who may connect; with none, clients from loopback are let in without a password.
     pub users: Vec<User>,
 }
@@ -237,7 +247,11 @@ impl Default for Mqtt {
             max_session_expiry_s: limits.session_expiry_s_max,
             max_retained_messages: limits.retained_messages_max,
             max_retained_bytes: limits.retained_bytes_max,
+            max_subscriptions: limits.subscriptions_per_session_max,
+            slow_consumer_s: limits.slow_consumer_ms / 1_000,
             sys_interval_s: limits.sys_interval_s,
+            redirect_to: None,
+            response_topics: None,
             users: Vec::new(),
         }
     }

@@ -258,7 +258,11 @@ fn limits(mqtt: &config::Mqtt) -> Limits {
         session_expiry_s_max: mqtt.max_session_expiry_s,
         retained_messages_max: mqtt.max_retained_messages,
         retained_bytes_max: mqtt.max_retained_bytes,
+        subscriptions_per_session_max: mqtt.max_subscriptions,
+        slow_consumer_ms: mqtt.slow_consumer_s * 1_000,
         sys_interval_s: mqtt.sys_interval_s,
+        redirect_to: mqtt.redirect_to.as_deref().map(Arc::from),
+        response_topics: mqtt.response_topics.as_deref().map(Arc::from),
         ..Limits::default()
     }
 }
