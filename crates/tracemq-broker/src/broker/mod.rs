@@ -5,8 +5,8 @@
 
 mod attach;
 mod calendar;
-mod kept;
 mod clients;
+mod kept;
 mod publish;
 mod sys;
 

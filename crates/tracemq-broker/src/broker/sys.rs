@@ -5,6 +5,7 @@
 //! clients' retained messages, whose bounds they don't use up.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -84,6 +85,7 @@ impl Broker {
                 retain: true,
                 expiry_s: None,
                 properties: None,
+                kept: OnceLock::new(),
             };
             self.publish(now, 0, message, None);
         }
