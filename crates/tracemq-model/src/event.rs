@@ -88,6 +88,26 @@ impl fmt::Display for ProtocolVersion {
     }
 }
 
+/// The TLS version that a connection agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[serde(rename = "1.2")]
+    V12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    V13,
+}
+
+impl fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::V12 => "1.2",
+            Self::V13 => "1.3",
+        })
+    }
+}
+
 /// What had passed over a connection at its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
@@ -130,6 +150,21 @@ pub struct Details {
     pub duration_ms: Option<u64>,
     /// On an end: what had passed.
     pub traffic: Option<Traffic>,
+    /// The TLS version agreed on; none without TLS, or when the handshake did not come so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_version: Option<TlsVersion>,
+    /// The server name that the client asked for in its TLS handshake (SNI).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<Arc<str>>,
+    /// Subject of the certificate that the client showed, whether it was taken or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_subject: Option<Arc<str>>,
+    /// The last moment at which that certificate is valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_not_after: Option<TimeMs>,
+    /// How many connections this event stands for, when they were counted instead of written one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
 }
 
 impl Details {

@@ -16,11 +16,12 @@ mod query;
 mod reason;
 mod time;
 
-pub use event::{Action, Details, Event, ProtocolVersion, Provenance, Traffic};
+pub use event::{Action, Details, Event, ProtocolVersion, Provenance, TlsVersion, Traffic};
 pub use filter::Filter;
 pub use fleet::{Count, Counts, CurrentState, Session, SessionPage, SubjectPage, Tally};
 pub use id::{ClientId, ConnectionId, ConnectionIds, IdError, InstanceId};
-pub use lifecycle::{Acceptance, ConnectRequest, End, Lifecycle, Meter, Observation, Opening, close_orphan};
+pub use lifecycle::{Acceptance, ConnectRequest, End, Lifecycle, Meter, Observation, Opening};
+pub use lifecycle::{TlsFacts, close_orphan};
 pub use pattern::{Matcher, Pattern};
 pub use query::{Gap, GapCause, Order, Subject, TimeRange, TracePage, TraceQuery};
 pub use reason::{Initiator, Reason};

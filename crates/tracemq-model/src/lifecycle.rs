@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::{Action, ClientId, ConnectionId, Details, Event, InstanceId, ProtocolVersion, Provenance, Reason};
-use crate::{TimeMs, Traffic};
+use crate::{TimeMs, TlsVersion, Traffic};
 
 /// What is known when TCP has accepted a connection.
 #[derive(Clone, Debug)]
@@ -21,6 +21,19 @@ pub struct Opening {
     pub peer: SocketAddr,
     /// The listener's name.
     pub listener: Arc<str>,
+}
+
+/// What a TLS handshake says of the client, as far as it came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// The version agreed on.
+    pub version: Option<TlsVersion>,
+    /// The server name asked for (SNI).
+    pub server_name: Option<Arc<str>>,
+    /// Subject of the client's certificate.
+    pub certificate_subject: Option<Arc<str>>,
+    /// The last moment at which that certificate is valid.
+    pub certificate_not_after: Option<TimeMs>,
 }
 
 /// What a CONNECT packet says of its sender.
@@ -90,6 +103,13 @@ impl End {
 pub enum Observation {
     /// The client is still silent, or in the middle of its CONNECT, a moment after the TCP accept.
     Waiting,
+    /// A trusted proxy told the client's own address.
+    ProxyHeader {
+        /// The client's address, as the proxy saw it.
+        client: SocketAddr,
+    },
+    /// A TLS handshake is over, well or not.
+    TlsHandshake(TlsFacts),
     /// A CONNECT packet was read.
     ConnectReceived(ConnectRequest),
     /// CONNACK with success was sent.
@@ -128,12 +148,13 @@ pub struct Lifecycle {
     /// Of the last event. The wall clock may step back; a connection does not end before it began.
     last: TimeMs,
     request: Option<Box<ConnectRequest>>,
+    tls: Option<Box<TlsFacts>>,
 }
 
 impl Lifecycle {
     /// A connection that TCP has just accepted.
     pub fn new(opening: Opening) -> Self {
-        Self { opening, stage: Stage::Opened, last: TimeMs::MIN, request: None }
+        Self { opening, stage: Stage::Opened, last: TimeMs::MIN, request: None, tls: None }
     }
 
     /// What was known at the accept.
@@ -159,6 +180,14 @@ impl Lifecycle {
     fn react(&mut self, time: TimeMs, observation: Observation, meter: &Meter) -> Option<Event> {
         match (self.stage, observation) {
             (Stage::Ended, _) | (Stage::Waiting | Stage::Connected, Observation::Waiting) => None,
+            (Stage::Opened | Stage::Waiting | Stage::Connected, Observation::ProxyHeader { client }) => {
+                self.opening.peer = client;
+                None
+            }
+            (Stage::Opened | Stage::Waiting | Stage::Connected, Observation::TlsHandshake(facts)) => {
+                self.tls = Some(Box::new(facts));
+                None
+            }
             (Stage::Opened, Observation::Waiting) => {
                 self.stage = Stage::Waiting;
                 Some(self.event(time, Action::Open, Reason::Opened))
@@ -208,6 +237,7 @@ impl Lifecycle {
 
     fn event(&self, time: TimeMs, action: Action, reason: Reason) -> Event {
         let request = self.request.as_deref();
+        let tls = self.tls.as_deref();
         Event {
             time,
             instance: self.opening.instance.clone(),
@@ -223,6 +253,10 @@ impl Lifecycle {
                 username: request.and_then(|r| r.username.as_deref()).map(Details::text),
                 keep_alive_s: request.map(|r| r.keep_alive_s),
                 clean_start: request.map(|r| r.clean_start),
+                tls_version: tls.and_then(|tls| tls.version),
+                server_name: tls.and_then(|tls| tls.server_name.as_deref()).map(Details::text),
+                certificate_subject: tls.and_then(|tls| tls.certificate_subject.as_deref()).map(Details::text),
+                certificate_not_after: tls.and_then(|tls| tls.certificate_not_after),
                 ..Details::default()
             },
         }
@@ -345,6 +379,32 @@ mod tests {
         assert_eq!((end.time, end.action, end.reason), (TimeMs(250), Action::Close, Reason::ServerLost));
         assert_eq!((end.provenance, end.details.duration_ms), (Provenance::Inferred, Some(150)));
         assert_eq!(close_orphan(&connect, TimeMs(1)).time, TimeMs(100));
+    }
+
+    #[test]
+    fn what_the_ways_in_told_stands_on_every_later_event() {
+        let facts = TlsFacts {
+            version: Some(TlsVersion::V13),
+            server_name: Some("mqtt.example".into()),
+            certificate_subject: Some("CN=pump-07".into()),
+            certificate_not_after: Some(TimeMs(99)),
+        };
+        let client: SocketAddr = "198.51.100.7:50000".parse().unwrap();
+        let events = run([
+            Observation::Waiting,
+            Observation::ProxyHeader { client },
+            Observation::TlsHandshake(facts),
+            Observation::ConnectReceived(request()),
+            Observation::ConnectAccepted(Acceptance::default()),
+            Observation::Ended(End::of(Reason::ClientClosed)),
+        ]);
+        assert_eq!((events[0].peer, events[0].details.tls_version), (Some("192.0.2.1:4242".parse().unwrap()), None));
+        for event in &events[1..] {
+            assert_eq!((event.peer, event.details.tls_version), (Some(client), Some(TlsVersion::V13)));
+            assert_eq!(event.details.server_name.as_deref(), Some("mqtt.example"));
+            assert_eq!(event.details.certificate_subject.as_deref(), Some("CN=pump-07"));
+            assert_eq!(event.details.certificate_not_after, Some(TimeMs(99)));
+        }
     }
 
     fn any_observation() -> impl Strategy<Value = Observation> {

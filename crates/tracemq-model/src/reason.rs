@@ -132,6 +132,15 @@ reasons! {
     ServerOverloaded = "server-overloaded", Server;
     /// A fault of the server itself.
     InternalError = "internal-error", Server;
+
+    /// The TLS handshake ended at the client's certificate: there was none, or it is expired, unknown or not valid.
+    CertificateRefused = "certificate-refused", Server;
+    /// Bytes that are no TLS on a port that speaks TLS.
+    PlainOnTlsPort = "plain-on-tls-port", Server;
+    /// The WebSocket upgrade was refused, or a WebSocket frame breaks a rule.
+    WebsocketRefused = "websocket-refused", Server;
+    /// No PROXY protocol header where one is due, a broken one, one too many, or one from a peer that is not trusted.
+    ProxyHeaderInvalid = "proxy-header-invalid", Server;
 }
 
 impl fmt::Display for Reason {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tracemq_model::{ConnectionId, Details, ProtocolVersion, Traffic};
+use tracemq_model::{ConnectionId, Details, ProtocolVersion, TimeMs, TlsVersion, Traffic};
 
 use crate::varint;
 
@@ -30,11 +30,16 @@ pub(crate) enum Column {
     PacketsOut = 14,
     LastInAge = 15,
     LastOutAge = 16,
+    TlsVersion = 17,
+    ServerName = 18,
+    CertificateSubject = 19,
+    CertificateNotAfter = 20,
+    Count = 21,
 }
 
 impl Column {
     /// All of them, at the place of their number.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Listener,
         Self::Protocol,
         Self::Username,
@@ -52,6 +57,11 @@ impl Column {
         Self::PacketsOut,
         Self::LastInAge,
         Self::LastOutAge,
+        Self::TlsVersion,
+        Self::ServerName,
+        Self::CertificateSubject,
+        Self::CertificateNotAfter,
+        Self::Count,
     ];
 
     /// The column of `number`; none when this version doesn't know it.
@@ -61,7 +71,7 @@ impl Column {
 
     /// Whether its numbers are those of texts.
     pub(crate) fn is_text(self) -> bool {
-        matches!(self, Self::Listener | Self::Username | Self::Detail)
+        matches!(self, Self::Listener | Self::Username | Self::Detail | Self::ServerName | Self::CertificateSubject)
     }
 
     /// The name that people see.
@@ -84,6 +94,11 @@ impl Column {
             Self::PacketsOut => "packets_out",
             Self::LastInAge => "last_in_age_ms",
             Self::LastOutAge => "last_out_age_ms",
+            Self::TlsVersion => "tls_version",
+            Self::ServerName => "server_name",
+            Self::CertificateSubject => "certificate_subject",
+            Self::CertificateNotAfter => "certificate_not_after",
+            Self::Count => "count",
         }
     }
 }
@@ -111,6 +126,11 @@ pub(crate) fn each_cell(
         other_connection,
         duration_ms,
         traffic,
+        tls_version,
+        server_name,
+        certificate_subject,
+        certificate_not_after,
+        count,
     } = details;
     if let Some(text) = listener {
         push(Column::Listener, u64::from(intern(text)));
@@ -155,6 +175,21 @@ pub(crate) fn each_cell(
         if let Some(ms) = traffic.last_out_age_ms {
             push(Column::LastOutAge, ms);
         }
+    }
+    if let Some(version) = tls_version {
+        push(Column::TlsVersion, tls_number(*version));
+    }
+    if let Some(text) = server_name {
+        push(Column::ServerName, u64::from(intern(text)));
+    }
+    if let Some(text) = certificate_subject {
+        push(Column::CertificateSubject, u64::from(intern(text)));
+    }
+    if let Some(time) = certificate_not_after {
+        push(Column::CertificateNotAfter, varint::zigzag(time.0));
+    }
+    if let Some(count) = count {
+        push(Column::Count, *count);
     }
 }
 
@@ -206,6 +241,11 @@ pub(crate) fn set(
         Column::PacketsOut => traffic(details).packets_out = value,
         Column::LastInAge => traffic(details).last_in_age_ms = Some(value),
         Column::LastOutAge => traffic(details).last_out_age_ms = Some(value),
+        Column::TlsVersion => details.tls_version = Some(tls_of(value)?),
+        Column::ServerName => details.server_name = Some(text(value)?),
+        Column::CertificateSubject => details.certificate_subject = Some(text(value)?),
+        Column::CertificateNotAfter => details.certificate_not_after = Some(TimeMs(varint::unzigzag(value))),
+        Column::Count => details.count = Some(value),
     }
     Some(())
 }
@@ -249,6 +289,21 @@ fn protocol_of(number: u64) -> Option<ProtocolVersion> {
     }
 }
 
+fn tls_number(version: TlsVersion) -> u64 {
+    match version {
+        TlsVersion::V12 => 2,
+        TlsVersion::V13 => 3,
+    }
+}
+
+fn tls_of(number: u64) -> Option<TlsVersion> {
+    match number {
+        2 => Some(TlsVersion::V12),
+        3 => Some(TlsVersion::V13),
+        _ => None,
+    }
+}
+
 fn low_of(connection: Option<ConnectionId>) -> u128 {
     connection.map_or(0, |known| known.0 & u128::from(u64::MAX))
 }
@@ -283,6 +338,11 @@ mod tests {
             other_connection: Some(ConnectionId(u128::MAX - 5)),
             duration_ms: Some(u64::MAX),
             traffic: Some(Traffic { bytes_in: 1, last_out_age_ms: Some(0), ..Traffic::default() }),
+            tls_version: Some(TlsVersion::V12),
+            server_name: Some("mqtt.example".into()),
+            certificate_subject: Some("CN=pump-07".into()),
+            certificate_not_after: Some(TimeMs(-1)),
+            count: Some(u64::MAX),
         };
         for details in [full, Details::default(), Details { traffic: Some(Traffic::default()), ..Details::default() }] {
             let mut texts: Vec<Arc<str>> = Vec::new();

@@ -126,6 +126,10 @@ const fn reason_number(reason: Reason) -> u16 {
         Reason::ServerLost => 30,
         Reason::ServerOverloaded => 31,
         Reason::InternalError => 32,
+        Reason::CertificateRefused => 33,
+        Reason::PlainOnTlsPort => 34,
+        Reason::WebsocketRefused => 35,
+        Reason::ProxyHeaderInvalid => 36,
     }
 }
 

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use tracemq_model::{Action, ClientId, ConnectionId, Count, Details, Event, Filter, InstanceId, Order, Pattern};
 use tracemq_model::{ProtocolVersion, Provenance, Reason, SessionPage, Subject, SubjectPage, Tally, TimeMs, TimeRange};
-use tracemq_model::{TracePage, TraceQuery, Traffic};
+use tracemq_model::{TlsVersion, TracePage, TraceQuery, Traffic};
 
 use crate::{Batch, EventStore};
 
@@ -191,6 +191,11 @@ fn details(number: u32) -> Details {
             last_in_age_ms: None,
             last_out_age_ms: Some(u64::MAX),
         }),
+        tls_version: Some(if number.is_multiple_of(2) { TlsVersion::V12 } else { TlsVersion::V13 }),
+        server_name: Some("mqtt.example".into()),
+        certificate_subject: Some(format!("CN=device-{number}").into()),
+        certificate_not_after: Some(TimeMs::MIN),
+        count: Some(u64::MAX),
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) fn action_info(reason: Reason) -> &'static str {
         Reason::Opened | Reason::Accepted => "accepted",
         Reason::BadCredentials
         | Reason::NotAuthorized
+        | Reason::CertificateRefused
         | Reason::QuotaExceeded
         | Reason::RateLimited
         | Reason::Banned
@@ -43,7 +44,10 @@ pub(super) fn action_info(reason: Reason) -> &'static str {
         | Reason::BadTopic
         | Reason::ConnectTimeout
         | Reason::HttpOnMqttPort
-        | Reason::TlsOnPlainPort => "invalid param",
+        | Reason::TlsOnPlainPort
+        | Reason::PlainOnTlsPort
+        | Reason::WebsocketRefused
+        | Reason::ProxyHeaderInvalid => "invalid param",
         Reason::ConnectionReset
         | Reason::BrokenPipe
         | Reason::NetworkError
@@ -129,6 +133,10 @@ mod tests {
             ("server-lost", "Socket IOException"),
             ("server-overloaded", "Socket IOException"),
             ("internal-error", "Socket IOException"),
+            ("certificate-refused", "not authorized"),
+            ("plain-on-tls-port", "invalid param"),
+            ("websocket-refused", "invalid param"),
+            ("proxy-header-invalid", "invalid param"),
         ];
         assert_eq!(table, expected);
     }

@@ -78,6 +78,21 @@ pub struct EventRow {
     /// On an end: milliseconds since bytes were last sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_out_age_ms: Option<u64>,
+    /// `1.2` or `1.3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_version: Option<String>,
+    /// The server name that the client asked for in its TLS handshake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// Subject of the client's certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_subject: Option<String>,
+    /// The last moment at which that certificate is valid, RFC 3339 in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_not_after: Option<String>,
+    /// How many connections the event stands for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
 }
 
 impl EventRow {
@@ -112,6 +127,11 @@ impl EventRow {
             packets_out: traffic.map(|traffic| traffic.packets_out),
             last_in_age_ms: traffic.and_then(|traffic| traffic.last_in_age_ms),
             last_out_age_ms: traffic.and_then(|traffic| traffic.last_out_age_ms),
+            tls_version: details.tls_version.map(|version| version.to_string()),
+            server_name: details.server_name.as_deref().map(str::to_owned),
+            certificate_subject: details.certificate_subject.as_deref().map(str::to_owned),
+            certificate_not_after: details.certificate_not_after.map(rfc_3339),
+            count: details.count,
         }
     }
 }

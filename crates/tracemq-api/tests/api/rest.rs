@@ -10,7 +10,8 @@ use tracemq_access::params::encode;
 use tracemq_api::Instance;
 use tracemq_api::rest::EventRow;
 use tracemq_model::{
-    Action, ClientId, ConnectionId, Details, Event, Gap, GapCause, ProtocolVersion, Provenance, Reason, TimeMs, Traffic,
+    Action, ClientId, ConnectionId, Details, Event, Gap, GapCause, ProtocolVersion, Provenance, Reason, TimeMs,
+    TlsVersion, Traffic,
 };
 use tracemq_recorder::Recorder;
 use tracemq_store::{EventStore, MemoryStore};
@@ -63,6 +64,11 @@ async fn an_event_says_all_that_is_known_and_nothing_that_is_not() {
                 last_in_age_ms: Some(5),
                 last_out_age_ms: None,
             }),
+            tls_version: Some(TlsVersion::V13),
+            server_name: Some("mqtt.example".into()),
+            certificate_subject: Some("CN=full".into()),
+            certificate_not_after: Some(TimeMs(NOW)),
+            count: Some(3),
         },
         ..event(7, NOW, Action::Close, Reason::SessionTakenOver)
     };
@@ -75,7 +81,8 @@ async fn an_event_says_all_that_is_known_and_nothing_that_is_not() {
         "listener": "mqtt", "protocol": "5.0", "username": "ops", "keep_alive_s": 30, "clean_start": false,
         "session_present": true, "reason_code": 142, "detail": "PUBLISH to x",
         "other_connection": "00000000000000000000000000000009", "duration_ms": 1500, "bytes_in": 1, "bytes_out": 2,
-        "packets_in": 3, "packets_out": 4, "last_in_age_ms": 5,
+        "packets_in": 3, "packets_out": 4, "last_in_age_ms": 5, "tls_version": "1.3", "server_name": "mqtt.example",
+        "certificate_subject": "CN=full", "certificate_not_after": "2026-11-22T08:17:52.000Z", "count": 3,
     });
     assert_eq!(page, json!({"items": [expected], "total": 1, "gaps": [], "next_cursor": null}));
     let row: EventRow = serde_json::from_value(page["items"][0].clone()).unwrap();

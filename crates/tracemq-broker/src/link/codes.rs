@@ -18,10 +18,16 @@ pub(super) fn disconnect(reason: Reason) -> u8 {
         Reason::RateLimited => 0x96,
         Reason::BadCredentials
         | Reason::NotAuthorized
+        | Reason::CertificateRefused
         | Reason::PublishNotAuthorized
         | Reason::SubscribeNotAuthorized
         | Reason::WillNotAuthorized => 0x87,
-        Reason::MalformedPacket | Reason::HttpOnMqttPort | Reason::TlsOnPlainPort => 0x81,
+        Reason::MalformedPacket
+        | Reason::HttpOnMqttPort
+        | Reason::TlsOnPlainPort
+        | Reason::PlainOnTlsPort
+        | Reason::WebsocketRefused
+        | Reason::ProxyHeaderInvalid => 0x81,
         Reason::ProtocolError | Reason::UnsupportedProtocolVersion | Reason::BadClientId => 0x82,
         Reason::BadTopic => 0x90,
         Reason::PacketTooLarge => 0x95,
@@ -44,6 +50,7 @@ pub(super) fn connack(reason: Reason, version: ProtocolVersion) -> u8 {
     let (v5, v3) = match reason {
         Reason::BadCredentials => (0x86, 4),
         Reason::NotAuthorized
+        | Reason::CertificateRefused
         | Reason::PublishNotAuthorized
         | Reason::SubscribeNotAuthorized
         | Reason::WillNotAuthorized => (0x87, 5),
@@ -54,7 +61,12 @@ pub(super) fn connack(reason: Reason, version: ProtocolVersion) -> u8 {
         Reason::ServerShutdown | Reason::ServerLost => (0x88, 3),
         Reason::UnsupportedProtocolVersion => (0x84, 1),
         Reason::BadClientId => (0x85, 2),
-        Reason::MalformedPacket | Reason::HttpOnMqttPort | Reason::TlsOnPlainPort => (0x81, 3),
+        Reason::MalformedPacket
+        | Reason::HttpOnMqttPort
+        | Reason::TlsOnPlainPort
+        | Reason::PlainOnTlsPort
+        | Reason::WebsocketRefused
+        | Reason::ProxyHeaderInvalid => (0x81, 3),
         Reason::ProtocolError => (0x82, 3),
         Reason::BadTopic => (0x90, 3),
         Reason::PacketTooLarge => (0x95, 3),

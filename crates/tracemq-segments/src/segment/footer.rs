@@ -139,10 +139,9 @@ impl Footer {
             instances: section()?,
         };
         let mut parts = PartBytes::default();
-        if usize::from(source.u8()?) != parts.0.len() {
-            return Err("has columns that this version doesn't know");
-        }
-        for bytes in &mut parts.0 {
+        // Columns come at the end: an older file has fewer.
+        let known = parts.0.get_mut(..usize::from(source.u8()?)).ok_or("has columns that this version doesn't know")?;
+        for bytes in known {
             *bytes = source.u64()?;
         }
         source.finish()?;

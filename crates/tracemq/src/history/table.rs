@@ -141,7 +141,9 @@ fn style(event: &EventRow) -> Style {
         "accepted" => AnsiColor::Green,
         "opened" | "client-disconnected" => return Style::new(),
         "session-taken-over" | "client-closed" => AnsiColor::Yellow,
-        "connection-reset" | "broken-pipe" | "network-error" | "tls-failure" => AnsiColor::Magenta,
+        "connection-reset" | "broken-pipe" | "network-error" | "tls-failure" | "certificate-refused" => {
+            AnsiColor::Magenta
+        }
         "server-shutdown" | "server-lost" | "kicked" => AnsiColor::Cyan,
         _ => AnsiColor::Red,
     };

@@ -144,8 +144,15 @@ fn surplus(found: &Value, known: &Value) -> Option<String> {
 
 /// Refuses texts that no event on record has.
 pub(super) fn bounded(event: &Event) -> Result<(), String> {
-    let Details { listener, username, detail, .. } = &event.details;
-    for (name, text) in [("listener", listener), ("username", username), ("detail", detail)] {
+    let Details { listener, username, detail, server_name, certificate_subject, .. } = &event.details;
+    let texts = [
+        ("listener", listener),
+        ("username", username),
+        ("detail", detail),
+        ("server_name", server_name),
+        ("certificate_subject", certificate_subject),
+    ];
+    for (name, text) in texts {
         if text.as_ref().is_some_and(|text| text.len() > Details::TEXT_MAX_BYTES) {
             return Err(format!("details.{name}: is longer than {} bytes", Details::TEXT_MAX_BYTES));
         }
@@ -156,7 +163,7 @@ pub(super) fn bounded(event: &Event) -> Result<(), String> {
 #[cfg(test)]
 pub(super) mod tests {
     use tracemq_model::{
-        Action, ConnectionId, GapCause, InstanceId, ProtocolVersion, Provenance, Reason, TimeMs, Traffic,
+        Action, ConnectionId, GapCause, InstanceId, ProtocolVersion, Provenance, Reason, TimeMs, TlsVersion, Traffic,
     };
 
     use super::*;
@@ -199,6 +206,11 @@ pub(super) mod tests {
                     last_in_age_ms: Some(0),
                     ..Traffic::default()
                 }),
+                tls_version: Some(TlsVersion::V13),
+                server_name: Some("mqtt.example".into()),
+                certificate_subject: Some("CN=pump-07".into()),
+                certificate_not_after: Some(TimeMs(1_893_456_000_000)),
+                count: Some(59),
             },
             ..bare.clone()
         };

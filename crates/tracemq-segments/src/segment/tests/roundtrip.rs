@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
-use tracemq_model::{ConnectionId, Details, InstanceId, ProtocolVersion, Reason, TimeMs, Traffic};
+use tracemq_model::{ConnectionId, Details, InstanceId, ProtocolVersion, Reason, TimeMs, TlsVersion, Traffic};
 
 use super::sample::{ID, Sample, kept, key, open, read, write, write_as};
 use crate::fs::simulated::SimulatedFs;
@@ -70,6 +70,7 @@ prop_compose! {
         other in of(any::<u128>()),
         duration_ms in of(any::<u64>()),
         traffic in of(traffic()),
+        tls in (of(Just(TlsVersion::V12)), texts(), texts(), of(any::<i64>()), of(any::<u64>())),
     ) -> Details {
         Details {
             listener: texts.0,
@@ -83,6 +84,11 @@ prop_compose! {
             other_connection: other.map(ConnectionId),
             duration_ms,
             traffic,
+            tls_version: tls.0,
+            server_name: tls.1,
+            certificate_subject: tls.2,
+            certificate_not_after: tls.3.map(TimeMs),
+            count: tls.4,
         }
     }
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tracemq_model::{
-    Action, ClientId, ConnectionId, Details, InstanceId, ProtocolVersion, Provenance, Reason, Subject, TimeMs, Traffic,
+    Action, ClientId, ConnectionId, Details, InstanceId, ProtocolVersion, Provenance, Reason, Subject, TimeMs,
+    TlsVersion, Traffic,
 };
 use tracemq_store::StoreError;
 
@@ -67,6 +68,11 @@ pub(super) fn full(number: u64) -> Details {
             last_in_age_ms: Some(number),
             last_out_age_ms: Some(0),
         }),
+        tls_version: Some(TlsVersion::V13),
+        server_name: Some("mqtt.example".into()),
+        certificate_subject: Some(format!("CN=device-{number}").into()),
+        certificate_not_after: Some(TimeMs(4)),
+        count: Some(number),
     }
 }
 

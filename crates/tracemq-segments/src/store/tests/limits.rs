@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracemq_model::{
     Action, ClientId, ConnectionId, Details, Event, InstanceId, Order, ProtocolVersion, Provenance, Reason, Subject,
-    TimeMs, TimeRange, TracePage, TraceQuery, Traffic,
+    TimeMs, TimeRange, TlsVersion, TracePage, TraceQuery, Traffic,
 };
 use tracemq_store::{Batch, EventStore, StoreError};
 
@@ -82,7 +82,7 @@ fn s52_the_longest_names_and_details_are_found_again() {
         clean_start: Some(true),
         session_present: Some(true),
         reason_code: Some(u8::MAX),
-        detail: Some(text),
+        detail: Some(Arc::clone(&text)),
         other_connection: Some(ConnectionId(u128::MAX)),
         duration_ms: Some(u64::MAX),
         traffic: Some(Traffic {
@@ -93,6 +93,11 @@ fn s52_the_longest_names_and_details_are_found_again() {
             last_in_age_ms: Some(u64::MAX),
             last_out_age_ms: Some(u64::MAX),
         }),
+        tls_version: Some(TlsVersion::V13),
+        server_name: Some(Arc::clone(&text)),
+        certificate_subject: Some(text),
+        certificate_not_after: Some(TimeMs::MIN),
+        count: Some(u64::MAX),
     };
     let shortest = event("c", i64::MIN);
     append(store, vec![full.clone(), shortest.clone()]);

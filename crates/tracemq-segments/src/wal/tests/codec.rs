@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use tracemq_model::{Action, ClientId, ConnectionId, ConnectionIds, Details, Event, Gap, GapCause, InstanceId};
-use tracemq_model::{ProtocolVersion, Provenance, Reason, Subject, TimeMs, Traffic};
+use tracemq_model::{ProtocolVersion, Provenance, Reason, Subject, TimeMs, TlsVersion, Traffic};
 use tracemq_store::Batch;
 
 use crate::cells;
@@ -162,8 +162,18 @@ fn details() -> impl Strategy<Value = Details> {
     let numbers =
         (option::of(any::<u16>()), option::of(any::<u8>()), option::of(any::<u128>()), option::of(any::<u64>()));
     let flags = (option::of(any::<bool>()), option::of(any::<bool>()));
-    (text(), option::of(0..3_usize), text(), text(), flags, numbers, option::of(traffic)).prop_map(
-        move |(listener, protocol, username, detail, flags, numbers, traffic)| Details {
+    let tls = (any::<bool>(), text(), text(), option::of(any::<i64>()), option::of(any::<u64>())).prop_map(
+        |(v13, server_name, certificate_subject, not_after, count)| Details {
+            tls_version: v13.then_some(TlsVersion::V13),
+            server_name,
+            certificate_subject,
+            certificate_not_after: not_after.map(TimeMs),
+            count,
+            ..Details::default()
+        },
+    );
+    (text(), option::of(0..3_usize), text(), text(), flags, numbers, option::of(traffic), tls).prop_map(
+        move |(listener, protocol, username, detail, flags, numbers, traffic, tls)| Details {
             listener,
             protocol: protocol.map(|number| versions[number]),
             username,
@@ -177,6 +187,7 @@ fn details() -> impl Strategy<Value = Details> {
             traffic: traffic.map(|(bytes_in, bytes_out, packets_in, packets_out, last_in_age_ms, last_out_age_ms)| {
                 Traffic { bytes_in, bytes_out, packets_in, packets_out, last_in_age_ms, last_out_age_ms }
             }),
+            ..tls
         },
     )
 }

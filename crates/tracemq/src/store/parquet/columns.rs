@@ -95,6 +95,13 @@ pub(super) const COLUMNS: &[Column] = &[
     optional("packets_out", Kind::Long, |event| traffic(event, |traffic| Some(traffic.packets_out))),
     optional("last_in_age_ms", Kind::Long, |event| traffic(event, |traffic| traffic.last_in_age_ms)),
     optional("last_out_age_ms", Kind::Long, |event| traffic(event, |traffic| traffic.last_out_age_ms)),
+    optional("tls_version", Kind::Text, |event| event.details.tls_version.map(|version| text(&version.to_string()))),
+    optional("server_name", Kind::Text, |event| event.details.server_name.as_deref().map(text)),
+    optional("certificate_subject", Kind::Text, |event| event.details.certificate_subject.as_deref().map(text)),
+    optional("certificate_not_after", Kind::Time, |event| {
+        event.details.certificate_not_after.map(|time| Cell::Long(time.0))
+    }),
+    optional("count", Kind::Long, |event| event.details.count.map(long)),
 ];
 
 /// Where an event's fields as JSON have what stands in `column`: at the top, in `details`, or in its `traffic`.
