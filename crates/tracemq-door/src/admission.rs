@@ -26,10 +26,18 @@ impl Permissions for Granted {
     }
 }
 
-/// Decides whether `attempt` is let in. The detail of a refusal says what would change it, never what was given.
-pub(crate) fn decide(access: &MqttAccess, attempt: &ConnectAttempt) -> Decision {
-    match access.decide(attempt.username.as_deref(), attempt.password.as_deref()) {
+/// Decides whether `attempt` is let in; `proven` is the user that the client's certificate names. The detail of a refusal says what would change it, never what was given.
+pub(crate) fn decide(access: &MqttAccess, attempt: &ConnectAttempt, proven: Option<&str>) -> Decision {
+    let verdict = match proven {
+        Some(user) => access.decide_proven(user),
+        None => access.decide(attempt.username.as_deref(), attempt.password.as_deref()),
+    };
+    match verdict {
         ConnectVerdict::Admitted(rules) => Decision::Admit { permissions: Arc::new(Granted(rules)) },
+        ConnectVerdict::BadCredentials if proven.is_some() => Decision::Refuse {
+            reason: Reason::NotAuthorized,
+            detail: Some("the common name of the client's certificate is no user".into()),
+        },
         ConnectVerdict::BadCredentials => {
             Decision::Refuse { reason: Reason::BadCredentials, detail: Some("unknown user or wrong password".into()) }
         }

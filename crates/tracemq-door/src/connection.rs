@@ -16,15 +16,15 @@ use bytes::{Buf, BytesMut};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 use tracemq_broker::{Closing, Link, Step};
-use tracemq_model::{End, Initiator, Observation, Opening, Reason, Traffic};
+use tracemq_model::{ConnectRequest, End, Initiator, Observation, Opening, Reason, Traffic};
 
 use crate::admission;
 use crate::ending;
 use crate::record::Record;
-use crate::shared::Shared;
+use crate::shared::{Place, Shared};
+use crate::transport::Transport;
 
 /// Bytes taken from a socket in one read; on the stack, so that it costs an idle connection nothing.
 const READ_BYTES: usize = 8 * 1024;
@@ -36,6 +36,7 @@ const LINGER_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) struct Connection {
     shared: Arc<Shared>,
     stream: TcpStream,
+    transport: Transport,
     link: Link,
     record: Record,
     input: BytesMut,
@@ -50,7 +51,14 @@ pub(crate) struct Connection {
     just_received: bool,
     bytes_in: u64,
     bytes_out: u64,
-    place: OwnedSemaphorePermit,
+    place: Place,
+}
+
+/// Takes `bytes` in; gives how many bytes of MQTT came of them.
+fn take(transport: &mut Transport, bytes: &[u8], mqtt: &mut BytesMut) -> u64 {
+    let before = mqtt.len();
+    transport.take(bytes, mqtt);
+    (mqtt.len() - before) as u64
 }
 
 enum Wake {
@@ -64,13 +72,15 @@ enum Wake {
 }
 
 impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream, opening: Opening, place: OwnedSemaphorePermit) -> Self {
-        let link = shared.broker.open_from(&opening, (shared.clock)(), shared.tick());
+    pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream, opening: Opening, place: Place) -> Self {
+        let link = shared.broker.open_from(&opening, (shared.house.clock)(), shared.house.tick());
         let record = Record::new(Arc::clone(&shared), opening);
+        let transport = Transport::new(&shared.settings);
         let first_timer = record.opened + shared.settings.waiting_after;
         Self {
             shared,
             stream,
+            transport,
             link,
             record,
             input: BytesMut::new(),
@@ -100,6 +110,8 @@ impl Connection {
                 Wake::Timer => self.on_timer(),
             };
             if let Some(closing) = self.act_on(step) {
+                self.seal();
+                self.transport.farewell(&closing);
                 let lingers = self.client_may_still_read(&closing);
                 self.send_last_packet();
                 self.end(closing);
@@ -113,11 +125,12 @@ impl Connection {
 
     /// As much of it as the socket takes at once, so that the record counts it; a slow client is not waited for.
     fn send_last_packet(&mut self) {
-        if !self.output.is_empty()
-            && let Ok(n) = self.stream.try_write(&self.output)
+        let wire = self.transport.wire(&mut self.output);
+        if !wire.is_empty()
+            && let Ok(n) = self.stream.try_write(wire)
         {
-            self.output.advance(n);
-            self.bytes_out += n as u64;
+            wire.advance(n);
+            self.bytes_out += self.transport.mqtt_in(n);
             self.last_out = Some(Instant::now());
         }
     }
@@ -126,7 +139,9 @@ impl Connection {
     fn client_may_still_read(&self, closing: &Closing) -> bool {
         match closing {
             Closing::DisconnectReceived { .. } => false,
-            Closing::End(end) if end.reason == Reason::ServerShutdown => !self.output.is_empty(),
+            Closing::End(end) if matches!(end.reason, Reason::ServerShutdown | Reason::TlsFailure) => {
+                !self.output.is_empty() || self.transport.waiting() > 0
+            }
             Closing::End(end) => match end.reason.initiator() {
                 Initiator::Server | Initiator::Admin => true,
                 Initiator::Client => end.reason == Reason::SessionTakenOver,
@@ -139,7 +154,8 @@ impl Connection {
     /// arrived together with a reset is the reason, not the reset. Who floods us with packets gets its deliveries all
     /// the same: the two take turns.
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
-        if self.output.len() < self.shared.settings.write_buffer_max {
+        let waiting = self.output.len() + self.transport.waiting();
+        if waiting < self.shared.settings.write_buffer_max {
             let deliveries_first = std::mem::take(&mut self.just_received);
             let reads = self.link.takes_input();
             if reads
@@ -151,8 +167,8 @@ impl Connection {
             if self.link.is_ordered_to_end() {
                 return Poll::Ready(Wake::Ordered);
             }
-            let room = self.shared.settings.write_buffer_max - self.output.len();
-            let now = self.shared.tick();
+            let room = self.shared.settings.write_buffer_max - waiting;
+            let now = self.shared.house.tick();
             if let Poll::Ready(step) = self.link.poll_deliveries(now, cx, room, &mut self.output) {
                 return Poll::Ready(Wake::Delivered(step));
             }
@@ -163,7 +179,7 @@ impl Connection {
                 return Poll::Ready(received);
             }
         }
-        if !self.output.is_empty() && self.stream.poll_write_ready(cx).is_ready() {
+        if waiting > 0 && self.stream.poll_write_ready(cx).is_ready() {
             return Poll::Ready(Wake::Writable);
         }
         self.set_timer();
@@ -176,9 +192,10 @@ impl Connection {
         let mut scratch = ReadBuf::uninit(&mut scratch);
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut scratch));
         let bytes = scratch.filled();
-        self.input.extend_from_slice(bytes);
+        let read = read.map(|()| bytes.len());
+        self.bytes_in += take(&mut self.transport, bytes, &mut self.input);
         self.just_received = true;
-        Poll::Ready(Wake::Received(read.map(|()| bytes.len())))
+        Poll::Ready(Wake::Received(read))
     }
 
     /// Moves the timer earlier when it must be; later it moves by itself when it fires, so that an ordinary packet
@@ -195,7 +212,7 @@ impl Connection {
         let settings = &self.shared.settings;
         let waiting = (!self.waiting_noted).then(|| self.record.opened + settings.waiting_after);
         let stalled = self.stalled.map(|since| since + settings.write_stall_max);
-        let link = self.link.deadline().map(|tick| self.shared.instant(tick));
+        let link = self.link.deadline().map(|tick| self.shared.house.instant(tick));
         [waiting, stalled, link].into_iter().flatten().min()
     }
 
@@ -206,7 +223,10 @@ impl Connection {
             if let said @ (Step::Close(_) | Step::Authenticate(_) | Step::Accepted(_)) = self.last_words() {
                 return said;
             }
-            let detail = format!("{} bytes waited, and the client took none of them", self.output.len());
+            let detail = format!(
+                "{} bytes waited, and the client took none of them",
+                self.output.len() + self.transport.waiting()
+            );
             return Step::Close(Closing::End(End::of(Reason::SlowConsumer).with_detail(&detail)));
         }
         if !self.waiting_noted && now >= self.record.opened + settings.waiting_after {
@@ -214,10 +234,16 @@ impl Connection {
             self.observe(Observation::Waiting);
         }
         let mut step = Step::Continue;
-        if self.link.deadline().is_some_and(|deadline| deadline <= self.shared.tick()) {
+        if self.link.deadline().is_some_and(|deadline| deadline <= self.shared.house.tick()) {
             step = self.last_words();
             if matches!(step, Step::Continue) {
-                step = self.link.timed_out(self.shared.tick(), &mut self.output);
+                step = self.link.timed_out(self.shared.house.tick(), &mut self.output);
+            }
+            if let (Step::Close(Closing::End(end)), Some(what)) = (&mut step, self.transport.unfinished())
+                && end.reason == Reason::ConnectTimeout
+            {
+                let ms = self.record.opened.elapsed().as_millis();
+                *end = End::of(end.reason).with_detail(&format!("no whole {what} {ms} ms after the TCP accept"));
             }
         }
         let next = self.next_deadline().unwrap_or_else(|| now + Duration::from_secs(24 * 3600));
@@ -227,10 +253,15 @@ impl Connection {
 
     fn received(&mut self, read: io::Result<usize>) -> Step {
         match read {
-            Ok(0) => Step::Close(Closing::End(ending::of_fin(self.input.len()))),
-            Ok(n) => {
-                self.bytes_in += n as u64;
+            Ok(0) => match self.transport.unfinished().filter(|_| self.last_in.is_some()) {
+                Some(what) => Step::Close(Closing::End(ending::of_early_fin(what))),
+                None => Step::Close(Closing::End(ending::of_fin(self.input.len()))),
+            },
+            Ok(_) => {
                 self.last_in = Some(Instant::now());
+                for news in self.transport.news() {
+                    self.observe(news);
+                }
                 self.receive()
             }
             Err(error) => Step::Close(Closing::End(ending::of_io_error(&error, "reading"))),
@@ -238,12 +269,15 @@ impl Connection {
     }
 
     fn receive(&mut self) -> Step {
-        let now = self.shared.tick();
+        let now = self.shared.house.tick();
         let step = self.link.receive(now, &mut self.input, &mut self.output);
         if self.input.is_empty() {
             self.input = BytesMut::new();
         }
-        step
+        match (step, self.transport.end()) {
+            (Step::Continue, Some(end)) => Step::Close(Closing::End(end)),
+            (step, _) => step,
+        }
     }
 
     /// Does what a step asks for, until there is nothing more to do or the connection is to be closed.
@@ -255,9 +289,11 @@ impl Connection {
                     Step::Continue | Step::Authenticate(_) | Step::Accepted(_) => return None,
                 },
                 Step::Authenticate(attempt) => {
-                    self.observe(Observation::ConnectReceived(attempt.request.clone()));
-                    let decision = admission::decide(&self.shared.access, &attempt);
-                    self.link.decide(self.shared.tick(), decision, &mut self.output)
+                    let request = self.under_its_proven_name(attempt.request.clone());
+                    self.observe(Observation::ConnectReceived(request));
+                    let proven = self.transport.user_of_certificate();
+                    let decision = admission::decide(&self.shared.access, &attempt, proven);
+                    self.link.decide(self.shared.house.tick(), decision, &mut self.output)
                 }
                 Step::Accepted(acceptance) => match self.write() {
                     Step::Close(closing) => return Some(closing),
@@ -288,11 +324,17 @@ impl Connection {
 
     /// Writes what waits, as far as the socket takes it.
     fn write(&mut self) -> Step {
-        while !self.output.is_empty() {
-            match self.stream.try_write(&self.output) {
+        self.seal();
+        loop {
+            let wire = self.transport.wire(&mut self.output);
+            if wire.is_empty() {
+                *wire = BytesMut::new();
+                return Step::Continue;
+            }
+            match self.stream.try_write(wire) {
                 Ok(n) => {
-                    self.output.advance(n);
-                    self.bytes_out += n as u64;
+                    wire.advance(n);
+                    self.bytes_out += self.transport.mqtt_in(n);
                     self.last_out = Some(Instant::now());
                     self.stalled = None;
                 }
@@ -303,8 +345,10 @@ impl Connection {
                 Err(error) => return self.after_failed_write(&error),
             }
         }
-        self.output = BytesMut::new();
-        Step::Continue
+    }
+
+    fn seal(&mut self) {
+        self.bytes_out += self.transport.seal(&mut self.output);
     }
 
     /// What the client had said when others ordered the end; then the order is obeyed.
@@ -326,7 +370,8 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Step::Continue,
                 Err(error) => self.received(Err(error)),
                 Ok(n) => {
-                    self.input.extend_from_slice(scratch.get(..n).unwrap_or_default());
+                    let bytes = scratch.get(..n).unwrap_or_default();
+                    self.bytes_in += take(&mut self.transport, bytes, &mut self.input);
                     self.received(Ok(n))
                 }
             };
@@ -353,15 +398,26 @@ impl Connection {
     }
 
     fn end(&mut self, closing: Closing) {
+        if let Some(facts) = self.transport.facts_so_far() {
+            self.observe(Observation::TlsHandshake(facts));
+        }
         if let Some(request) = self.link.request() {
-            let request = request.clone();
+            let request = self.under_its_proven_name(request.clone());
             self.observe(Observation::ConnectReceived(request));
         }
         self.observe(match closing {
             Closing::DisconnectReceived { reason_code } => Observation::DisconnectReceived { reason_code },
             Closing::End(end) => Observation::Ended(end),
         });
-        self.link.gone(self.shared.tick());
+        self.link.gone(self.shared.house.tick());
+    }
+
+    /// Who has shown a certificate is on record under its name, whatever name the CONNECT gives.
+    fn under_its_proven_name(&self, mut request: ConnectRequest) -> ConnectRequest {
+        if let Some(user) = self.transport.user_of_certificate() {
+            request.username = Some(user.into());
+        }
+        request
     }
 
     fn observe(&mut self, observation: Observation) {
@@ -385,11 +441,12 @@ impl Connection {
     /// Brings the last bytes to the client and closes. Unread bytes in our receive buffer would make the system send
     /// a reset, which can overtake them: so they are read and thrown away, for a bounded time and amount.
     async fn linger(self) {
-        let Self { stream, mut output, shared, place, .. } = self;
+        let Self { stream, mut transport, mut output, shared, place, .. } = self;
+        let output = transport.wire(&mut output);
         let last_bytes = async {
             while !output.is_empty() {
                 stream.writable().await?;
-                match stream.try_write(&output) {
+                match stream.try_write(output) {
                     Ok(n) => output.advance(n),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return Err(error),

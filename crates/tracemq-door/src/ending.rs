@@ -20,6 +20,11 @@ pub(crate) fn of_io_error(error: &io::Error, doing: &str) -> End {
     End::of(reason).with_detail(&format!("{doing}: {error}"))
 }
 
+/// The end of a connection whose client closed the TCP stream before it had finished `what`.
+pub(crate) fn of_early_fin(what: &str) -> End {
+    End::of(Reason::ClientClosed).with_detail(&format!("in the middle of the {what}"))
+}
+
 /// The end of a connection whose client closed the TCP stream. `unread` is how much of a packet had come by then.
 pub(crate) fn of_fin(unread: usize) -> End {
     let end = End::of(Reason::ClientClosed);

@@ -10,6 +10,11 @@ mod listener;
 mod record;
 mod settings;
 mod shared;
+mod transport;
 
-pub use listener::{Door, DoorHandle};
+pub use listener::Door;
 pub use settings::{Clock, DoorSettings};
+pub use shared::House;
+pub use transport::{
+    Certificates, CertificatesError, ClientCertificates, Network, NetworkError, TlsFiles, WebSocketRules,
+};

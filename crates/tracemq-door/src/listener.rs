@@ -10,13 +10,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tracemq_access::mqtt::MqttAccess;
 use tracemq_broker::Broker;
 use tracemq_model::{End, Observation, Opening, Reason};
-use tracemq_recorder::Recorder;
 use tracing::{info, warn};
 
 use crate::connection::Connection;
 use crate::record::Record;
-use crate::settings::{Clock, DoorSettings};
-use crate::shared::Shared;
+use crate::settings::DoorSettings;
+use crate::shared::{Full, House, Shared};
 
 /// The longest backlog that Linux grants a listener by default (net.core.somaxconn).
 const BACKLOG_MAX: usize = 4_096;
@@ -27,46 +26,24 @@ pub struct Door {
     shared: Arc<Shared>,
 }
 
-/// Tells about a running door.
-#[derive(Clone)]
-pub struct DoorHandle(Arc<Shared>);
-
-impl DoorHandle {
-    /// TCP connections held now, with or without CONNECT.
-    pub fn connections(&self) -> usize {
-        self.0.places_taken()
-    }
-}
-
 impl Door {
-    /// Takes a bound `listener`.
-    ///
-    /// # Errors
-    /// When the operating system has no random numbers for connection ids.
+    /// Takes a bound `listener`, whose clients come to `broker` if `access` lets them in.
     pub fn new(
         listener: TcpListener,
+        house: Arc<House>,
         broker: Arc<Broker>,
         access: Arc<MqttAccess>,
-        recorder: Recorder,
-        clock: Clock,
         settings: DoorSettings,
-    ) -> io::Result<Self> {
+    ) -> Self {
         // Small packets are the rule in MQTT; waiting to fill a segment would only add delay. Accepted sockets have it
         // from their listener (Linux), which saves each connection a system call. Failing is harmless.
         let _ = SockRef::from(&listener).set_tcp_nodelay(true);
-        let shared = Shared::new(broker, access, recorder, clock, settings)?;
-        Ok(Self { listener, shared: Arc::new(shared) })
-    }
-
-    /// A handle that tells about it.
-    pub fn handle(&self) -> DoorHandle {
-        DoorHandle(Arc::clone(&self.shared))
+        Self { listener, shared: Arc::new(Shared::new(house, broker, access, settings)) }
     }
 
     /// Accepts until `stop` completes; then ends every connection with `server-shutdown`, and returns when all have
     /// their end on record or `drain_max` is over.
     pub async fn run(self, stop: impl Future<Output = ()>, drain_max: Duration) {
-        let expiry = tokio::spawn(expire(Arc::clone(&self.shared)));
         tokio::pin!(stop);
         loop {
             tokio::select! {
@@ -79,19 +56,31 @@ impl Door {
             }
         }
         turn_away_who_still_waits(self.listener, &self.shared);
-        expiry.abort();
         drain(&self.shared, drain_max).await;
     }
 
     fn welcome(&self, stream: TcpStream, peer: SocketAddr) {
         let opening = opening(&self.shared, peer);
-        let Some(place) = self.shared.take_place() else {
-            let end = End::of(Reason::ServerOverloaded).with_detail(&format!(
-                "{} connections are open, the most that mqtt.max_connections and the limit of open files allow",
-                self.shared.settings.connections_max
-            ));
+        if let Some(trusted) = &self.shared.settings.proxies
+            && !trusted.iter().any(|network| network.contains(peer.ip()))
+        {
+            let end = End::of(Reason::ProxyHeaderInvalid).with_detail("the peer is not one of trusted_proxies");
             Record::new(Arc::clone(&self.shared), opening).observe(Observation::Ended(end), None);
             return;
+        }
+        let place = match self.shared.take_place() {
+            Ok(place) => place,
+            Err(full) => {
+                let detail = match full {
+                    Full::Door { max } => format!("{max} connections are open, the most that this listener takes"),
+                    Full::House { max } => format!(
+                        "{max} connections are open, the most that mqtt.max_connections and the limit of open files allow"
+                    ),
+                };
+                let end = End::of(Reason::ServerOverloaded).with_detail(&detail);
+                Record::new(Arc::clone(&self.shared), opening).observe(Observation::Ended(end), None);
+                return;
+            }
         };
         tokio::spawn(Connection::new(Arc::clone(&self.shared), stream, opening, place).run());
     }
@@ -110,7 +99,7 @@ fn turn_away_who_still_waits(listener: TcpListener, shared: &Arc<Shared>) {
 fn opening(shared: &Shared, peer: SocketAddr) -> Opening {
     Opening {
         instance: shared.settings.instance.clone(),
-        connection: shared.next_id(),
+        connection: shared.house.next_id(),
         peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
         listener: Arc::clone(&shared.settings.name),
     }
@@ -120,14 +109,6 @@ fn opening(shared: &Shared, peer: SocketAddr) -> Opening {
 async fn after_failed_accept(error: &io::Error) {
     warn!(%error, "accept failed");
     tokio::time::sleep(Duration::from_millis(100)).await;
-}
-
-async fn expire(shared: Arc<Shared>) {
-    let mut every_second = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        every_second.tick().await;
-        shared.broker.expire(shared.tick());
-    }
 }
 
 async fn drain(shared: &Shared, drain_max: Duration) {

@@ -24,8 +24,8 @@ impl Record {
     pub(crate) fn observe(&mut self, observation: Observation, traffic: Option<Traffic>) {
         let duration_ms = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         let meter = Meter { duration_ms, traffic };
-        if let Some(event) = self.lifecycle.observe((self.shared.clock)(), observation, &meter) {
-            self.shared.recorder.record(event);
+        if let Some(event) = self.lifecycle.observe((self.shared.house.clock)(), observation, &meter) {
+            self.shared.house.recorder.record(event);
         }
     }
 }
@@ -53,6 +53,7 @@ mod tests {
 
     use super::*;
     use crate::settings::DoorSettings;
+    use crate::shared::House;
 
     #[test]
     fn a_connection_has_an_end_however_its_task_comes_to_its_own() {
@@ -62,8 +63,8 @@ mod tests {
         let access = Arc::new(MqttAccess::new(&[], true).unwrap());
         let settings = DoorSettings::new(instance.clone(), "mqtt");
         let broker = Broker::new(Limits::default());
-        let shared = Shared::new(broker, access, recorder.clone(), Arc::new(|| TimeMs(5)), settings).unwrap();
-        let shared = Arc::new(shared);
+        let house = House::new(recorder.clone(), Arc::new(|| TimeMs(5)), 10).unwrap();
+        let shared = Arc::new(Shared::new(house, broker, access, settings));
         let record = |id| {
             let peer = "192.0.2.1:4000".parse().unwrap();
             let listener = "mqtt".into();

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tracemq_model::{InstanceId, TimeMs};
 
+use crate::transport::{Certificates, Network, WebSocketRules};
+
 /// Tells the wall-clock time. An argument, so that tests can bring their own.
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
 
@@ -26,6 +28,14 @@ pub struct DoorSettings {
     /// A client that takes no byte for this long while bytes wait is dropped as a slow consumer. 30 s: longer than a
     /// radio handover, shorter than an operator's patience.
     pub write_stall_max: Duration,
+    /// Where a proxy stands in front: who may send its PROXY protocol header, which then must come first.
+    pub proxies: Option<Arc<[Network]>>,
+    /// With it, clients speak TLS.
+    pub tls: Option<Certificates>,
+    /// With it, clients speak WebSocket.
+    pub websocket: Option<WebSocketRules>,
+    /// Bytes of one WebSocket message, however many frames it is cut into. 1 MiB: the largest MQTT packet.
+    pub frame_bytes_max: u64,
     /// After a close by the server: how long the client may take to read the last bytes. 2 s.
     pub linger_max: Duration,
 }
@@ -40,6 +50,10 @@ impl DoorSettings {
             waiting_after: Duration::from_millis(250),
             write_buffer_max: 64 * 1024,
             write_stall_max: Duration::from_secs(30),
+            proxies: None,
+            tls: None,
+            websocket: None,
+            frame_bytes_max: 1024 * 1024,
             linger_max: Duration::from_secs(2),
         }
     }

@@ -1,5 +1,6 @@
-//! What all connections of a listener share: the parts they work with, the clocks, and the places there are.
+//! What connections share: all of a server ([`House`]), and those of one listener.
 
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,57 +13,54 @@ use tracemq_recorder::Recorder;
 
 use crate::settings::{Clock, DoorSettings};
 
-/// What all connections of a listener share.
-pub(crate) struct Shared {
-    pub(crate) broker: Arc<Broker>,
-    pub(crate) access: Arc<MqttAccess>,
+/// What all doors of a server share: the way onto the record, the clocks, the connection ids, and the places that there
+/// are in all.
+pub struct House {
     pub(crate) recorder: Recorder,
     pub(crate) clock: Clock,
-    pub(crate) settings: DoorSettings,
     started: Instant,
     ids: Mutex<ConnectionIds>,
-    places: Arc<Semaphore>,
+    places: Places,
 }
 
-impl Shared {
-    pub(crate) fn new(
-        broker: Arc<Broker>,
-        access: Arc<MqttAccess>,
-        recorder: Recorder,
-        clock: Clock,
-        settings: DoorSettings,
-    ) -> io::Result<Self> {
+impl fmt::Debug for House {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("House").field("connections", &self.connections()).finish_non_exhaustive()
+    }
+}
+
+impl House {
+    /// A house for at most `connections_max` connections through all of its doors.
+    ///
+    /// # Errors
+    /// When the operating system has no random numbers for connection ids.
+    pub fn new(recorder: Recorder, clock: Clock, connections_max: usize) -> io::Result<Arc<Self>> {
         let mut node = [0; 4];
         getrandom::fill(&mut node).map_err(io::Error::other)?;
-        Ok(Self {
-            broker,
-            access,
+        Ok(Arc::new(Self {
             recorder,
             clock,
             started: Instant::now(),
             ids: Mutex::new(ConnectionIds::new(u32::from_ne_bytes(node))),
-            places: Arc::new(Semaphore::new(settings.connections_max.min(Semaphore::MAX_PERMITS))),
-            settings,
-        })
+            places: Places::new(connections_max),
+        }))
     }
 
-    /// A place for one connection, held for as long as it is kept; none when all are taken.
-    pub(crate) fn take_place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
+    /// TCP connections held now, with or without CONNECT.
+    pub fn connections(&self) -> usize {
+        self.places.taken()
     }
 
-    pub(crate) fn places_taken(&self) -> usize {
-        self.settings.connections_max.saturating_sub(self.places.available_permits())
+    /// Ends what is over in `broker`, once a second, for as long as it is polled. One call a broker.
+    pub async fn keep_time(self: Arc<Self>, broker: Arc<Broker>) {
+        let mut every_second = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            every_second.tick().await;
+            broker.expire(self.tick());
+        }
     }
 
-    /// Completes when no connection is held.
-    pub(crate) async fn all_places_free(&self) {
-        let all = u32::try_from(self.settings.connections_max).unwrap_or(u32::MAX);
-        // An error would mean that the semaphore was closed, which nobody does.
-        let _ = self.places.acquire_many(all).await;
-    }
-
-    /// The broker's time: milliseconds since this door was built, by a clock that does not step.
+    /// The brokers' time: milliseconds since this house was built, by a clock that does not step.
     pub(crate) fn tick(&self) -> Tick {
         Tick(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
@@ -76,5 +74,70 @@ impl Shared {
     pub(crate) fn next_id(&self) -> ConnectionId {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         ids.next((self.clock)())
+    }
+}
+
+/// What all connections of a listener share.
+pub(crate) struct Shared {
+    pub(crate) house: Arc<House>,
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) access: Arc<MqttAccess>,
+    pub(crate) settings: DoorSettings,
+    places: Places,
+}
+
+/// Room for one connection, for as long as it is kept.
+pub(crate) struct Place {
+    _of_door: OwnedSemaphorePermit,
+    _of_house: OwnedSemaphorePermit,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    Door { max: usize },
+    House { max: usize },
+}
+
+impl Shared {
+    pub(crate) fn new(house: Arc<House>, broker: Arc<Broker>, access: Arc<MqttAccess>, settings: DoorSettings) -> Self {
+        Self { house, broker, access, places: Places::new(settings.connections_max), settings }
+    }
+
+    pub(crate) fn take_place(&self) -> Result<Place, Full> {
+        let of_door = self.places.take().ok_or(Full::Door { max: self.places.max })?;
+        let of_house = self.house.places.take().ok_or(Full::House { max: self.house.places.max })?;
+        Ok(Place { _of_door: of_door, _of_house: of_house })
+    }
+
+    pub(crate) fn places_taken(&self) -> usize {
+        self.places.taken()
+    }
+
+    /// Completes when no connection is held.
+    pub(crate) async fn all_places_free(&self) {
+        let all = u32::try_from(self.places.max).unwrap_or(u32::MAX);
+        // An error would mean that the semaphore was closed, which nobody does.
+        let _ = self.places.free.acquire_many(all).await;
+    }
+}
+
+struct Places {
+    free: Arc<Semaphore>,
+    max: usize,
+}
+
+impl Places {
+    fn new(max: usize) -> Self {
+        let max = max.min(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(max)), max }
+    }
+
+    fn take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_owned().ok()
+    }
+
+    fn taken(&self) -> usize {
+        self.max.saturating_sub(self.free.available_permits())
     }
 }

@@ -13,16 +13,16 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracemq_access::mqtt::MqttAccess;
 use tracemq_broker::{Broker, Limits};
-use tracemq_door::{Door, DoorHandle, DoorSettings};
+use tracemq_door::{Door, DoorSettings, House};
 use tracemq_model::{Action, ClientId, Event, InstanceId, Order, Reason, Subject, TimeMs, TimeRange, TraceQuery};
 use tracemq_recorder::{Recorder, RecorderSettings};
 use tracemq_store::{EventStore, MemoryStore};
 
-struct House {
+struct World {
     address: SocketAddr,
     store: Arc<MemoryStore>,
     recorder: Recorder,
-    handle: DoorHandle,
+    house: Arc<House>,
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
 }
@@ -36,7 +36,7 @@ fn instance() -> InstanceId {
     InstanceId::new("mqtt-local").unwrap()
 }
 
-async fn house(change: impl FnOnce(&mut DoorSettings)) -> House {
+async fn world(change: impl FnOnce(&mut DoorSettings)) -> World {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let store = Arc::new(MemoryStore::new(10_000));
@@ -45,8 +45,8 @@ async fn house(change: impl FnOnce(&mut DoorSettings)) -> House {
     change(&mut settings);
     let access = Arc::new(MqttAccess::new(&[], true).unwrap());
     let broker = Broker::new(Limits::default());
-    let door = Door::new(listener, broker, access, recorder.clone(), Arc::new(wall_clock), settings).unwrap();
-    let handle = door.handle();
+    let house = House::new(recorder.clone(), Arc::new(wall_clock), 1_000).unwrap();
+    let door = Door::new(listener, Arc::clone(&house), broker, access, settings);
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(door.run(
         async {
@@ -54,10 +54,10 @@ async fn house(change: impl FnOnce(&mut DoorSettings)) -> House {
         },
         Duration::from_secs(10),
     ));
-    House { address, store, recorder, handle, stop, running }
+    World { address, store, recorder, house, stop, running }
 }
 
-impl House {
+impl World {
     async fn join(&self, client_id: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let id_len = u8::try_from(client_id.len()).unwrap();
@@ -110,72 +110,72 @@ async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_every_connection_on_record_with_or_without_connect() {
-    let house = house(|settings| settings.waiting_after = Duration::from_millis(1)).await;
-    let mut connected = house.join("stays").await;
-    let mut silent = TcpStream::connect(house.address).await.unwrap();
+    let world = world(|settings| settings.waiting_after = Duration::from_millis(1)).await;
+    let mut connected = world.join("stays").await;
+    let mut silent = TcpStream::connect(world.address).await.unwrap();
     let local = silent.local_addr().unwrap();
-    eventually(|| (house.handle.connections() == 2).then_some(())).await;
+    eventually(|| (world.house.connections() == 2).then_some(())).await;
     let of_address = Subject::Address(local.ip());
-    eventually(|| (!house.history(of_address.clone()).is_empty()).then_some(())).await;
+    eventually(|| (!world.history(of_address.clone()).is_empty()).then_some(())).await;
 
-    let House { store, recorder, stop, running, handle, address } = house;
+    let World { store, recorder, stop, running, house, address } = world;
     stop.send(()).unwrap();
     let mut rest = Vec::new();
     connected.read_to_end(&mut rest).await.unwrap();
     silent.read_to_end(&mut rest).await.unwrap();
     drop((connected, silent));
     running.await.unwrap();
-    assert_eq!(handle.connections(), 0);
+    assert_eq!(house.connections(), 0);
     assert!(TcpStream::connect(address).await.is_err(), "the listener is closed");
     let (unused, _) = oneshot::channel();
-    let house = House { store, recorder, stop: unused, running: tokio::spawn(async {}), handle, address };
+    let world = World { store, recorder, stop: unused, running: tokio::spawn(async {}), house, address };
     assert_eq!(
-        house.of_client("stays"),
+        world.of_client("stays"),
         [(Action::Connect, Reason::Accepted), (Action::Close, Reason::ServerShutdown)]
     );
-    let silent: Vec<_> = house.history(of_address).iter().map(|e| (e.action, e.reason)).collect();
+    let silent: Vec<_> = world.history(of_address).iter().map(|e| (e.action, e.reason)).collect();
     assert_eq!(silent, [(Action::Open, Reason::Opened), (Action::Close, Reason::ServerShutdown)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_connection_too_many_is_closed_and_on_record() {
-    let house = house(|settings| settings.connections_max = 1).await;
-    let first = house.join("first").await;
-    let mut second = TcpStream::connect(house.address).await.unwrap();
+    let world = world(|settings| settings.connections_max = 1).await;
+    let first = world.join("first").await;
+    let mut second = TcpStream::connect(world.address).await.unwrap();
     assert_eq!(second.read(&mut [0; 8]).await.unwrap_or(0), 0);
     let of_address = Subject::Address(second.local_addr().unwrap().ip());
-    let rows = eventually(|| Some(house.history(of_address.clone())).filter(|rows| !rows.is_empty())).await;
+    let rows = eventually(|| Some(world.history(of_address.clone())).filter(|rows| !rows.is_empty())).await;
     assert_eq!((rows[0].action, rows[0].reason), (Action::Close, Reason::ServerOverloaded));
     drop(first);
-    eventually(|| (house.handle.connections() == 0).then_some(())).await;
-    drop(house.join("third").await);
+    eventually(|| (world.house.connections() == 0).then_some(())).await;
+    drop(world.join("third").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_nothing_is_dropped_and_others_are_served() {
-    let house = house(|settings| settings.write_stall_max = Duration::from_millis(300)).await;
-    let mut deaf = house.join("deaf").await;
+    let world = world(|settings| settings.write_stall_max = Duration::from_millis(300)).await;
+    let mut deaf = world.join("deaf").await;
     SockRef::from(&deaf).set_recv_buffer_size(4_096).unwrap();
     deaf.write_all(b"\x82\x06\x00\x01\x00\x01#\x00").await.unwrap();
     let mut suback = [0; 5];
     deaf.read_exact(&mut suback).await.unwrap();
 
-    let mut loud = house.join("loud").await;
+    let mut loud = world.join("loud").await;
     let mut publish = vec![0x30, 0x83, 0x80, 0x02, 0, 1, b't'];
     publish.extend(vec![7; 32 * 1024]);
     let rows = loop {
         loud.write_all(&publish).await.unwrap();
-        let rows = house.of_client("deaf");
+        let rows = world.of_client("deaf");
         if rows.iter().any(|(action, _)| action.is_end()) {
             break rows;
         }
     };
     assert_eq!(rows.last(), Some(&(Action::Close, Reason::SlowConsumer)));
     loud.write_all(&[0xe0, 0]).await.unwrap();
-    let rows = house.of_client_once_ended("loud").await;
+    let rows = world.of_client_once_ended("loud").await;
     assert_eq!(rows.last(), Some(&(Action::Disconnect, Reason::ClientDisconnected)));
     let bound = 64 * 1024 + publish.len() as u64;
-    let deaf = house.history(Subject::Client(ClientId::new("deaf").unwrap()));
+    let deaf = world.history(Subject::Client(ClientId::new("deaf").unwrap()));
     let detail = deaf.last().unwrap().details.detail.clone().unwrap();
     let waited: u64 = detail.split(' ').next().unwrap().parse().unwrap();
     assert!(waited <= bound, "{waited} bytes waited for a client that reads nothing");
@@ -183,26 +183,26 @@ async fn a_client_that_reads_nothing_is_dropped_and_others_are_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disconnect_that_comes_with_a_reset_is_the_reason() {
-    let house = house(|_| ()).await;
+    let world = world(|_| ()).await;
     for round in 0..20 {
         let client_id = format!("hasty-{round}");
-        let mut stream = house.join(&client_id).await;
+        let mut stream = world.join(&client_id).await;
         stream.write_all(&[0xc0, 0, 0xe0, 0]).await.unwrap();
         drop(stream); // the PINGRESP meets a closed socket
-        let rows = house.of_client_once_ended(&client_id).await;
+        let rows = world.of_client_once_ended(&client_id).await;
         assert_eq!(rows.last(), Some(&(Action::Disconnect, Reason::ClientDisconnected)));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_tells_what_had_passed() {
-    let house = house(|_| ()).await;
-    let mut stream = house.join("meter").await;
+    let world = world(|_| ()).await;
+    let mut stream = world.join("meter").await;
     stream.write_all(&[0xc0, 0]).await.unwrap();
     stream.read_exact(&mut [0; 2]).await.unwrap();
     stream.shutdown().await.unwrap();
-    house.of_client_once_ended("meter").await;
-    let events = house.history(Subject::Client(ClientId::new("meter").unwrap()));
+    world.of_client_once_ended("meter").await;
+    let events = world.history(Subject::Client(ClientId::new("meter").unwrap()));
     let end = events.last().unwrap();
     assert_eq!((end.action, end.reason), (Action::Close, Reason::ClientClosed));
     assert_eq!(end.peer, Some(stream.local_addr().unwrap()));

@@ -87,6 +87,11 @@ impl ServeArgs {
         if let Some(data_dir) = &self.data_dir {
             config.data_dir.clone_from(data_dir);
         }
+        if self.mqtt.is_some() && !config.mqtt.listeners.is_empty() {
+            anyhow::bail!(
+                "--mqtt is the address of the one listener that is there without [[mqtt.listeners]]; the config has some"
+            );
+        }
         config.mqtt.listen = self.mqtt.unwrap_or(config.mqtt.listen);
         config.http.listen = self.http.unwrap_or(config.http.listen);
         match (config.check(), &self.config) {

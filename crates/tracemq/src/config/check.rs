@@ -5,12 +5,13 @@ use std::fmt::Display;
 use anyhow::bail;
 use tracemq_access::mqtt::{MqttAccess, MqttUser};
 
-use super::{Config, Mqtt};
+use super::{Config, Mqtt, listeners};
 use crate::serve::keys;
 
 pub(super) fn check(config: &Config) -> anyhow::Result<()> {
     let mut faults = Faults(Vec::new());
     check_mqtt(&mut faults, &config.mqtt);
+    listeners::check(&mut faults, config);
     let api = &config.api;
     faults.within("api.calls_per_second", api.calls_per_second, 1, 1_000_000);
     faults.within("api.max_nonces", api.max_nonces, 1_000, 100_000_000);
@@ -63,13 +64,6 @@ fn check_mqtt(faults: &mut Faults, mqtt: &Mqtt) {
     if let Err(error) = MqttAccess::new(&users(mqtt), false) {
         faults.0.push(format!("mqtt.users: {error}"));
     }
-    if !mqtt.listen.ip().is_loopback() && mqtt.users.is_empty() && !mqtt.allow_anonymous {
-        faults.0.push(format!(
-            "mqtt.listen: {} can be reached from other machines, and nobody is asked for a password there. \
-             Add [[mqtt.users]] with name and password, or set mqtt.allow_anonymous = true",
-            mqtt.listen
-        ));
-    }
 }
 
 /// The users as the access rules take them.
@@ -100,10 +94,14 @@ pub(crate) fn parse_utc_offset(text: &str) -> Option<i32> {
     (hours <= 14 && minutes < 60).then_some(sign * (hours * 3_600 + minutes * 60))
 }
 
-struct Faults(Vec<String>);
+pub(super) struct Faults(Vec<String>);
 
 impl Faults {
-    fn within<T: PartialOrd + Display + Copy>(&mut self, key: &str, value: T, min: T, max: T) {
+    pub(super) fn add(&mut self, fault: String) {
+        self.0.push(fault);
+    }
+
+    pub(super) fn within<T: PartialOrd + Display + Copy>(&mut self, key: &str, value: T, min: T, max: T) {
         if value < min || value > max {
             self.0.push(format!("{key}: {value} is not within {min} and {max}"));
         }
@@ -130,6 +128,38 @@ mod tests {
         assert!(faults("mqtt.listen = '[::]:1883'").contains("mqtt.listen"));
         assert_eq!(faults("mqtt.listen = '0.0.0.0:1883'\nmqtt.allow_anonymous = true"), "");
         assert_eq!(faults("mqtt.listen = '0.0.0.0:1883'\n[[mqtt.users]]\nname = 'a'\npassword = 'b'"), "");
+    }
+
+    #[test]
+    fn a_listener_that_can_t_be_is_told_with_its_name() {
+        let of = |rest: &str| faults(&format!("[[mqtt.listeners]]\nname = 'a'\nlisten = '127.0.0.1:0'\n{rest}"));
+        assert_eq!(of(""), "");
+        assert_eq!(of("transport = 'ws'\nwebsocket = { origins = ['https://x.example'] }"), "");
+        assert_eq!(of("proxy_protocol = true\ntrusted_proxies = ['10.0.0.0/8', '::1']\nallow_anonymous = true"), "");
+        for (rest, said) in [
+            ("[[mqtt.listeners]]\nname = 'a'\nlisten = '127.0.0.1:0'", "two listeners"),
+            ("[[mqtt.listeners]]\nname = 'a b'\nlisten = '127.0.0.1:0'", "A-Z"),
+            ("max_connections = 0", "max_connections"),
+            ("transport = 'tls'", "needs tls"),
+            ("tls = { cert = 'c', key = 'k' }", "not for \"tcp\""),
+            ("websocket = {}", "not for \"tcp\""),
+            ("transport = 'ws'\nwebsocket = { path = 'mqtt' }", "begin with /"),
+            ("transport = 'ws'\nwebsocket = { origins = ['x.example'] }", "no origin"),
+            ("transport = 'tls'\ntls = { cert = 'c', key = 'k', client_certificate = 'required' }", "tls.client_ca"),
+            ("transport = 'tls'\ntls = { cert = 'c', key = 'k', client_ca = 'a' }", "tls.client_certificate"),
+            ("transport = 'tls'\ntls = { cert = 'c', key = 'k', username_from = 'common-name' }", "username_from"),
+            ("proxy_protocol = true\nallow_anonymous = true", "needs trusted_proxies"),
+            ("proxy_protocol = true\ntrusted_proxies = ['::1']", "through a proxy"),
+            ("trusted_proxies = ['::1']", "without proxy_protocol"),
+            ("proxy_protocol = true\ntrusted_proxies = ['10.0.0.0/33']", "10.0.0.0/33"),
+        ] {
+            let told = of(rest);
+            assert!(told.contains("mqtt.listeners `a") && told.contains(said), "{rest}: {told}");
+        }
+        let open = "[[mqtt.listeners]]\nname = 'a'\nlisten = '0.0.0.0:0'";
+        assert!(faults(open).contains("mqtt.allow_anonymous = true"));
+        let secure = "tls = { cert = 'c', key = 'k', client_ca = 'a', client_certificate = 'required' }";
+        assert_eq!(faults(&format!("{open}\ntransport = 'tls'\n{secure}")), "");
     }
 
     #[test]

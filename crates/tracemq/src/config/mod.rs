@@ -3,6 +3,7 @@
 //! An unknown key, a wrong type or a value out of bounds is refused with its name; nothing is silently corrected.
 
 mod check;
+mod listeners;
 mod secret;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tracemq_model::{InstanceId, TimeMs};
 
 pub(crate) use check::{parse_utc_offset, users};
+pub(crate) use listeners::{ClientCertificate, DEFAULT_LISTENER, Listener, Tls, UsernameFrom};
 pub(crate) use secret::{ConfigSecret, secret_text};
 
 /// Everything that can be set, with its default.
@@ -41,7 +43,7 @@ pub(crate) struct Config {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Mqtt {
-    /// Address and port; port 0 picks a free one.
+    /// Address and port of the one listener; port 0 picks a free one. Not used when there are `listeners`.
     pub listen: SocketAddr,
     /// Lets clients in without user name, on any address.
     pub allow_anonymous: bool,
@@ -83,6 +85,8 @@ pub(crate) struct Mqtt {
     pub response_topics: Option<String>,
     /// Who may connect; with none, clients from loopback are let in without a password.
     pub users: Vec<User>,
+    /// The ways in; with none, the one of `listen`.
+    pub listeners: Vec<Listener>,
 }
 
 /// An MQTT user.
@@ -253,6 +257,7 @@ impl Default for Mqtt {
             redirect_to: None,
             response_topics: None,
             users: Vec::new(),
+            listeners: Vec::new(),
         }
     }
 }

@@ -38,7 +38,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         let server = Server::start(config.clone()).await?;
         // The demo goes on also when nobody reads what it says.
         let _ = introduce(&config, &server);
-        let fleet = devices::start(server.mqtt);
+        let mqtt = server.mqtt().context("the demo has a listener")?;
+        let fleet = devices::start(mqtt);
         stop_signals.next().await;
         fleet.abort();
         server.stop().await
@@ -63,7 +64,9 @@ fn introduce(config: &Config, server: &Server) -> std::io::Result<()> {
         env!("CARGO_PKG_VERSION"),
         devices::COUNT
     )?;
-    writeln!(out, "  mqtt     {}{}", server.mqtt, note(server.mqtt != defaults.mqtt.listen))?;
+    if let Some(mqtt) = server.mqtt() {
+        writeln!(out, "  mqtt     {mqtt}{}", note(mqtt != defaults.mqtt.listen))?;
+    }
     writeln!(out, "  http     http://{}{}", server.http, note(server.http != defaults.http.listen))?;
     writeln!(out, "  data     {}", config.data_dir.display())?;
     writeln!(out, "\nAsk about any of them, in another terminal:")?;

@@ -1,15 +1,15 @@
 //! The broker's clients as the API asks for them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tracemq_api::{Clients, ConnectedClient, Whose};
 use tracemq_broker::Broker;
 use tracemq_model::{ClientId, End, InstanceId, Reason};
 
-/// Those of one instance's broker.
+/// Those of each instance's broker.
 pub(super) struct LiveClients {
-    pub(super) instance: InstanceId,
-    pub(super) broker: Arc<Broker>,
+    pub(super) brokers: BTreeMap<InstanceId, Arc<Broker>>,
 }
 
 impl Clients for LiveClients {
@@ -20,23 +20,19 @@ impl Clients for LiveClients {
         after: Option<&ClientId>,
         limit: usize,
     ) -> (Vec<ConnectedClient>, Option<ClientId>) {
-        if *instance != self.instance {
-            return (Vec::new(), None);
-        }
-        let page = self.broker.clients(prefix, after, limit);
+        let Some(broker) = self.brokers.get(instance) else { return (Vec::new(), None) };
+        let page = broker.clients(prefix, after, limit);
         (page.clients.into_iter().map(shown).collect(), page.next)
     }
 
     fn end(&self, instance: &InstanceId, whose: &Whose, detail: &str, limit: usize) -> usize {
-        if *instance != self.instance {
-            return 0;
-        }
+        let Some(broker) = self.brokers.get(instance) else { return 0 };
         let whose = match whose {
             Whose::Client(client) => tracemq_broker::Whose::Client(client.clone()),
             Whose::User(name) => tracemq_broker::Whose::User(name.clone()),
             Whose::Address(address) => tracemq_broker::Whose::Address(*address),
         };
-        self.broker.end_clients(&whose, &End::of(Reason::Kicked).with_detail(detail), limit)
+        broker.end_clients(&whose, &End::of(Reason::Kicked).with_detail(detail), limit)
     }
 }
 

@@ -4,6 +4,7 @@ mod clients;
 pub(crate) mod keys;
 mod log;
 mod server;
+mod ways_in;
 
 use std::fs;
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
@@ -15,15 +16,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracemq_api::ServeLimits;
 
 use crate::cli::ServeArgs;
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_LISTENER};
 use crate::shell;
 pub(crate) use server::{ADDRESS_FILE, Server};
+pub(crate) use ways_in::Listening;
 
 /// How long each of the three stages of a stop may take: connections get their last bytes, the recorder writes what
 /// waits, HTTP finishes its answers.
 pub(crate) const STOP_STAGE_MAX: Duration = Duration::from_secs(5);
 
-/// Runs the command until SIGTERM or Ctrl-C; a second one ends at once. SIGHUP reloads the access keys.
+/// Runs the command until SIGTERM or Ctrl-C; a second one ends at once. SIGHUP reloads the access keys and certificates.
 ///
 /// # Errors
 /// When the configuration can't be used, an address is taken, or the data folder can't be used.
@@ -44,7 +46,10 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
             tokio::select! {
                 () = stop_signals.next() => break,
                 // The window was closed: a server that nobody sees any more would hold its ports.
-                _ = hangups.recv() => if on_terminal && !is_on_terminal() { break } else { server.reload_keys(args) },
+                _ = hangups.recv() => if on_terminal && !is_on_terminal() { break } else {
+                    server.reload_certificates();
+                    server.reload_keys(args);
+                },
             }
         }
         tokio::select! {
@@ -91,7 +96,10 @@ fn announce(config: &Config, server: &Server) -> std::io::Result<()> {
     let credentials = &server.credentials;
     let mut out = stdout().lock();
     writeln!(out, "TraceMQ {} is ready. Stop with Ctrl-C.", env!("CARGO_PKG_VERSION"))?;
-    writeln!(out, "  mqtt     {}", server.mqtt)?;
+    for Listening { name, address, transport } in &server.listeners {
+        let which = if name == DEFAULT_LISTENER { String::new() } else { format!("  {name} ({transport})") };
+        writeln!(out, "  mqtt     {address}{which}")?;
+    }
     writeln!(out, "  http     http://{}", server.http)?;
     writeln!(out, "  data     {data_dir}")?;
     if server.credentials_are_new {
@@ -104,12 +112,10 @@ fn announce(config: &Config, server: &Server) -> std::io::Result<()> {
         writeln!(out, "  access_key_secret  {secret}")?;
         writeln!(out, "  instance_id        {}", credentials.instance_id)?;
         writeln!(out, "\nTry, in another terminal:")?;
-        writeln!(
-            out,
-            "  mosquitto_pub -p {}{} -i my-device -t hello -m world",
-            server.mqtt.port(),
-            login_flags(config)
-        )?;
+        if let Some(plain) = server.listeners.iter().find(|listening| listening.transport == "tcp") {
+            let (port, login) = (plain.address.port(), login_flags(config));
+            writeln!(out, "  mosquitto_pub -p {port}{login} -i my-device -t hello -m world")?;
+        }
         writeln!(out, "  curl -s -u '{id}:{secret}' 'http://{}/api/v1/clients/my-device/events'", server.http)?;
     }
     let (tracemq, folder) = (shell::own_command(), shell::data_dir_flag(&config.data_dir));

@@ -1,5 +1,6 @@
 //! All parts of a running server, and the order in which they stop.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,10 +10,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracemq_access::AccountId;
-use tracemq_access::mqtt::MqttAccess;
 use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, Keys};
 use tracemq_broker::{Broker, Limits};
-use tracemq_door::{Door, DoorHandle, DoorSettings};
+use tracemq_door::{Certificates, House};
 use tracemq_model::TimeMs;
 use tracemq_recorder::{Recorder, RecorderSettings};
 use tracemq_segments::{Keep, Retention, SegmentSettings, Segments};
@@ -20,6 +20,7 @@ use tracemq_store::EventStore;
 use tracing::{error, info, warn};
 
 use super::clients::LiveClients;
+use super::ways_in::{self, Listening, WaysIn};
 use super::{STOP_STAGE_MAX, connections_that_fit, create_data_dir, keys};
 use crate::cli::ServeArgs;
 use crate::config::{self, Config, LOCAL_ACCOUNT};
@@ -30,8 +31,8 @@ pub(crate) const ADDRESS_FILE: &str = "http-address";
 
 /// A running server.
 pub(crate) struct Server {
-    /// Where MQTT listens.
-    pub mqtt: SocketAddr,
+    /// Where MQTT listens, in the order of the configuration.
+    pub listeners: Vec<Listening>,
     /// Where HTTP listens.
     pub http: SocketAddr,
     /// The key that the data folder had at the start.
@@ -40,9 +41,11 @@ pub(crate) struct Server {
     pub credentials_are_new: bool,
     config: Config,
     keys: Keys,
+    certificates: Vec<(String, Certificates)>,
     recorder: Recorder,
     stop: watch::Sender<Stage>,
-    door: JoinHandle<()>,
+    time: Vec<JoinHandle<()>>,
+    doors: Vec<JoinHandle<()>>,
     api: JoinHandle<()>,
 }
 
@@ -59,9 +62,10 @@ impl Server {
     /// # Errors
     /// With the part that can't start, and what would help.
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
-        let mqtt_listener = bind(config.mqtt.listen, "mqtt").await?;
-        let http_listener = bind(config.http.listen, "http").await?;
-        let (mqtt, http) = (mqtt_listener.local_addr()?, http_listener.local_addr()?);
+        let bound = ways_in::bind(&config).await?;
+        let http_listener =
+            bind(config.http.listen, "http", "Choose another with --http ADDR, port 0 picks a free one").await?;
+        let http = http_listener.local_addr()?;
         if !http.ip().is_loopback() {
             warn!(%http, "HTTP can be reached from other machines, and secrets cross it unencrypted: put a proxy with TLS in front");
         }
@@ -71,24 +75,19 @@ impl Server {
         let keys = Keys::new(keys::ring(&config.access_keys, &credentials, &config.data_dir)?);
         let recorder = start_recorder(&config, &store)?;
 
-        let broker = Broker::new(limits(&config.mqtt));
-        let no_users = config.mqtt.users.is_empty();
-        let anonymous = config.mqtt.allow_anonymous || (no_users && config.mqtt.listen.ip().is_loopback());
-        let access = Arc::new(MqttAccess::new(&config::users(&config.mqtt), anonymous)?);
-        let settings = DoorSettings {
-            connections_max: connections_max(config.mqtt.max_connections),
-            ..DoorSettings::new(config.instance.id.clone(), "mqtt")
-        };
-        let door =
-            Door::new(mqtt_listener, Arc::clone(&broker), access, recorder.clone(), Arc::new(wall_clock), settings)?;
+        let house = House::new(recorder.clone(), Arc::new(wall_clock), connections_max(config.mqtt.max_connections))?;
+        let brokers: BTreeMap<_, _> =
+            config.instances().into_iter().map(|instance| (instance, Broker::new(limits(&config.mqtt)))).collect();
+        let listeners = ways_in::told(&bound);
+        let WaysIn { doors, certificates } = ways_in::doors(&config, bound, &house, &brokers)?;
         let (stop, stage) = watch::channel(Stage::Running);
-        let clients = Arc::new(LiveClients { instance: config.instance.id.clone(), broker: Arc::clone(&broker) });
-        let gauges = gauges(broker, door.handle(), stage.clone());
+        let clients = Arc::new(LiveClients { brokers: brokers.clone() });
+        let gauges = gauges(brokers.values().cloned().collect(), Arc::clone(&house), stage.clone());
         let router = tracemq_api::router(ApiState {
             store,
             recorder: recorder.clone(),
             keys: keys.clone(),
-            instances: vec![instance(&config)?],
+            instances: instances(&config)?,
             settings: api_settings(&config)?,
             clock: Arc::new(wall_clock),
             gauges,
@@ -96,13 +95,38 @@ impl Server {
         })?;
 
         credentials::save(&config.data_dir, &credentials)?;
-        let door = tokio::spawn(door.run(reached(stage.clone(), Stage::StopMqtt), STOP_STAGE_MAX));
+        let time = brokers.into_values().map(|broker| tokio::spawn(Arc::clone(&house).keep_time(broker))).collect();
+        let doors = doors
+            .into_iter()
+            .map(|door| tokio::spawn(door.run(reached(stage.clone(), Stage::StopMqtt), STOP_STAGE_MAX)))
+            .collect();
         let api = tokio::spawn(tracemq_api::serve(http_listener, router, reached(stage, Stage::StopHttp)));
         let address_file = config.data_dir.join(ADDRESS_FILE);
         std::fs::write(&address_file, format!("http://{http}\n"))
             .with_context(|| format!("can't write {}", address_file.display()))?;
-        info!(%mqtt, %http, data_dir = %config.data_dir.display(), "ready");
-        Ok(Self { mqtt, http, credentials, credentials_are_new, config, keys, recorder, stop, door, api })
+        for Listening { name, address, transport } in &listeners {
+            info!(name, %address, transport, "MQTT listens");
+        }
+        info!(%http, data_dir = %config.data_dir.display(), "ready");
+        Ok(Self {
+            listeners,
+            http,
+            credentials,
+            credentials_are_new,
+            config,
+            keys,
+            certificates,
+            recorder,
+            stop,
+            time,
+            doors,
+            api,
+        })
+    }
+
+    /// Where the first listener listens.
+    pub(crate) fn mqtt(&self) -> Option<SocketAddr> {
+        self.listeners.first().map(|listening| listening.address)
     }
 
     /// Puts the keys in force that stand in the files now; when they can't be used, the old ones stay. `args` are those
@@ -121,6 +145,20 @@ impl Server {
         }
     }
 
+    /// Puts the certificates, keys and CAs in force that stand in the listeners' files now, for handshakes from here on.
+    /// Where they can't be used, the old ones stay.
+    pub(crate) fn reload_certificates(&self) {
+        for (listener, certificates) in &self.certificates {
+            match certificates.reload() {
+                Ok(()) => info!(listener, "certificates reloaded"),
+                Err(error) => {
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    error!(listener, error, "certificates not reloaded: the old ones stay in force");
+                }
+            }
+        }
+    }
+
     /// Ends all connections with their close on record, writes what waits, and stops answering, in this order.
     ///
     /// # Errors
@@ -128,14 +166,20 @@ impl Server {
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         info!("stopping");
         self.stop.send_replace(Stage::StopMqtt);
-        let door = self.door.await;
+        let mut ended = Vec::new();
+        for door in self.doors {
+            ended.push(door.await);
+        }
+        for time in self.time {
+            time.abort();
+        }
         let recorder = self.recorder;
         let counts = tokio::task::spawn_blocking(move || recorder.stop(STOP_STAGE_MAX)).await?;
         self.stop.send_replace(Stage::StopHttp);
         let api = tokio::time::timeout(STOP_STAGE_MAX, self.api).await;
         let _ = std::fs::remove_file(self.config.data_dir.join(ADDRESS_FILE));
         info!(recorded = counts.recorded, lost = counts.lost.total(), "stopped");
-        door.context("the MQTT listener failed")?;
+        ended.into_iter().collect::<Result<(), _>>().context("an MQTT listener failed")?;
         if let Ok(api) = api {
             api.context("the HTTP listener failed")?;
         }
@@ -167,10 +211,10 @@ fn wall_clock() -> TimeMs {
     TimeMs(millis.unwrap_or(i64::MAX))
 }
 
-async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!("can't listen on {address} ({key}); is another server running there? Choose another with --{key} ADDR, port 0 picks a free one")
-    })
+pub(super) async fn bind(address: SocketAddr, key: &str, advice: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("can't listen on {address} ({key}); is another server running there? {advice}"))
 }
 
 fn open_store(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
@@ -216,9 +260,11 @@ fn start_recorder(config: &Config, store: &Arc<dyn EventStore>) -> anyhow::Resul
     Recorder::start(Arc::clone(store), Arc::new(wall_clock), settings).context("can't start the recorder")
 }
 
-fn instance(config: &Config) -> anyhow::Result<Instance> {
+fn instances(config: &Config) -> anyhow::Result<Vec<Instance>> {
     let account = AccountId::new(LOCAL_ACCOUNT)?;
-    Ok(Instance { id: config.instance.id.clone(), account, region: config.instance.region.clone() })
+    let region = &config.instance.region;
+    let instance = |id| Instance { id, account: account.clone(), region: region.clone() };
+    Ok(config.instances().into_iter().map(instance).collect())
 }
 
 fn api_settings(config: &Config) -> anyhow::Result<ApiSettings> {
@@ -233,14 +279,14 @@ fn api_settings(config: &Config) -> anyhow::Result<ApiSettings> {
     })
 }
 
-fn gauges(broker: Arc<Broker>, door: DoorHandle, stage: watch::Receiver<Stage>) -> Gauges {
+fn gauges(brokers: Vec<Arc<Broker>>, house: Arc<House>, stage: watch::Receiver<Stage>) -> Gauges {
     Gauges {
-        connections: Arc::new(move || door.connections() as u64),
+        connections: Arc::new(move || house.connections() as u64),
         messages_dropped: {
-            let broker = Arc::clone(&broker);
-            Arc::new(move || broker.stats().messages_dropped)
+            let brokers = brokers.clone();
+            Arc::new(move || brokers.iter().map(|broker| broker.stats().messages_dropped).sum())
         },
-        sessions: Arc::new(move || broker.stats().sessions as u64),
+        sessions: Arc::new(move || brokers.iter().map(|broker| broker.stats().sessions as u64).sum()),
         ready: Arc::new(move || *stage.borrow() == Stage::Running),
     }
 }

@@ -21,3 +21,7 @@ mod hostile;
 mod keys;
 mod reasons;
 mod store_cli;
+mod ways_in;
+mod ways_in_proxy;
+mod ways_in_tls;
+mod ways_in_websocket;

@@ -41,6 +41,14 @@ pub(crate) struct Event {
     pub(crate) duration_ms: Option<u64>,
     pub(crate) reason_code: Option<u8>,
     pub(crate) other_connection: Option<String>,
+    pub(crate) listener: Option<String>,
+    pub(crate) username: Option<String>,
+    pub(crate) detail: Option<String>,
+    pub(crate) tls_version: Option<String>,
+    pub(crate) server_name: Option<String>,
+    pub(crate) certificate_subject: Option<String>,
+    pub(crate) certificate_not_after: Option<String>,
+    pub(crate) count: Option<u64>,
 }
 
 impl Event {

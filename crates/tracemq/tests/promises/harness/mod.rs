@@ -6,9 +6,11 @@
 mod api;
 mod http;
 mod mqtt;
+mod pki;
 mod server;
 
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +19,7 @@ pub(crate) use http::{Answer, Kept};
 pub(crate) use mqtt::{
     Connect, Device, PINGREQ, VERSIONS, Version, disconnect, packet, publish, string, subscribe, varint,
 };
+pub(crate) use pki::{Authority, Paper, client_config, tls};
 pub(crate) use server::{Credentials, Home, Server, finish_within, tracemq};
 
 /// The longest that anything may take before a test gives up; generous, for slow and busy machines.
@@ -32,6 +35,15 @@ pub(crate) fn wait_until<T, E: Debug>(what: &str, mut probe: impl FnMut() -> Res
             Err(_) => thread::sleep(Duration::from_millis(25)), // the API takes 500 questions a second, and a probe may be many
         }
     }
+}
+
+/// The end of the connection from `address` that never named a client, once it is on record.
+pub(crate) fn nameless_end(server: &Server, address: SocketAddr) -> Event {
+    let address = address.to_string();
+    wait_until(&format!("end of the connection from {address}"), || {
+        let history = server.nameless_history();
+        history.end_of(&address).cloned().ok_or(history)
+    })
 }
 
 /// Wall-clock time as it stands on record.

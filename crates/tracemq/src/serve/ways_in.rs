@@ -1,0 +1,135 @@
+//! The MQTT listeners of the configuration, bound and turned into doors.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tracemq_access::mqtt::MqttAccess;
+use tracemq_broker::Broker;
+use tracemq_door::{Certificates, ClientCertificates, Door, DoorSettings, House, Network, TlsFiles, WebSocketRules};
+use tracemq_model::InstanceId;
+
+use super::server;
+use crate::config::{self, ClientCertificate, Config, DEFAULT_LISTENER, Listener, Tls, UsernameFrom};
+
+/// A listener that is bound.
+pub(super) struct Bound {
+    listener: Listener,
+    socket: TcpListener,
+    address: SocketAddr,
+    tls: Option<Certificates>,
+}
+
+/// Doors that do not accept yet, and the certificates of those that have some, by the listener's name.
+pub(super) struct WaysIn {
+    pub(super) doors: Vec<Door>,
+    pub(super) certificates: Vec<(String, Certificates)>,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug)]
+pub(crate) struct Listening {
+    /// Its name.
+    pub name: String,
+    /// Its address, with the port that port 0 picked.
+    pub address: SocketAddr,
+    /// `tcp`, `tls`, `ws` or `wss`.
+    pub transport: &'static str,
+}
+
+/// Reads the certificates of all listeners and binds their addresses.
+///
+/// # Errors
+/// When an address can't be had or certificates can't be used: with the listener's name.
+pub(super) async fn bind(config: &Config) -> anyhow::Result<Vec<Bound>> {
+    let mut bound = Vec::new();
+    for listener in config.listeners() {
+        let advice = if listener.name == DEFAULT_LISTENER {
+            "Choose another with --mqtt ADDR, port 0 picks a free one"
+        } else {
+            "Choose another in [[mqtt.listeners]], port 0 picks a free one"
+        };
+        let tls = match &listener.tls {
+            Some(tls) => {
+                Some(Certificates::load(files(tls)?).with_context(|| format!("mqtt.listeners `{}`", listener.name))?)
+            }
+            None => None,
+        };
+        let socket = server::bind(listener.listen, &listener.name, advice).await?;
+        let address = socket.local_addr()?;
+        bound.push(Bound { listener, socket, address, tls });
+    }
+    Ok(bound)
+}
+
+/// Where they listen.
+pub(super) fn told(bound: &[Bound]) -> Vec<Listening> {
+    let told = |Bound { listener, address, .. }: &Bound| Listening {
+        name: listener.name.clone(),
+        address: *address,
+        transport: listener.transport.word(),
+    };
+    bound.iter().map(told).collect()
+}
+
+/// A door for each, to the broker of its instance.
+///
+/// # Errors
+/// When users can't be used.
+pub(super) fn doors(
+    config: &Config,
+    bound: Vec<Bound>,
+    house: &Arc<House>,
+    brokers: &BTreeMap<InstanceId, Arc<Broker>>,
+) -> anyhow::Result<WaysIn> {
+    let users = config::users(&config.mqtt);
+    let with_anonymous = Arc::new(MqttAccess::new(&users, true)?);
+    let without = Arc::new(MqttAccess::new(&users, false)?);
+    let (mut doors, mut certificates) = (Vec::new(), Vec::new());
+    for Bound { listener, socket, tls, .. } in bound {
+        let access = if config.admits_anonymous(&listener) { &with_anonymous } else { &without };
+        let instance = listener.instance.as_ref().unwrap_or(&config.instance.id);
+        let broker = brokers.get(instance).context("an instance has no broker")?;
+        let proxies = proxies(&listener)?;
+        certificates.extend(tls.clone().map(|tls| (listener.name.clone(), tls)));
+        let settings = DoorSettings {
+            proxies,
+            tls,
+            websocket: listener.transport.is_websocket().then(|| rules(&listener)),
+            frame_bytes_max: u64::from(config.mqtt.max_packet_bytes),
+            connections_max: listener.max_connections.unwrap_or(config.mqtt.max_connections),
+            ..DoorSettings::new(instance.clone(), &listener.name)
+        };
+        doors.push(Door::new(socket, Arc::clone(house), Arc::clone(broker), Arc::clone(access), settings));
+    }
+    Ok(WaysIn { doors, certificates })
+}
+
+fn proxies(listener: &Listener) -> anyhow::Result<Option<Arc<[Network]>>> {
+    if !listener.proxy_protocol {
+        return Ok(None);
+    }
+    let networks = listener.trusted_proxies.iter().map(|text| text.parse());
+    Ok(Some(networks.collect::<Result<Vec<_>, _>>().context("trusted_proxies")?.into()))
+}
+
+fn files(tls: &Tls) -> anyhow::Result<TlsFiles> {
+    let ca = || tls.client_ca.clone().context("tls.client_ca is missing");
+    Ok(TlsFiles {
+        cert: tls.cert.clone(),
+        key: tls.key.clone(),
+        clients: match tls.client_certificate {
+            ClientCertificate::None => ClientCertificates::Unasked,
+            ClientCertificate::Optional => ClientCertificates::Optional(ca()?),
+            ClientCertificate::Required => ClientCertificates::Required(ca()?),
+        },
+        user_is_common_name: tls.username_from == Some(UsernameFrom::CommonName),
+    })
+}
+
+fn rules(listener: &Listener) -> WebSocketRules {
+    let websocket = listener.websocket.clone().unwrap_or_default();
+    WebSocketRules { path: websocket.path.into(), origins: websocket.origins.into() }
+}

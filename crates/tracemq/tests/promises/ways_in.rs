@@ -1,0 +1,107 @@
+//! Several listeners: each has its name on record and its instance, and nothing crosses from one instance to another.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::harness::{Connect, Home, PATIENCE, Version, nameless_end, publish, subscribe, wait_until};
+
+const TWO_INSTANCES: &str = "
+[[mqtt.listeners]]
+name = 'north'
+listen = '127.0.0.1:0'
+
+[[mqtt.listeners]]
+name = 'south'
+listen = '127.0.0.1:0'
+instance = 'mqtt-south'
+
+[[mqtt.listeners]]
+name = 'south-v6'
+listen = '[::1]:0'
+instance = 'mqtt-south'
+max_connections = 1
+";
+
+fn join(address: SocketAddr, client: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(&Connect::new(Version::V311, client).bytes()).unwrap();
+    let mut connack = [0; 4];
+    stream.read_exact(&mut connack).unwrap();
+    assert_eq!(connack, [0x20, 2, 0, 0]);
+    stream
+}
+
+#[test]
+fn instances_are_separate_worlds_and_listeners_of_one_instance_are_the_same() {
+    let home = Home::new(TWO_INSTANCES);
+    let server = home.start_listeners();
+    let (north, south) = (server.listener("north"), server.listener("south"));
+    let mut reader = join(south, "reader");
+    reader.write_all(&subscribe(Version::V311, "#")).unwrap();
+    reader.read_exact(&mut [0; 5]).unwrap();
+
+    // The same client identifier, in another instance: nobody is taken over, nothing is heard.
+    let mut stranger = join(north, "reader");
+    stranger.write_all(&publish(Version::V311, "a", b"from the north")).unwrap();
+    let mut sixth = join(server.listener("south-v6"), "sixth");
+    sixth.write_all(&publish(Version::V311, "a", b"from the south")).unwrap();
+    let mut heard = [0; 19];
+    reader.read_exact(&mut heard).unwrap();
+    assert!(heard.ends_with(b"from the south"), "{heard:?}");
+
+    for mut stream in [reader, stranger, sixth] {
+        stream.write_all(&[0xE0, 0]).unwrap();
+        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+    }
+    for (instance, own, other) in [("mqtt-local", "north", "south"), ("mqtt-south", "south", "north")] {
+        let body = wait_until("end of both readers", || {
+            let body = server.rest(&format!("/api/v1/clients/reader/events?instance={instance}")).unwrap().body;
+            if body.contains("client-disconnected") { Ok(body) } else { Err(body) }
+        });
+        assert!(body.contains(&format!("\"listener\":\"{own}\"")) && !body.contains(other), "{body}");
+        assert!(!body.contains("session-taken-over"), "{body}");
+    }
+}
+
+#[test]
+fn b34_a_full_listener_turns_away_and_takes_again_and_the_others_are_not_full() {
+    let config = "
+        [[mqtt.listeners]]
+        name = 'small'
+        listen = '127.0.0.1:0'
+        max_connections = 1
+
+        [[mqtt.listeners]]
+        name = 'large'
+        listen = '127.0.0.1:0'
+    ";
+    let home = Home::new(config);
+    let server = home.start_listeners();
+    let first = join(server.listener("small"), "first");
+    let mut second = TcpStream::connect(server.listener("small")).unwrap();
+    second.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(second.read(&mut [0; 1]).unwrap_or(0), 0);
+    let end = nameless_end(&server, second.local_addr().unwrap());
+    assert_eq!((&*end.reason, end.listener.as_deref()), ("server-overloaded", Some("small")));
+    drop(join(server.listener("large"), "elsewhere"));
+    drop(first);
+    server.history_with_ends("first", 1);
+    drop(join(server.listener("small"), "third"));
+    server.history_with_ends("third", 1);
+}
+
+#[test]
+fn b38_what_can_t_listen_is_one_line_and_leaves_nothing_behind() {
+    let home = Home::new(
+        "[[mqtt.listeners]]\nname = 'a'\nlisten = '127.0.0.1:0'\ntransport = 'tls'\ntls = { cert = 'none.pem', key = 'none.key' }",
+    );
+    let mut command = super::harness::tracemq();
+    command.current_dir(home.path()).args(["serve", "--config", "tracemq.toml", "--http", "127.0.0.1:0"]);
+    let output = super::harness::finish_within(PATIENCE, command.arg("--data-dir").arg(home.data_dir()));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("`a`") && said.contains("none.pem"), "{said}");
+    assert!(!home.data_dir().exists());
+    let both = super::harness::finish_within(PATIENCE, &mut home.serve_command());
+    assert!(String::from_utf8_lossy(&both.stderr).contains("--mqtt"), "{both:?}");
+}
