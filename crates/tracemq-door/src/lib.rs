@@ -13,7 +13,7 @@ mod shared;
 mod transport;
 
 pub use listener::Door;
-pub use settings::{Clock, DoorSettings};
+pub use settings::{Clock, DoorSettings, HouseSettings};
 pub use shared::House;
 pub use transport::{
     Certificates, CertificatesError, ClientCertificates, Network, NetworkError, TlsFiles, WebSocketRules,

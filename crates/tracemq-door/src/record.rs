@@ -1,10 +1,14 @@
 //! One connection's way onto the record: what is observed goes through its lifecycle to the recorder. However the
 //! connection's task comes to its end, the connection gets one.
 
+mod fold;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use tracemq_model::{End, Lifecycle, Meter, Observation, Opening, Reason, Traffic};
+
+pub(crate) use fold::Folds;
 
 use crate::shared::Shared;
 
@@ -12,20 +16,29 @@ pub(crate) struct Record {
     shared: Arc<Shared>,
     lifecycle: Lifecycle,
     pub(crate) opened: Instant,
+    /// Whether an event of this connection is on record.
+    is_known: bool,
 }
 
 impl Record {
     /// Of a connection that TCP has just accepted.
     pub(crate) fn new(shared: Arc<Shared>, opening: Opening) -> Self {
-        Self { shared, lifecycle: Lifecycle::new(opening), opened: Instant::now() }
+        Self { shared, lifecycle: Lifecycle::new(opening), opened: Instant::now(), is_known: false }
     }
 
     /// Hands the event that `observation` makes, if it makes one, to the recorder.
     pub(crate) fn observe(&mut self, observation: Observation, traffic: Option<Traffic>) {
         let duration_ms = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         let meter = Meter { duration_ms, traffic };
-        if let Some(event) = self.lifecycle.observe((self.shared.house.clock)(), observation, &meter) {
-            self.shared.house.recorder.record(event);
+        let house = &self.shared.house;
+        let Some(event) = self.lifecycle.observe((house.clock)(), observation, &meter) else { return };
+        let left_no_trace = !self.is_known
+            && matches!(event.reason, Reason::ClientClosed | Reason::ConnectionReset)
+            && traffic.is_some_and(|traffic| traffic.last_in_age_ms.is_none());
+        self.is_known = true;
+        let event = if left_no_trace { house.folds.count(event, Instant::now()) } else { Some(event) };
+        if let Some(event) = event {
+            house.recorder.record(event);
         }
     }
 }
@@ -53,6 +66,7 @@ mod tests {
 
     use super::*;
     use crate::settings::DoorSettings;
+    use crate::settings::HouseSettings;
     use crate::shared::House;
 
     #[test]
@@ -63,7 +77,7 @@ mod tests {
         let access = Arc::new(MqttAccess::new(&[], true).unwrap());
         let settings = DoorSettings::new(instance.clone(), "mqtt");
         let broker = Broker::new(Limits::default());
-        let house = House::new(recorder.clone(), Arc::new(|| TimeMs(5)), 10).unwrap();
+        let house = House::new(recorder.clone(), Arc::new(|| TimeMs(5)), HouseSettings::default()).unwrap();
         let shared = Arc::new(Shared::new(house, broker, access, settings));
         let record = |id| {
             let peer = "192.0.2.1:4000".parse().unwrap();

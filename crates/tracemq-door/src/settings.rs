@@ -10,6 +10,23 @@ use crate::transport::{Certificates, Network, WebSocketRules};
 /// Tells the wall-clock time. An argument, so that tests can bring their own.
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
 
+/// Settings of all listeners together.
+#[derive(Clone, Debug)]
+pub struct HouseSettings {
+    /// Connections held at once, through all doors. 100,000: see [`DoorSettings::connections_max`].
+    pub connections_max: usize,
+    /// Connections of an address that come and go without a byte: the first is recorded, and those that follow it within
+    /// this time are counted and are one event. A minute: health checks come every few seconds, for years. Zero
+    /// records each.
+    pub fold_window: Duration,
+}
+
+impl Default for HouseSettings {
+    fn default() -> Self {
+        Self { connections_max: 100_000, fold_window: Duration::from_secs(60) }
+    }
+}
+
 /// Settings of one listener.
 #[derive(Clone, Debug)]
 pub struct DoorSettings {

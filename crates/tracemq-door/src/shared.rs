@@ -11,7 +11,8 @@ use tracemq_broker::{Broker, Tick};
 use tracemq_model::{ConnectionId, ConnectionIds};
 use tracemq_recorder::Recorder;
 
-use crate::settings::{Clock, DoorSettings};
+use crate::record::Folds;
+use crate::settings::{Clock, DoorSettings, HouseSettings};
 
 /// What all doors of a server share: the way onto the record, the clocks, the connection ids, and the places that there
 /// are in all.
@@ -21,6 +22,7 @@ pub struct House {
     started: Instant,
     ids: Mutex<ConnectionIds>,
     places: Places,
+    pub(crate) folds: Folds,
 }
 
 impl fmt::Debug for House {
@@ -30,11 +32,11 @@ impl fmt::Debug for House {
 }
 
 impl House {
-    /// A house for at most `connections_max` connections through all of its doors.
+    /// A house without doors.
     ///
     /// # Errors
     /// When the operating system has no random numbers for connection ids.
-    pub fn new(recorder: Recorder, clock: Clock, connections_max: usize) -> io::Result<Arc<Self>> {
+    pub fn new(recorder: Recorder, clock: Clock, settings: HouseSettings) -> io::Result<Arc<Self>> {
         let mut node = [0; 4];
         getrandom::fill(&mut node).map_err(io::Error::other)?;
         Ok(Arc::new(Self {
@@ -42,7 +44,8 @@ impl House {
             clock,
             started: Instant::now(),
             ids: Mutex::new(ConnectionIds::new(u32::from_ne_bytes(node))),
-            places: Places::new(connections_max),
+            places: Places::new(settings.connections_max),
+            folds: Folds::new(settings.fold_window),
         }))
     }
 
@@ -51,12 +54,22 @@ impl House {
         self.places.taken()
     }
 
+    /// Writes what is counted of connections that came and went without a byte. To be called when all doors are shut.
+    pub fn write_counts(&self) {
+        for event in self.folds.all() {
+            self.recorder.record(event);
+        }
+    }
+
     /// Ends what is over in `broker`, once a second, for as long as it is polled. One call a broker.
     pub async fn keep_time(self: Arc<Self>, broker: Arc<Broker>) {
         let mut every_second = tokio::time::interval(Duration::from_secs(1));
         loop {
             every_second.tick().await;
             broker.expire(self.tick());
+            for event in self.folds.over(Instant::now()) {
+                self.recorder.record(event);
+            }
         }
     }
 

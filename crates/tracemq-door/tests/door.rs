@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracemq_access::mqtt::MqttAccess;
 use tracemq_broker::{Broker, Limits};
-use tracemq_door::{Door, DoorSettings, House};
+use tracemq_door::{Door, DoorSettings, House, HouseSettings};
 use tracemq_model::{Action, ClientId, Event, InstanceId, Order, Reason, Subject, TimeMs, TimeRange, TraceQuery};
 use tracemq_recorder::{Recorder, RecorderSettings};
 use tracemq_store::{EventStore, MemoryStore};
@@ -45,7 +45,7 @@ async fn world(change: impl FnOnce(&mut DoorSettings)) -> World {
     change(&mut settings);
     let access = Arc::new(MqttAccess::new(&[], true).unwrap());
     let broker = Broker::new(Limits::default());
-    let house = House::new(recorder.clone(), Arc::new(wall_clock), 1_000).unwrap();
+    let house = House::new(recorder.clone(), Arc::new(wall_clock), HouseSettings::default()).unwrap();
     let door = Door::new(listener, Arc::clone(&house), broker, access, settings);
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(door.run(

@@ -41,6 +41,7 @@ fn check_mqtt(faults: &mut Faults, mqtt: &Mqtt) {
     faults.within("mqtt.max_packet_bytes", mqtt.max_packet_bytes, 128, 268_435_455);
     faults.within("mqtt.max_client_id_bytes", mqtt.max_client_id_bytes, 23, 65_535);
     faults.within("mqtt.max_connections", mqtt.max_connections, 1, 10_000_000);
+    faults.within("mqtt.fold_silent_s", mqtt.fold_silent_s, 0, 3_600);
     faults.within("mqtt.max_keep_alive_s", mqtt.max_keep_alive_s, 5, u16::MAX);
     faults.within("mqtt.max_inflight", mqtt.max_inflight, 1, u16::MAX);
     faults.within("mqtt.max_queued_messages", mqtt.max_queued_messages, 1, 10_000_000);

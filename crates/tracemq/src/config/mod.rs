@@ -55,6 +55,8 @@ pub(crate) struct Mqtt {
     pub max_client_id_bytes: usize,
     /// Connections held at once.
     pub max_connections: usize,
+    /// How long connections of an address that come and go without a byte are counted instead of recorded one by one.
+    pub fold_silent_s: u64,
     /// Longest keep alive granted to MQTT 5.0 clients; older ones keep what they asked for.
     pub max_keep_alive_s: u16,
     /// Messages of QoS 1 and 2 under way to one client.
@@ -243,6 +245,7 @@ impl Default for Mqtt {
             max_packet_bytes: limits.packet_bytes_max,
             max_client_id_bytes: limits.client_id_bytes_max,
             max_connections: 100_000,
+            fold_silent_s: 60,
             max_keep_alive_s: limits.keep_alive_s_max,
             max_inflight: limits.inflight_max,
             max_queued_messages: limits.queue_messages_max,

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tracemq_access::AccountId;
 use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, Keys};
 use tracemq_broker::{Broker, Limits};
-use tracemq_door::{Certificates, House};
+use tracemq_door::{Certificates, House, HouseSettings};
 use tracemq_model::TimeMs;
 use tracemq_recorder::{Recorder, RecorderSettings};
 use tracemq_segments::{Keep, Retention, SegmentSettings, Segments};
@@ -44,6 +44,7 @@ pub(crate) struct Server {
     certificates: Vec<(String, Certificates)>,
     recorder: Recorder,
     stop: watch::Sender<Stage>,
+    house: Arc<House>,
     time: Vec<JoinHandle<()>>,
     doors: Vec<JoinHandle<()>>,
     api: JoinHandle<()>,
@@ -75,7 +76,11 @@ impl Server {
         let keys = Keys::new(keys::ring(&config.access_keys, &credentials, &config.data_dir)?);
         let recorder = start_recorder(&config, &store)?;
 
-        let house = House::new(recorder.clone(), Arc::new(wall_clock), connections_max(config.mqtt.max_connections))?;
+        let in_all = HouseSettings {
+            connections_max: connections_max(config.mqtt.max_connections),
+            fold_window: Duration::from_secs(config.mqtt.fold_silent_s),
+        };
+        let house = House::new(recorder.clone(), Arc::new(wall_clock), in_all)?;
         let brokers: BTreeMap<_, _> =
             config.instances().into_iter().map(|instance| (instance, Broker::new(limits(&config.mqtt)))).collect();
         let listeners = ways_in::told(&bound);
@@ -118,6 +123,7 @@ impl Server {
             certificates,
             recorder,
             stop,
+            house,
             time,
             doors,
             api,
@@ -173,6 +179,7 @@ impl Server {
         for time in self.time {
             time.abort();
         }
+        self.house.write_counts();
         let recorder = self.recorder;
         let counts = tokio::task::spawn_blocking(move || recorder.stop(STOP_STAGE_MAX)).await?;
         self.stop.send_replace(Stage::StopHttp);

@@ -16,6 +16,7 @@ mod clients_cli;
 mod durability;
 mod first_minute;
 mod harness;
+mod health_checks;
 mod history_cli;
 mod hostile;
 mod keys;

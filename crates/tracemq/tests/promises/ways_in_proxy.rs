@@ -86,7 +86,7 @@ fn b39_no_header_a_bad_one_two_of_them_or_a_stranger_s_end_the_connection() {
     // Where none is due it is no MQTT, and changes no address.
     let mut unasked = send(server.listener("plain"), &[HEADER, &connect].concat());
     assert_eq!(unasked.read(&mut [0; 1]).unwrap_or(0), 0);
-    assert_eq!(nameless_end(&server, unasked.local_addr().unwrap()).reason, "malformed-packet");
+    assert_eq!(nameless_end(&server, unasked.local_addr().unwrap()).reason, "protocol-error");
 }
 
 #[test]
