@@ -11,7 +11,7 @@ use crate::transport::{Certificates, Network, WebSocketRules};
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
 
 /// Settings of all listeners together.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct HouseSettings {
     /// Connections held at once, through all doors. 100,000: see [`DoorSettings::connections_max`].
     pub connections_max: usize,

@@ -165,16 +165,7 @@ pub(crate) fn each_cell(
         push(Column::Duration, *ms);
     }
     if let Some(traffic) = traffic {
-        push(Column::BytesIn, traffic.bytes_in);
-        push(Column::BytesOut, traffic.bytes_out);
-        push(Column::PacketsIn, traffic.packets_in);
-        push(Column::PacketsOut, traffic.packets_out);
-        if let Some(ms) = traffic.last_in_age_ms {
-            push(Column::LastInAge, ms);
-        }
-        if let Some(ms) = traffic.last_out_age_ms {
-            push(Column::LastOutAge, ms);
-        }
+        each_cell_of_traffic(traffic, &mut push);
     }
     if let Some(version) = tls_version {
         push(Column::TlsVersion, tls_number(*version));
@@ -190,6 +181,19 @@ pub(crate) fn each_cell(
     }
     if let Some(count) = count {
         push(Column::Count, *count);
+    }
+}
+
+fn each_cell_of_traffic(traffic: &Traffic, push: &mut impl FnMut(Column, u64)) {
+    push(Column::BytesIn, traffic.bytes_in);
+    push(Column::BytesOut, traffic.bytes_out);
+    push(Column::PacketsIn, traffic.packets_in);
+    push(Column::PacketsOut, traffic.packets_out);
+    if let Some(ms) = traffic.last_in_age_ms {
+        push(Column::LastInAge, ms);
+    }
+    if let Some(ms) = traffic.last_out_age_ms {
+        push(Column::LastOutAge, ms);
     }
 }
 

@@ -186,10 +186,12 @@ impl Tls {
         }
         let is_certificate = matches!(error, Error::InvalidCertificate(_) | Error::NoCertificatesPresented);
         let reason = if is_certificate { Reason::CertificateRefused } else { Reason::TlsFailure };
-        let sent = match error {
-            Error::InvalidCertificate(why) => Some(AlertDescription::from(why.clone())),
-            Error::NoCertificatesPresented => Some(AlertDescription::CertificateRequired),
-            _ => alert_in(wire),
+        let sent = if let Error::InvalidCertificate(why) = error {
+            Some(AlertDescription::from(why.clone()))
+        } else if *error == Error::NoCertificatesPresented {
+            Some(AlertDescription::CertificateRequired)
+        } else {
+            alert_in(wire)
         };
         let sent = sent.map_or_else(String::new, |alert| format!("; alert sent: {alert:?}"));
         let offer = if self.is_shaking_hands() { format!("; offered: {offered}") } else { String::new() };
@@ -213,6 +215,7 @@ impl Tls {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library's errors, of which these have words of ours")]
 fn words(error: &Error) -> String {
     use CertificateError as Wrong;
     match error {

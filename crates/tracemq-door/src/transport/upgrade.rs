@@ -111,6 +111,7 @@ fn subprotocol(headers: &HeaderMap) -> Result<&'static str, Refusal> {
 }
 
 /// For a request that asks for no WebSocket, or not as it must.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library's errors, of which these have a status of their own")]
 fn no_upgrade(error: &tungstenite::Error) -> Refusal {
     use ProtocolError as Wrong;
     let (status, headers) = match error {

@@ -133,12 +133,11 @@ fn b40_packets_cut_over_frames_and_frames_of_many_packets_are_one_stream() {
     assert!(publish.len() > 100);
     let mut bytes = Vec::new();
     for (at, byte) in publish.iter().enumerate() {
+        let is_last = at + 1 == publish.len();
         let opcode = if at == 0 { 0x02 } else { 0x00 };
-        let last = if at + 1 == publish.len() { 0x80 } else { 0 };
-        bytes.extend(frame(opcode | last, &[*byte]));
-        bytes.extend(frame(last & 0, &[])); // an empty frame of the same message, or of none
-        if last != 0 {
-            bytes.truncate(bytes.len() - 6);
+        bytes.extend(frame(opcode | u8::from(is_last) << 7, &[*byte]));
+        if !is_last {
+            bytes.extend(frame(0x00, &[])); // empty, and of the same message
         }
     }
     bytes.extend(frame(BINARY, &[]));
