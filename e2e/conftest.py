@@ -39,16 +39,29 @@ class Server:
     key_id: str
     key_secret: str
     instance: str
+    ports: dict[str, int]
     host: str = "127.0.0.1"
 
     def events(self, client_id):
         """The client's history as our own API tells it, oldest first."""
-        path = f"/api/v1/clients/{urllib.parse.quote(client_id, safe='')}/events?order=asc&limit=1000"
+        return self._events(f"clients/{urllib.parse.quote(client_id, safe='')}")
+
+    def _events(self, subject):
+        path = f"/api/v1/{subject}/events?order=asc&limit=1000"
         request = urllib.request.Request(f"http://{self.http}{path}")
         login = base64.b64encode(f"{self.key_id}:{self.key_secret}".encode()).decode()
         request.add_header("Authorization", f"Basic {login}")
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return json.load(answer)["items"]
+
+    def wait_for_reasons_at(self, address, *reasons):
+        """The same for the connections from an address that named no client."""
+
+        def as_expected():
+            events = self._events(f"addresses/{address}")
+            return events if [event["reason"] for event in events] == list(reasons) else None
+
+        return wait_until(as_expected, f"history of {address} with {reasons}")
 
     def wait_for_reasons(self, client_id, *reasons):
         """Waits until the history has exactly these reasons, oldest first, and gives its events."""
@@ -61,29 +74,35 @@ class Server:
 
 
 @contextlib.contextmanager
-def run_server(folder: Path, config: str = ""):
+def run_server(folder: Path, config: str = "", *, own_listeners: bool = False):
+    """Runs a server in `folder`; `own_listeners` says that `config` has `[[mqtt.listeners]]`."""
     binary = os.environ.get("TRACEMQ_BIN")
     if not binary:
         pytest.exit("TRACEMQ_BIN must name the tracemq binary, such as target/debug/tracemq", returncode=2)
     (folder / "tracemq.toml").write_text(config)
     data = folder / "data"
     command = [binary, "serve", "--config", folder / "tracemq.toml", "--data-dir", data]
-    command += ["--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    command += ["--http", "127.0.0.1:0"]
+    if not own_listeners:
+        command += ["--mqtt", "127.0.0.1:0"]
     with open(folder / "stderr", "wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=folder)
     try:
-        printed, addresses = [], {}
+        printed, addresses, ports = [], {}, {}
         while not {"mqtt", "http", "data"} <= addresses.keys():
             line = process.stdout.readline()
             assert line, f"the server did not get ready: {printed} {(folder / 'stderr').read_text()}"
             printed.append(line)
             words = line.split()
+            if len(words) > 2 and words[0] == "mqtt":
+                ports[words[2]] = int(words[1].rpartition(":")[2])
             if len(words) > 1:
                 addresses[{"console": "http"}.get(words[0], words[0])] = words[1]
         key = tomllib.loads((data / "credentials.toml").read_text())
         yield Server(
             process=process,
             mqtt_port=int(addresses["mqtt"].rpartition(":")[2]),
+            ports=ports,
             http=addresses["http"].removeprefix("http://"),
             key_id=key["access_key_id"],
             key_secret=key["access_key_secret"],

@@ -1,0 +1,122 @@
+"""Promise: ordinary MQTT clients come in over TLS and WebSocket, and their history says how."""
+
+import queue
+import shutil
+import ssl
+import subprocess
+import uuid
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+import pytest
+
+from conftest import PATIENCE_S, run_server
+
+PUB, SUB, OPENSSL, NODE = (shutil.which(name) for name in ("mosquitto_pub", "mosquitto_sub", "openssl", "node"))
+MQTT_JS = Path(__file__).parent / "node" / "node_modules" / "mqtt"
+pytestmark = pytest.mark.skipif(not OPENSSL, reason="openssl is not installed, which makes the certificates")
+needs_mosquitto = pytest.mark.skipif(not (PUB and SUB), reason="mosquitto_pub and mosquitto_sub are not installed")
+needs_mqtt_js = pytest.mark.skipif(not (NODE and MQTT_JS.exists()), reason="node or mqtt.js is not installed")
+
+CONFIG = """
+mqtt.listeners = [
+  { name = "tcp", listen = "127.0.0.1:0" },
+  { name = "tls", listen = "127.0.0.1:0", transport = "tls", tls = { cert = "server.pem", key = "server.key" } },
+  { name = "mutual", listen = "127.0.0.1:0", transport = "tls", tls = { cert = "server.pem", key = "server.key", \
+client_ca = "ca.pem", client_certificate = "required", username_from = "common-name" } },
+  { name = "ws", listen = "127.0.0.1:0", transport = "ws" },
+  { name = "wss", listen = "127.0.0.1:0", transport = "wss", tls = { cert = "server.pem", key = "server.key" } },
+]
+""".replace("\\\n", "")
+WAYS = pytest.mark.parametrize("way", ["tcp", "tls", "mutual", "ws", "wss"])
+VERSIONS = pytest.mark.parametrize("version", [mqtt.MQTTv311, mqtt.MQTTv5], ids=["3.1.1", "5.0"])
+
+
+def openssl(folder, *args):
+    subprocess.run([OPENSSL, *args], cwd=folder, check=True, capture_output=True, timeout=PATIENCE_S)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A server with every way in, and the folder that has the certificates."""
+    folder = tmp_path_factory.mktemp("ways-in")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl(folder, "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=test CA")
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    for name, subject in [("server", "/CN=localhost"), ("device", "/CN=pump-07")]:
+        openssl(folder, "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", subject)
+        signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30", "-extfile", "names"]
+        openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signed)
+    with run_server(folder, CONFIG, own_listeners=True) as server:
+        yield server, folder
+
+
+def paho(server, folder, way, version, client_id):
+    transport = "websockets" if way.startswith("ws") else "tcp"
+    client = mqtt.Client(
+        mqtt.CallbackAPIVersion.VERSION2, client_id, protocol=version, transport=transport, reconnect_on_failure=False
+    )
+    if way in ("tls", "wss", "mutual"):
+        shown = {"certfile": folder / "device.pem", "keyfile": folder / "device.key"} if way == "mutual" else {}
+        client.tls_set(ca_certs=folder / "ca.pem", **shown)
+    client.connect("localhost", server.ports[way])
+    return client
+
+
+@WAYS
+@VERSIONS
+def test_paho_goes_each_way(world, way, version):
+    server, folder = world
+    client_id, topic, heard = f"paho-{uuid.uuid4().hex[:12]}", f"ways/{uuid.uuid4().hex}", queue.Queue()
+    client = paho(server, folder, way, version, client_id)
+    client.on_message = lambda _, __, message: heard.put(message.payload)
+    client.on_subscribe = lambda *_: client.publish(topic, b"x" * 100_000, qos=1)
+    client.on_connect = lambda *_: client.subscribe(topic, 1)
+    client.loop_start()
+    assert heard.get(timeout=PATIENCE_S) == b"x" * 100_000
+    client.disconnect()
+    client.loop_stop()
+    for event in server.wait_for_reasons(client_id, "accepted", "client-disconnected"):
+        assert event["listener"] == way
+        assert ("tls_version" in event) == (way in ("tls", "wss", "mutual"))
+        assert event.get("certificate_subject") == ("CN=pump-07" if way == "mutual" else None)
+        assert event.get("username") == ("pump-07" if way == "mutual" else None)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # paho leaves its socket open
+def test_paho_without_our_ca_leaves_its_alert_on_record(world):
+    server, _ = world
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, "distrustful")
+    client.tls_set()  # the CAs of this machine: ours is none of them
+    with pytest.raises(ssl.SSLCertVerificationError):
+        client.connect("localhost", server.ports["tls"])
+    (event,) = server.wait_for_reasons_at("127.0.0.1", "tls-failure")
+    assert "client sent the alert UnknownCA" in event["detail"] and event["server_name"] == "localhost"
+
+
+@needs_mosquitto
+def test_mosquitto_clients_over_tls(world):
+    server, folder = world
+    topic, client_id = f"ways/{uuid.uuid4().hex}", f"mosquitto-{uuid.uuid4().hex[:8]}"
+    common = ["-h", "localhost", "-p", str(server.ports["mutual"]), "--cafile", "ca.pem"]
+    common += ["--cert", "device.pem", "--key", "device.key", "-t", topic, "-q", "1"]
+    command = [SUB, *common, "-i", client_id, "-C", "1", "-W", str(PATIENCE_S)]
+    publish = [PUB, *common, "-m", "hello", "-r"]
+    subprocess.run(publish, cwd=folder, check=True, timeout=PATIENCE_S)
+    heard = subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=2 * PATIENCE_S)
+    assert heard.stdout.strip() == b"hello"
+    server.wait_for_reasons(client_id, "accepted", "client-disconnected")
+
+
+@needs_mqtt_js
+@pytest.mark.parametrize("way", ["ws", "wss"])
+def test_mqtt_js_over_websocket(world, way):
+    server, folder = world
+    client_id = f"js-{uuid.uuid4().hex[:12]}"
+    url = f"{way}://localhost:{server.ports[way]}/mqtt"
+    script = Path(__file__).parent / "node" / "echo.js"
+    command = [NODE, script, url, client_id, folder / "ca.pem"]
+    heard = subprocess.run(command, check=True, capture_output=True, text=True, timeout=2 * PATIENCE_S)
+    assert heard.stdout.strip() == "hello from mqtt.js"
+    for event in server.wait_for_reasons(client_id, "accepted", "client-disconnected"):
+        assert event["listener"] == way
