@@ -18,3 +18,8 @@ pub use shared::House;
 pub use transport::{
     Certificates, CertificatesError, ClientCertificates, Network, NetworkError, TlsFiles, WebSocketRules,
 };
+
+/// For the fuzzers, and no part of the interface.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use transport::fuzzing;

@@ -81,7 +81,7 @@ impl Folds {
 
 /// One event for `count` connections, the last of which ended with `last`.
 fn folded(count: u64, last: Event) -> Event {
-    let detail = Details::text("came and went without a byte, like the one before them from this address");
+    let detail = Details::text(&format!("{count} more came and went without a byte from this address"));
     let details =
         Details { count: Some(count), detail: Some(detail), duration_ms: None, traffic: None, ..last.details };
     Event { details, ..last }

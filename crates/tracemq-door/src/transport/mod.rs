@@ -5,6 +5,8 @@
 //! how a connection ends.
 
 mod certificates;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hello;
 mod proxy;
 mod tls;
@@ -298,3 +300,6 @@ fn begins_http(bytes: &[u8]) -> Option<bool> {
 fn quoted(text: &str) -> String {
     format!("{:?}", &*Details::text(text))
 }
+
+#[cfg(test)]
+mod tests;
