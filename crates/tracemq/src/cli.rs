@@ -135,6 +135,9 @@ pub(crate) struct HistoryArgs {
     /// Connections from this address that never named a client
     #[arg(long, value_name = "IP")]
     pub address: Option<IpAddr>,
+    /// The instance, where the server has several
+    #[arg(long, value_name = "ID")]
+    pub instance: Option<String>,
     /// Nothing before this time
     #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
     pub since: Option<String>,

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stdout, reason = "the resolved config is what was asked for")]
 fn check_config(args: &cli::ServeArgs) -> anyhow::Result<()> {
     let config = args.resolve()?;
+    serve::check_certificates(&config)?;
     print!("{}", config.to_toml()?);
     Ok(())
 }

@@ -196,7 +196,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tracemq.toml");
         for (text, line, said) in [
-            ("data_dir = 'x'\n[mqtt]\nlisen = '127.0.0.1:1'", "line 3", "lisen"),
+            ("data_dir = 'x'\n[mqtt]\nlisen = '127.0.0.1:1'", "line 3", "did you mean `listen`?"),
+            (
+                "[[mqtt.listeners]]\nname = 'a'\nlisten = '127.0.0.1:1'\ntransport = 'wsss'",
+                "line 4",
+                "did you mean `wss`?",
+            ),
             ("[[mqtt.users]]\nname = 'a'\npassword = 'sekrit' x", "line 3", ""),
             ("mqtt.listen = 'localhost:1883'", "line 1", "127.0.0.1:1883"),
         ] {

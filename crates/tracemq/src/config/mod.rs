@@ -4,6 +4,7 @@
 
 mod check;
 mod listeners;
+mod nearest;
 mod secret;
 
 use std::net::SocketAddr;
@@ -319,7 +320,8 @@ impl Config {
         toml::from_str(&text).map_err(|error| {
             let fault = fault_of_toml(&text, &error);
             let hint = if fault.contains("socket address") { "; write IP:PORT, such as 127.0.0.1:1883" } else { "" };
-            anyhow!("{}: {fault}{hint}", file.display())
+            let meant = nearest::nearest(error.message()).map(|word| format!("; did you mean `{word}`?"));
+            anyhow!("{}: {fault}{hint}{}", file.display(), meant.unwrap_or_default())
         })
     }
 

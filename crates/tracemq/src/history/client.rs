@@ -197,6 +197,9 @@ fn target(question: &Question, newest_first: bool, limit: u64, cursor: Option<&s
     };
     let order = if newest_first { "desc" } else { "asc" };
     let _ = write!(target, "?order={order}&limit={limit}");
+    if let Some(instance) = &question.instance {
+        let _ = write!(target, "&instance={}", percent_encode(instance));
+    }
     if let Some(since) = question.since {
         let _ = write!(target, "&since={since}");
     }

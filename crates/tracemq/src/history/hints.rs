@@ -57,7 +57,9 @@ impl<'a> Hints<'a> {
 
     fn server(&self) -> String {
         let data_dir = self.args.data_dir.as_ref().map(|path| path.to_string_lossy());
-        flag("--url", self.args.url.as_deref()) + &flag("-D", data_dir.as_deref())
+        flag("--instance", self.args.instance.as_deref())
+            + &flag("--url", self.args.url.as_deref())
+            + &flag("-D", data_dir.as_deref())
     }
 
     fn look(&self, flags: &mut String) {

@@ -21,6 +21,7 @@ pub(super) enum Subject {
 /// What is asked.
 pub(super) struct Question {
     pub(super) subject: Subject,
+    pub(super) instance: Option<String>,
     pub(super) since: Option<TimeMs>,
     pub(super) until: Option<TimeMs>,
     pub(super) asked_at: TimeMs,
@@ -52,7 +53,13 @@ impl Question {
             }
         }
         let ms = |time: &Zoned| TimeMs(time.timestamp().as_millisecond());
-        Ok(Self { subject, since: since.as_ref().map(ms), until: until.as_ref().map(ms), asked_at: ms(now) })
+        Ok(Self {
+            subject,
+            instance: args.instance.clone(),
+            since: since.as_ref().map(ms),
+            until: until.as_ref().map(ms),
+            asked_at: ms(now),
+        })
     }
 
     pub(super) fn has_range(&self) -> bool {
@@ -61,7 +68,7 @@ impl Question {
 
     /// The same of all of time.
     pub(super) fn of_all_time(&self) -> Self {
-        Self { subject: self.subject.clone(), since: None, until: None, asked_at: self.asked_at }
+        Self { since: None, until: None, subject: self.subject.clone(), instance: self.instance.clone(), ..*self }
     }
 
     /// The subject as a word of a sentence, safe to look at.

@@ -19,7 +19,7 @@ use crate::cli::ServeArgs;
 use crate::config::{Config, DEFAULT_LISTENER};
 use crate::shell;
 pub(crate) use server::{ADDRESS_FILE, Server};
-pub(crate) use ways_in::Listening;
+pub(crate) use ways_in::{Listening, check_certificates};
 
 /// How long each of the three stages of a stop may take: connections get their last bytes, the recorder writes what
 /// waits, HTTP finishes its answers.

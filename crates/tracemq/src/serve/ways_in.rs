@@ -51,12 +51,7 @@ pub(super) async fn bind(config: &Config) -> anyhow::Result<Vec<Bound>> {
         } else {
             "Choose another in [[mqtt.listeners]], port 0 picks a free one"
         };
-        let tls = match &listener.tls {
-            Some(tls) => {
-                Some(Certificates::load(files(tls)?).with_context(|| format!("mqtt.listeners `{}`", listener.name))?)
-            }
-            None => None,
-        };
+        let tls = certificates(&listener)?;
         let socket = server::bind(listener.listen, &listener.name, advice).await?;
         let address = socket.local_addr()?;
         bound.push(Bound { listener, socket, address, tls });
@@ -105,6 +100,19 @@ pub(super) fn doors(
         doors.push(Door::new(socket, Arc::clone(house), Arc::clone(broker), Arc::clone(access), settings));
     }
     Ok(WaysIn { doors, certificates })
+}
+
+/// Reads the certificates of all listeners.
+///
+/// # Errors
+/// When one can't be used: with the listener's name and the file.
+pub(crate) fn check_certificates(config: &Config) -> anyhow::Result<()> {
+    config.listeners().iter().try_for_each(|listener| certificates(listener).map(drop))
+}
+
+fn certificates(listener: &Listener) -> anyhow::Result<Option<Certificates>> {
+    let load = |tls| Certificates::load(files(tls)?).with_context(|| format!("mqtt.listeners `{}`", listener.name));
+    listener.tls.as_ref().map(load).transpose()
 }
 
 fn proxies(listener: &Listener) -> anyhow::Result<Option<Arc<[Network]>>> {

@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use super::harness::{Connect, Home, PATIENCE, Version, nameless_end, publish, subscribe, wait_until};
+use super::harness::{
+    Authority, Connect, Home, PATIENCE, Version, finish_within, nameless_end, publish, subscribe, tracemq, wait_until,
+};
 
 const TWO_INSTANCES: &str = "
 [[mqtt.listeners]]
@@ -61,6 +63,10 @@ fn instances_are_separate_worlds_and_listeners_of_one_instance_are_the_same() {
         });
         assert!(body.contains(&format!("\"listener\":\"{own}\"")) && !body.contains(other), "{body}");
         assert!(!body.contains("session-taken-over"), "{body}");
+        let mut history = tracemq();
+        history.args(["history", "reader", "--instance", instance, "-D"]).arg(home.data_dir());
+        let told = finish_within(PATIENCE, &mut history);
+        assert!(String::from_utf8_lossy(&told.stdout).contains(&format!("\"instance\":\"{instance}\"")), "{told:?}");
     }
 }
 
@@ -92,16 +98,50 @@ fn b34_a_full_listener_turns_away_and_takes_again_and_the_others_are_not_full() 
 }
 
 #[test]
+fn b34_each_kind_of_listener_counts_a_connection_once_and_lets_it_go_once() {
+    let mut config = String::new();
+    for kind in ["tcp", "tls", "ws", "wss"] {
+        let is_tls = matches!(kind, "tls" | "wss");
+        let tls = if is_tls { "tls = { cert = 'server.pem', key = 'server.key' }" } else { "" };
+        config += &format!(
+            "[[mqtt.listeners]]\nname = '{kind}'\nlisten = '127.0.0.1:0'\ntransport = '{kind}'\nmax_connections = 1\n{tls}\n"
+        );
+    }
+    let home = Home::new(&config);
+    Authority::new("our CA").server("the server").save(home.path(), "server");
+    let server = home.start_listeners();
+    let connections = |count: usize| {
+        wait_until("count of connections", || {
+            let metrics = server.rest("/metrics").unwrap().body;
+            if metrics.contains(&format!("tracemq_connections {count}\n")) { Ok(()) } else { Err(metrics) }
+        });
+    };
+    for kind in ["tcp", "tls", "ws", "wss"] {
+        for _ in 0..3 {
+            let first = TcpStream::connect(server.listener(kind)).unwrap();
+            connections(1);
+            let mut second = TcpStream::connect(server.listener(kind)).unwrap();
+            second.set_read_timeout(Some(PATIENCE)).unwrap();
+            assert_eq!(second.read(&mut [0; 1]).unwrap_or(0), 0);
+            let end = nameless_end(&server, second.local_addr().unwrap());
+            assert_eq!((&*end.reason, end.listener.as_deref()), ("server-overloaded", Some(kind)));
+            drop(first);
+            connections(0);
+        }
+    }
+}
+
+#[test]
 fn b38_what_can_t_listen_is_one_line_and_leaves_nothing_behind() {
     let home = Home::new(
         "[[mqtt.listeners]]\nname = 'a'\nlisten = '127.0.0.1:0'\ntransport = 'tls'\ntls = { cert = 'none.pem', key = 'none.key' }",
     );
-    let mut command = super::harness::tracemq();
+    let mut command = tracemq();
     command.current_dir(home.path()).args(["serve", "--config", "tracemq.toml", "--http", "127.0.0.1:0"]);
-    let output = super::harness::finish_within(PATIENCE, command.arg("--data-dir").arg(home.data_dir()));
+    let output = finish_within(PATIENCE, command.arg("--data-dir").arg(home.data_dir()));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("`a`") && said.contains("none.pem"), "{said}");
     assert!(!home.data_dir().exists());
-    let both = super::harness::finish_within(PATIENCE, &mut home.serve_command());
+    let both = finish_within(PATIENCE, &mut home.serve_command());
     assert!(String::from_utf8_lossy(&both.stderr).contains("--mqtt"), "{both:?}");
 }
