@@ -4,9 +4,10 @@
 //! [`Record`]; the events that come of it go to the recorder at once, before any last bytes are written, so that a slow
 //! client can't delay them. Buffers exist only while they hold bytes.
 
+mod closing;
+
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -18,7 +19,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tracemq_broker::{Closing, Link, Step};
-use tracemq_model::{ConnectRequest, End, Initiator, Observation, Opening, Reason, Traffic};
+use tracemq_model::{End, Observation, Opening, Reason};
 
 use crate::admission;
 use crate::ending;
@@ -30,8 +31,6 @@ use crate::transport::Transport;
 const READ_BYTES: usize = 8 * 1024;
 /// Reads in a row that the last words of a client may take, so that a flood of them can't put an end off.
 const LAST_READS_MAX: usize = 8;
-/// Bytes thrown away from a client after the server has closed, so that the last packet reaches it before a reset.
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 pub(crate) struct Connection {
     shared: Arc<Shared>,
@@ -120,33 +119,6 @@ impl Connection {
                 }
                 return;
             }
-        }
-    }
-
-    /// As much of it as the socket takes at once, so that the record counts it; a slow client is not waited for.
-    fn send_last_packet(&mut self) {
-        let wire = self.transport.wire(&mut self.output);
-        if !wire.is_empty()
-            && let Ok(n) = self.stream.try_write(wire)
-        {
-            wire.advance(n);
-            self.bytes_out += self.transport.mqtt_in(n);
-            self.last_out = Some(Instant::now());
-        }
-    }
-
-    /// Whether the client is still there, and the server's last words may not have reached it yet.
-    fn client_may_still_read(&self, closing: &Closing) -> bool {
-        match closing {
-            Closing::DisconnectReceived { .. } => false,
-            Closing::End(end) if matches!(end.reason, Reason::ServerShutdown | Reason::TlsFailure) => {
-                !self.output.is_empty() || self.transport.waiting() > 0
-            }
-            Closing::End(end) => match end.reason.initiator() {
-                Initiator::Server | Initiator::Admin => true,
-                Initiator::Client => end.reason == Reason::SessionTakenOver,
-                Initiator::Network => false,
-            },
         }
     }
 
@@ -395,78 +367,5 @@ impl Connection {
                 Step::Close(Closing::End(ending::of_io_error(error, "writing")))
             }
         }
-    }
-
-    fn end(&mut self, closing: Closing) {
-        if let Some(facts) = self.transport.facts_so_far() {
-            self.observe(Observation::TlsHandshake(facts));
-        }
-        if let Some(request) = self.link.request() {
-            let request = self.under_its_proven_name(request.clone());
-            self.observe(Observation::ConnectReceived(request));
-        }
-        self.observe(match closing {
-            Closing::DisconnectReceived { reason_code } => Observation::DisconnectReceived { reason_code },
-            Closing::End(end) => Observation::Ended(end),
-        });
-        self.link.gone(self.shared.house.tick());
-    }
-
-    /// Who has shown a certificate is on record under its name, whatever name the CONNECT gives.
-    fn under_its_proven_name(&self, mut request: ConnectRequest) -> ConnectRequest {
-        if let Some(user) = self.transport.user_of_certificate() {
-            request.username = Some(user.into());
-        }
-        request
-    }
-
-    fn observe(&mut self, observation: Observation) {
-        let traffic = self.traffic();
-        self.record.observe(observation, Some(traffic));
-    }
-
-    fn traffic(&self) -> Traffic {
-        let age_ms = |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let (packets_in, packets_out) = self.link.packets();
-        Traffic {
-            bytes_in: self.bytes_in,
-            bytes_out: self.bytes_out,
-            packets_in,
-            packets_out,
-            last_in_age_ms: self.last_in.map(age_ms),
-            last_out_age_ms: self.last_out.map(age_ms),
-        }
-    }
-
-    /// Brings the last bytes to the client and closes. Unread bytes in our receive buffer would make the system send
-    /// a reset, which can overtake them: so they are read and thrown away, for a bounded time and amount.
-    async fn linger(self) {
-        let Self { stream, mut transport, mut output, shared, place, .. } = self;
-        let output = transport.wire(&mut output);
-        let last_bytes = async {
-            while !output.is_empty() {
-                stream.writable().await?;
-                match stream.try_write(output) {
-                    Ok(n) => output.advance(n),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            SockRef::from(&stream).shutdown(Shutdown::Write)?;
-            let mut thrown_away = 0;
-            while thrown_away < LINGER_BYTES_MAX {
-                stream.readable().await?;
-                match stream.try_read(&mut [0; READ_BYTES]) {
-                    Ok(0) => break,
-                    Ok(n) => thrown_away += n,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(())
-        };
-        // The end is on record; whether the last bytes arrived changes nothing.
-        let _ = tokio::time::timeout(shared.settings.linger_max, last_bytes).await;
-        drop(place);
     }
 }
