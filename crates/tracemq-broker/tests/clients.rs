@@ -1,5 +1,7 @@
 //! Who is connected, and ends by administrators.
 
+#![allow(clippy::unwrap_used)]
+
 mod wire;
 
 use std::sync::Arc;

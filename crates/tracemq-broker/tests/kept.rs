@@ -1,5 +1,7 @@
 //! What outlives the process, and what is acknowledged only once it does.
 
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
 mod keeper;
 mod wire;
 

@@ -1,5 +1,7 @@
 //! What happens when a subscriber's queue is full: nothing that was acknowledged is lost in silence.
 
+#![allow(clippy::indexing_slicing)]
+
 mod wire;
 
 use std::sync::Arc;

@@ -238,7 +238,7 @@ impl Link {
     }
 
     /// The connection goes: what of QoS 1 was not brought to all was not acknowledged, and the client sends it again.
-    pub(super) fn give_up(&self, backlog: Backlog) {
+    pub(super) fn give_up(&self, backlog: &Backlog) {
         let copies = backlog.waiting.iter().map(|pending| match &pending.stage {
             PendingStage::Rest(rest) => rest.copies(),
             PendingStage::Unrouted(_) | PendingStage::RestInSession => 0,

@@ -334,7 +334,7 @@ impl Link {
         match std::mem::replace(&mut self.stage, Stage::Closed(Box::new(closing.clone()))) {
             Stage::Connected(mut connected) => {
                 if let Some(backlog) = connected.backlog.take() {
-                    self.give_up(*backlog);
+                    self.give_up(&backlog);
                 }
                 let departure = Departure {
                     connection: self.connection,

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tracemq_model::ClientId;
 
 use super::{InFlight, Queued, Stage, State};
@@ -53,7 +52,7 @@ impl Keeping {
                 kept.utf8_payload = properties.utf8_payload;
                 kept.content_type = properties.content_type.as_ref().map(ToString::to_string);
                 kept.response_topic = properties.response_topic.as_ref().map(ToString::to_string);
-                kept.correlation_data = properties.correlation_data.as_ref().map(Bytes::clone);
+                kept.correlation_data = properties.correlation_data.clone();
                 let user = properties.user.iter();
                 kept.user = user.map(|(name, value)| (name.to_string(), value.to_string())).collect();
             }

@@ -117,6 +117,14 @@ impl Home {
         self.start_command(self.serve_command())
     }
 
+    /// Starts a server with the listeners of the config, and waits until it is ready.
+    pub(crate) fn start_listeners(&self) -> Server {
+        let mut command = tracemq();
+        command.current_dir(self.path()).arg("serve").arg("--config").arg(self.path().join("tracemq.toml"));
+        command.arg("--data-dir").arg(self.data_dir()).args(["--http", "127.0.0.1:0"]);
+        self.start_command(command)
+    }
+
     /// Starts `command`, which prints its addresses as `serve` does, and waits until it is ready.
     pub(crate) fn start_command(&self, mut command: Command) -> Server {
         let number = self.starts.fetch_add(1, Ordering::Relaxed);
@@ -185,6 +193,13 @@ impl Server {
             }
             self.said.push(line);
         }
+    }
+
+    /// Where the listener of this name listens.
+    pub(crate) fn listener(&self, name: &str) -> SocketAddr {
+        let lines = self.said.iter().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let address = lines.filter(|words| words.first() == Some(&"mqtt")).find(|words| words.get(2) == Some(&name));
+        address.unwrap_or_else(|| panic!("no listener {name} in {:#?}", self.said))[1].parse().unwrap()
     }
 
     /// Everything printed to stdout until now; all of it when the server has ended.
