@@ -30,7 +30,8 @@ impl Connection {
     /// Whether the client is still there, and the server's last words may not have reached it yet.
     pub(super) fn client_may_still_read(&self, closing: &Closing) -> bool {
         match closing {
-            Closing::DisconnectReceived { .. } => false,
+            // A WebSocket is closed by both sides; our close would meet the client's with a reset.
+            Closing::DisconnectReceived { .. } => self.transport.is_websocket(),
             Closing::End(end) if matches!(end.reason, Reason::ServerShutdown | Reason::TlsFailure) => {
                 !self.output.is_empty() || self.transport.waiting() > 0
             }

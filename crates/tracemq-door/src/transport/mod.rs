@@ -98,6 +98,14 @@ impl Transport {
         }
     }
 
+    /// Whether the client expects a WebSocket's close.
+    pub(crate) fn is_websocket(&self) -> bool {
+        match self {
+            Self::Tcp => false,
+            Self::Layered(layers) => layers.websocket.is_some(),
+        }
+    }
+
     /// What a TLS handshake that is not over has told so far.
     pub(crate) fn facts_so_far(&self) -> Option<TlsFacts> {
         match self {

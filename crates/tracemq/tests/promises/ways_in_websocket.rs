@@ -167,6 +167,21 @@ fn b40_packets_cut_over_frames_and_frames_of_many_packets_are_one_stream() {
 }
 
 #[test]
+fn a_client_that_answers_the_close_meets_an_open_socket() {
+    let home = Home::new(CONFIG);
+    let server = home.start_listeners();
+    for round in 0..5 {
+        let mut socket = Socket::dial(&server).connected(&format!("polite-{round}"));
+        socket.0.write_all(&frame(BINARY, &[0xE0, 0])).unwrap();
+        assert_eq!(socket.close_code(), 1000);
+        assert_eq!(socket.0.read(&mut [0; 1]).unwrap(), 0);
+        for _ in 0..3 {
+            socket.0.write_all(&frame(CLOSE, &1000_u16.to_be_bytes())).expect("the server still reads");
+        }
+    }
+}
+
+#[test]
 fn b40_a_text_frame_closes() {
     let home = Home::new(CONFIG);
     let server = home.start_listeners();
