@@ -7,44 +7,11 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use tracemq_model::ProtocolVersion;
 
+pub(crate) use tracemq_model::PacketKind as Kind;
+
 use crate::keeping::KeptMessage;
 use crate::limits::Tick;
 use crate::session::Naming;
-
-/// The packets that a client may send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Connect,
-    Publish,
-    PubAck,
-    PubRec,
-    PubRel,
-    PubComp,
-    Subscribe,
-    Unsubscribe,
-    PingReq,
-    Disconnect,
-    Auth,
-}
-
-impl Kind {
-    /// The standard's word.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "CONNECT",
-            Self::Publish => "PUBLISH",
-            Self::PubAck => "PUBACK",
-            Self::PubRec => "PUBREC",
-            Self::PubRel => "PUBREL",
-            Self::PubComp => "PUBCOMP",
-            Self::Subscribe => "SUBSCRIBE",
-            Self::Unsubscribe => "UNSUBSCRIBE",
-            Self::PingReq => "PINGREQ",
-            Self::Disconnect => "DISCONNECT",
-            Self::Auth => "AUTH",
-        }
-    }
-}
 
 /// Quality of service.
 #[expect(clippy::enum_variant_names, reason = "the standard's words")]
@@ -253,4 +220,22 @@ pub(crate) struct About<'a> {
     pub(crate) reason: Option<&'a str>,
     /// Server Reference.
     pub(crate) server: Option<&'a str>,
+}
+
+impl Outgoing<'_> {
+    /// What kind of packet it is.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Welcome(_) | Self::Refusal { .. } => Kind::ConnAck,
+            Self::Publish(_) => Kind::Publish,
+            Self::PubAck { .. } => Kind::PubAck,
+            Self::PubRec { .. } => Kind::PubRec,
+            Self::PubRel { .. } => Kind::PubRel,
+            Self::PubComp { .. } => Kind::PubComp,
+            Self::SubAck { .. } => Kind::SubAck,
+            Self::UnsubAck { .. } => Kind::UnsubAck,
+            Self::PingResp => Kind::PingResp,
+            Self::Disconnect { .. } => Kind::Disconnect,
+        }
+    }
 }

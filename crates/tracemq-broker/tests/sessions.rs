@@ -3,7 +3,7 @@
 mod wire;
 
 use tracemq_broker::{Broker, Closing, Limits, Link, Tick};
-use tracemq_model::{ConnectionId, End, Reason};
+use tracemq_model::{ConnectionId, End, PacketKind, Reason};
 use wire::{Peer, ack, broker, connect, packet, publish, subscribe};
 
 #[test]
@@ -324,4 +324,23 @@ fn one_link_can_be_ended_by_order_also_while_it_waits_for_its_decision() {
     waits.deliver();
     assert_eq!((waits.reason(), waits.end().reason_code), (Reason::ServerShutdown, Some(0x88)));
     assert_eq!(waits.packets(), [(0x20, vec![0, 0x88, 0])]);
+}
+
+#[test]
+fn a_link_tells_at_its_end_what_passed_last_and_what_the_session_held() {
+    for v5 in [false, true] {
+        let broker = broker();
+        let mut silent = Peer::open(&broker, 9, Tick(0));
+        assert_eq!((silent.link.last_packets(), silent.link.held()), ((None, None), None));
+        silent.link.gone(Tick(0));
+        let mut peer = Peer::connected(&broker, 1, &connect(v5, "dev"));
+        peer.send(&subscribe(v5, &[("a", 1), ("$share/g/b", 0)])).send(&[0xc0, 0]);
+        Peer::connected(&broker, 2, &connect(v5, "pub")).send(&publish(v5, 2, "a", 1, &[], b"x"));
+        peer.deliver();
+        for _ in 0..2 {
+            assert_eq!(peer.link.last_packets(), (Some(PacketKind::PingReq), Some(PacketKind::Publish)));
+            assert_eq!(peer.link.held(), Some((2, 1)));
+            peer.link.gone(Tick(0));
+        }
+    }
 }

@@ -40,14 +40,16 @@ enum PendingStage {
 pub(super) struct Backlog {
     waiting: VecDeque<Pending>,
     bytes: usize,
+    /// A PUBLISH is next in the input, and there is no room for it.
+    holds: bool,
     /// When to try the first again.
     pub(super) until: Tick,
 }
 
 impl Backlog {
     /// What a client can make us hold is bounded: beyond, nothing is read from it.
-    fn is_full(&self, count_max: u16, bytes_max: usize) -> bool {
-        self.waiting.len() >= usize::from(count_max) || self.bytes >= bytes_max
+    fn is_full(&self, count_max: usize, bytes_max: usize) -> bool {
+        self.waiting.len() >= count_max || self.bytes >= bytes_max
     }
 }
 
@@ -63,10 +65,24 @@ impl Link {
     /// Whether more is taken from the client. While it is not, the caller should not read from its socket.
     pub fn takes_input(&self) -> bool {
         let Stage::Connected(connected) = &self.stage else { return true };
-        let limits = self.broker.limits();
-        connected.backlog.as_ref().is_none_or(|backlog| !backlog.is_full(limits.window(), limits.queue_bytes_max))
+        connected.backlog.as_ref().is_none_or(|backlog| !backlog.holds)
             && connected.held.as_ref().is_none_or(|held| !held.is_full())
             && self.broker.keeper().is_none_or(|keeper| keeper.has_room())
+    }
+
+    /// Whether the packet that begins with `first` has to stay in the input. Only publications do: acknowledgements of
+    /// the client may be what others wait for, or it itself.
+    pub(super) fn is_held(&mut self, first: Option<u8>) -> bool {
+        let acknowledged = first.is_some_and(|first| first >> 4 == 3 && first & 0b0110 != 0);
+        let broker = Arc::clone(&self.broker);
+        let limits = broker.limits();
+        let Stage::Connected(connected) = &mut self.stage else { return false };
+        // A client of 5.0 keeps to our receive maximum; one of 3.x knows of none, and may send many before it reads.
+        let v5 = connected.version == ProtocolVersion::V5;
+        let count_max = if v5 { usize::MAX } else { limits.queue_messages_max.max(usize::from(limits.window())) };
+        let Some(backlog) = &mut connected.backlog else { return false };
+        backlog.holds = acknowledged && backlog.is_full(count_max, limits.queue_bytes_max);
+        backlog.holds
     }
 
     /// A PUBLISH of QoS 1 or 2 that may be published.
@@ -94,7 +110,7 @@ impl Link {
             Fared::Acknowledge { code, kept } => self.acknowledge(packet_id, qos, code, kept, output),
             Fared::Waits(stage, until) => {
                 let waiting = VecDeque::from([Pending { packet_id, qos, stage }]);
-                self.connected()?.backlog = Some(Box::new(Backlog { waiting, bytes, until }));
+                self.connected()?.backlog = Some(Box::new(Backlog { waiting, bytes, holds: false, until }));
                 Ok(())
             }
         }
@@ -129,6 +145,9 @@ impl Link {
                     break;
                 }
             }
+        }
+        if advanced && let Some(backlog) = self.connected()?.backlog.as_mut() {
+            backlog.holds = false; // to be seen anew
         }
         if !took_input && self.takes_input() {
             self.last_received = now; // it was not listened to

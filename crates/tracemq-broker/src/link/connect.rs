@@ -27,6 +27,7 @@ impl Link {
             Err(fault) => return self.refuse_unread(now, &fault),
         };
         self.packets_received += 1;
+        self.last_in = Some(raw.kind);
         self.last_received = now;
         let sketch = Sketch::of(raw.body());
         self.request = sketch.request().map(Box::new);

@@ -59,6 +59,13 @@ impl Connected {
         }
     }
 
+    /// Subscriptions, and messages that are not acknowledged.
+    pub(super) fn held(&self) -> (u32, u32) {
+        let held = self.session.lock().held();
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        (count(held.subscriptions), count(held.in_flight))
+    }
+
     /// Puts in the topic that an alias stands for, and notes a new alias [MQTT-3.3.2-7 to 3.3.2-12].
     fn resolve(&mut self, publish: &mut Publish, alias_max: u16) -> Result<(), Fault> {
         let Some(alias) = publish.alias else { return Ok(()) };
@@ -96,7 +103,7 @@ impl Link {
         input: &mut BytesMut,
         output: &mut BytesMut,
     ) -> Result<Option<Step>, Fault> {
-        if !self.takes_input() {
+        if self.is_held(input.first().copied()) {
             return Ok(Some(Step::Continue));
         }
         match self.take(input)? {
@@ -113,6 +120,7 @@ impl Link {
                 return self.handle(now, raw, output).ok().flatten().unwrap_or(Step::Continue);
             }
             self.packets_received += 1;
+            self.last_in = Some(raw.kind);
         }
         Step::Continue
     }
@@ -131,6 +139,7 @@ impl Link {
         self.packets_received += 1;
         self.last_received = now;
         let kind = raw.kind;
+        self.last_in = Some(kind);
         let judged = rules::inspect(kind, raw.flags, v5, raw.body(), limits);
         if let Some(behind) = judged.map_err(|fault| fault.within(kind.name()))? {
             raw.raise_zero_expiry(behind);

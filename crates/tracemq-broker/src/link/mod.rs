@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use tracemq_model::{ConnectRequest, ConnectionId, End, ProtocolVersion, Reason};
+use tracemq_model::{ConnectRequest, ConnectionId, End, PacketKind, ProtocolVersion, Reason};
 
 pub use step::{Closing, ConnectAttempt, Decision, Permissions, Step};
 
@@ -54,6 +54,10 @@ pub struct Link {
     last_received: Tick,
     packets_received: u64,
     packets_sent: u64,
+    last_in: Option<PacketKind>,
+    last_out: Option<PacketKind>,
+    /// What the session held when this link let go of it.
+    held_at_end: Option<(u32, u32)>,
     request: Option<Box<ConnectRequest>>,
     stage: Stage,
 }
@@ -74,6 +78,9 @@ impl Link {
             last_received: now,
             packets_received: 0,
             packets_sent: 0,
+            last_in: None,
+            last_out: None,
+            held_at_end: None,
             request: None,
             stage: Stage::Opening,
         }
@@ -173,6 +180,7 @@ impl Link {
             freed: Vec::new(),
             payload: 0,
             bytes: 0,
+            last: None,
         };
         let mut state = connected.session.lock();
         let more = state.is_owned_by(&self.mailbox) && state.pump(&mut pump);
@@ -180,6 +188,7 @@ impl Link {
         for waiter in std::mem::take(&mut pump.freed) {
             waiter.wake();
         }
+        self.last_out = pump.last.or(self.last_out);
         self.packets_sent += pump.packets;
         let counters = self.broker.counters();
         for (counter, count) in [
@@ -266,6 +275,20 @@ impl Link {
         (self.packets_received, self.packets_sent)
     }
 
+    /// Kinds of the last packets received and sent.
+    pub fn last_packets(&self) -> (Option<PacketKind>, Option<PacketKind>) {
+        (self.last_in, self.last_out)
+    }
+
+    /// Subscriptions of the session and messages of QoS 1 and 2 that its client has not acknowledged, now or when this
+    /// link let go of it; none without a session.
+    pub fn held(&self) -> Option<(u32, u32)> {
+        match &self.stage {
+            Stage::Connected(connected) => Some(connected.held()),
+            Stage::Opening | Stage::Deciding(_) | Stage::Closed(_) => self.held_at_end,
+        }
+    }
+
     /// Who the client said it is: there as soon as a CONNECT's identity could be read, also when it was then refused.
     pub fn request(&self) -> Option<&ConnectRequest> {
         self.request.as_deref()
@@ -284,6 +307,7 @@ impl Link {
             && output.len() - before <= usize::try_from(packet_bytes_max).unwrap_or(usize::MAX);
         if fits {
             self.packets_sent += 1;
+            self.last_out = Some(packet.kind());
             let counters = self.broker.counters();
             Counters::add(&counters.packets_out, 1);
             Counters::add(&counters.bytes_out, u64::try_from(output.len() - before).unwrap_or(u64::MAX));
@@ -333,6 +357,7 @@ impl Link {
         }
         match std::mem::replace(&mut self.stage, Stage::Closed(Box::new(closing.clone()))) {
             Stage::Connected(mut connected) => {
+                self.held_at_end = Some(connected.held());
                 if let Some(backlog) = connected.backlog.take() {
                     self.give_up(&backlog);
                 }

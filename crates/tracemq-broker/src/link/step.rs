@@ -86,7 +86,7 @@ impl fmt::Debug for Decision {
 pub trait Permissions: Send + Sync {
     /// Whether it may publish to `topic`. Topic aliases are already resolved.
     fn may_publish(&self, topic: &str) -> bool;
-    /// Whether it may subscribe to `filter`.
+    /// Whether it may subscribe to `filter`: to all of it, every topic that it matches included.
     fn may_subscribe(&self, filter: &str) -> bool;
     /// Whether a message to `topic` may be brought to it. Asked when it is about to be sent, if the rules changed since
     /// SUBSCRIBE and no longer allow all that is subscribed to; also of messages that waited when they changed.

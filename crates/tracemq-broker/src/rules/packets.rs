@@ -24,6 +24,9 @@ pub(crate) fn inspect(kind: Kind, flags: u8, v5: bool, body: &[u8], limits: &Lim
         Kind::PingReq => {}
         Kind::Disconnect => disconnect(v5, &mut reader, limits)?,
         Kind::Auth => return Err(Fault::protocol("sent without an authentication method in CONNECT [MQTT-4.12.0-6]")),
+        Kind::ConnAck | Kind::SubAck | Kind::UnsubAck | Kind::PingResp => {
+            return Err(Fault::protocol("a packet that only a server sends"));
+        }
         Kind::Connect => return Err(Fault::protocol("a second CONNECT [MQTT-3.1.0-2]")),
     }
     if reader.is_empty() {

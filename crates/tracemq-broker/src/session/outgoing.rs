@@ -10,7 +10,7 @@ use crate::codec;
 use crate::keeping::{KeptStage, Mark};
 use crate::limits::Tick;
 use crate::link::Permissions;
-use crate::packet::{Delivery, Outgoing, Qos};
+use crate::packet::{Delivery, Kind, Outgoing, Qos};
 use crate::rules;
 
 /// How messages are written to one connection, and what was.
@@ -27,6 +27,8 @@ pub(crate) struct Pump<'a> {
     pub(crate) output: &'a mut BytesMut,
     /// Packets written.
     pub(crate) packets: u64,
+    /// The kind of the last one.
+    pub(crate) last: Option<Kind>,
     /// Their bytes.
     pub(crate) bytes: u64,
     /// PUBLISH packets among them.
@@ -50,6 +52,7 @@ impl Pump<'_> {
             && self.output.len() - before <= usize::try_from(self.packet_bytes_max).unwrap_or(usize::MAX);
         if done {
             self.packets += 1;
+            self.last = Some(packet.kind());
             self.bytes += u64::try_from(self.output.len() - before).unwrap_or(u64::MAX);
         } else {
             self.output.truncate(before);
@@ -101,7 +104,11 @@ impl State {
     /// Writes what may be sent now: first again what was under way, in its old order [MQTT-4.4.0-1, 4.6.0-1], then
     /// what waits. Tells whether more could be sent if there were room.
     pub(crate) fn pump(&mut self, pump: &mut Pump<'_>) -> bool {
-        pump.dropped += self.review(pump.permissions);
+        let withdrawn = self.review(pump.permissions);
+        pump.dropped += withdrawn;
+        if withdrawn > 0 {
+            pump.freed = self.take_waiting();
+        }
         if !self.send_again(pump) {
             return true;
         }
@@ -150,7 +157,7 @@ impl State {
             }
         }
         if freed {
-            pump.freed = self.take_waiting();
+            pump.freed.append(&mut self.take_waiting());
         }
         if self.queue.is_empty() {
             self.queue = std::collections::VecDeque::new(); // an idle session holds no large buffer

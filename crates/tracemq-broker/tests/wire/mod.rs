@@ -432,7 +432,7 @@ pub struct Got {
 }
 
 impl Got {
-    fn of(first: u8, body: &[u8], v5: bool) -> Self {
+    pub fn of(first: u8, body: &[u8], v5: bool) -> Self {
         let length = usize::from(u16::from_be_bytes([body[0], body[1]]));
         let topic = String::from_utf8(body[2..2 + length].to_vec()).unwrap();
         let mut rest = &body[2 + length..];
