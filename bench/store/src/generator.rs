@@ -261,6 +261,7 @@ impl Generator {
                 packets_out: 1 + packets,
                 last_in_age_ms: Some(self.random.below(60_000)),
                 last_out_age_ms: Some(self.random.below(60_000)),
+                ..Traffic::default()
             }),
             ..Details::default()
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClientId, ConnectionId, InstanceId, Reason, TimeMs};
+use crate::{ClientId, ConnectionId, InstanceId, PacketKind, Reason, TimeMs};
 
 /// What happened to a connection.
 ///
@@ -123,6 +123,18 @@ pub struct Traffic {
     pub last_in_age_ms: Option<u64>,
     /// Milliseconds since bytes were last sent; none if never.
     pub last_out_age_ms: Option<u64>,
+    /// Kind of the last packet received.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_in_kind: Option<PacketKind>,
+    /// Kind of the last packet sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_out_kind: Option<PacketKind>,
+    /// Subscriptions that the session had; none without CONNACK.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscriptions: Option<u32>,
+    /// Messages of QoS 1 and 2 that were sent to the client and not acknowledged; none without CONNACK.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<u32>,
 }
 
 /// Everything else that was known. What is absent was not known or did not apply.

@@ -11,6 +11,7 @@ mod filter;
 mod fleet;
 mod id;
 mod lifecycle;
+mod packet;
 mod pattern;
 mod query;
 mod reason;
@@ -22,6 +23,7 @@ pub use fleet::{Count, Counts, CurrentState, Session, SessionPage, SubjectPage, 
 pub use id::{ClientId, ConnectionId, ConnectionIds, IdError, InstanceId};
 pub use lifecycle::{Acceptance, ConnectRequest, End, Lifecycle, Meter, Observation, Opening};
 pub use lifecycle::{TlsFacts, close_orphan};
+pub use packet::PacketKind;
 pub use pattern::{Matcher, Pattern};
 pub use query::{Gap, GapCause, Order, Subject, TimeRange, TracePage, TraceQuery};
 pub use reason::{Initiator, Reason};

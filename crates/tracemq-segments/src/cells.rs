@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tracemq_model::{ConnectionId, Details, ProtocolVersion, TimeMs, TlsVersion, Traffic};
+use tracemq_model::{ConnectionId, Details, PacketKind, ProtocolVersion, TimeMs, TlsVersion, Traffic};
 
 use crate::varint;
 
@@ -35,11 +35,15 @@ pub(crate) enum Column {
     CertificateSubject = 19,
     CertificateNotAfter = 20,
     Count = 21,
+    LastInKind = 22,
+    LastOutKind = 23,
+    Subscriptions = 24,
+    InFlight = 25,
 }
 
 impl Column {
     /// All of them, at the place of their number.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::Listener,
         Self::Protocol,
         Self::Username,
@@ -62,6 +66,10 @@ impl Column {
         Self::CertificateSubject,
         Self::CertificateNotAfter,
         Self::Count,
+        Self::LastInKind,
+        Self::LastOutKind,
+        Self::Subscriptions,
+        Self::InFlight,
     ];
 
     /// The column of `number`; none when this version doesn't know it.
@@ -99,6 +107,10 @@ impl Column {
             Self::CertificateSubject => "certificate_subject",
             Self::CertificateNotAfter => "certificate_not_after",
             Self::Count => "count",
+            Self::LastInKind => "last_in_kind",
+            Self::LastOutKind => "last_out_kind",
+            Self::Subscriptions => "subscriptions",
+            Self::InFlight => "in_flight",
         }
     }
 }
@@ -195,6 +207,18 @@ fn each_cell_of_traffic(traffic: &Traffic, push: &mut impl FnMut(Column, u64)) {
     if let Some(ms) = traffic.last_out_age_ms {
         push(Column::LastOutAge, ms);
     }
+    if let Some(kind) = traffic.last_in_kind {
+        push(Column::LastInKind, u64::from(kind.number()));
+    }
+    if let Some(kind) = traffic.last_out_kind {
+        push(Column::LastOutKind, u64::from(kind.number()));
+    }
+    if let Some(count) = traffic.subscriptions {
+        push(Column::Subscriptions, u64::from(count));
+    }
+    if let Some(count) = traffic.in_flight {
+        push(Column::InFlight, u64::from(count));
+    }
 }
 
 /// Appends one cell.
@@ -250,6 +274,10 @@ pub(crate) fn set(
         Column::CertificateSubject => details.certificate_subject = Some(text(value)?),
         Column::CertificateNotAfter => details.certificate_not_after = Some(TimeMs(varint::unzigzag(value))),
         Column::Count => details.count = Some(value),
+        Column::LastInKind => traffic(details).last_in_kind = Some(packet_kind(value)?),
+        Column::LastOutKind => traffic(details).last_out_kind = Some(packet_kind(value)?),
+        Column::Subscriptions => traffic(details).subscriptions = Some(u32::try_from(value).ok()?),
+        Column::InFlight => traffic(details).in_flight = Some(u32::try_from(value).ok()?),
     }
     Some(())
 }
@@ -266,6 +294,10 @@ pub(crate) fn details(bytes: &[u8], mut text: impl FnMut(u32) -> Option<Arc<str>
 
 fn traffic(details: &mut Details) -> &mut Traffic {
     details.traffic.get_or_insert_default()
+}
+
+fn packet_kind(value: u64) -> Option<PacketKind> {
+    u8::try_from(value).ok().and_then(PacketKind::of)
 }
 
 fn flag(value: u64) -> Option<bool> {
@@ -341,7 +373,15 @@ mod tests {
             detail: Some("é中".into()),
             other_connection: Some(ConnectionId(u128::MAX - 5)),
             duration_ms: Some(u64::MAX),
-            traffic: Some(Traffic { bytes_in: 1, last_out_age_ms: Some(0), ..Traffic::default() }),
+            traffic: Some(Traffic {
+                bytes_in: 1,
+                last_out_age_ms: Some(0),
+                last_in_kind: Some(PacketKind::PingReq),
+                last_out_kind: Some(PacketKind::Auth),
+                subscriptions: Some(u32::MAX),
+                in_flight: Some(0),
+                ..Traffic::default()
+            }),
             tls_version: Some(TlsVersion::V12),
             server_name: Some("mqtt.example".into()),
             certificate_subject: Some("CN=pump-07".into()),
@@ -362,7 +402,7 @@ mod tests {
 
     #[test]
     fn what_are_no_cells_is_refused() {
-        for bytes in [&[99][..], &[0], &[0, 0xff], &[4, 2], &[1, 9], &[0, 7]] {
+        for bytes in [&[99][..], &[0], &[0, 0xff], &[4, 2], &[17, 0], &[18, 16], &[1, 9], &[0, 7]] {
             assert_eq!(details(bytes, |_| None), None, "{bytes:?}");
         }
     }

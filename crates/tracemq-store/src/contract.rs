@@ -190,6 +190,7 @@ fn details(number: u32) -> Details {
             packets_out: 1,
             last_in_age_ms: None,
             last_out_age_ms: Some(u64::MAX),
+            ..Traffic::default()
         }),
         tls_version: Some(if number.is_multiple_of(2) { TlsVersion::V12 } else { TlsVersion::V13 }),
         server_name: Some("mqtt.example".into()),

@@ -93,6 +93,18 @@ pub struct EventRow {
     /// How many connections the event stands for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
+    /// On an end: kind of the last packet received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_in_kind: Option<String>,
+    /// On an end: kind of the last packet sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_out_kind: Option<String>,
+    /// On an end: subscriptions that the session had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscriptions: Option<u32>,
+    /// On an end: messages that were sent and not acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<u32>,
 }
 
 impl EventRow {
@@ -132,6 +144,10 @@ impl EventRow {
             certificate_subject: details.certificate_subject.as_deref().map(str::to_owned),
             certificate_not_after: details.certificate_not_after.map(rfc_3339),
             count: details.count,
+            last_in_kind: traffic.and_then(|traffic| traffic.last_in_kind).map(|kind| kind.name().to_owned()),
+            last_out_kind: traffic.and_then(|traffic| traffic.last_out_kind).map(|kind| kind.name().to_owned()),
+            subscriptions: traffic.and_then(|traffic| traffic.subscriptions),
+            in_flight: traffic.and_then(|traffic| traffic.in_flight),
         }
     }
 }

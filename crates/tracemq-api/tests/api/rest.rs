@@ -63,6 +63,7 @@ async fn an_event_says_all_that_is_known_and_nothing_that_is_not() {
                 packets_out: 4,
                 last_in_age_ms: Some(5),
                 last_out_age_ms: None,
+                ..Traffic::default()
             }),
             tls_version: Some(TlsVersion::V13),
             server_name: Some("mqtt.example".into()),

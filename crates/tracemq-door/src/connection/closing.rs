@@ -74,6 +74,8 @@ impl Connection {
     fn traffic(&self) -> Traffic {
         let age_ms = |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (packets_in, packets_out) = self.link.packets();
+        let (last_in_kind, last_out_kind) = self.link.last_packets();
+        let (subscriptions, in_flight) = self.link.held().unzip();
         Traffic {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
@@ -81,6 +83,10 @@ impl Connection {
             packets_out,
             last_in_age_ms: self.last_in.map(age_ms),
             last_out_age_ms: self.last_out.map(age_ms),
+            last_in_kind,
+            last_out_kind,
+            subscriptions,
+            in_flight,
         }
     }
 

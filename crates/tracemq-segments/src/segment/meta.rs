@@ -106,8 +106,14 @@ impl Part {
 }
 
 /// How many bytes each part takes. Checksums of blocks, the header and the footer are in none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PartBytes(pub(super) [u64; Part::FIXED.len() + Column::ALL.len()]);
+
+impl Default for PartBytes {
+    fn default() -> Self {
+        Self([0; Part::FIXED.len() + Column::ALL.len()])
+    }
+}
 
 impl PartBytes {
     pub(super) fn add(&mut self, part: Part, bytes: u64) {

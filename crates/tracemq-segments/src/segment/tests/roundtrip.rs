@@ -58,6 +58,7 @@ prop_compose! {
             packets_out: small,
             last_in_age_ms: ages,
             last_out_age_ms: None,
+            ..Traffic::default()
         }
     }
 }

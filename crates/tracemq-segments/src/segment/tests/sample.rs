@@ -67,6 +67,7 @@ pub(super) fn full(number: u64) -> Details {
             packets_out: 0,
             last_in_age_ms: Some(number),
             last_out_age_ms: Some(0),
+            ..Traffic::default()
         }),
         tls_version: Some(TlsVersion::V13),
         server_name: Some("mqtt.example".into()),

@@ -92,6 +92,7 @@ fn s52_the_longest_names_and_details_are_found_again() {
             packets_out: u64::MAX,
             last_in_age_ms: Some(u64::MAX),
             last_out_age_ms: Some(u64::MAX),
+            ..Traffic::default()
         }),
         tls_version: Some(TlsVersion::V13),
         server_name: Some(Arc::clone(&text)),

@@ -185,7 +185,15 @@ fn details() -> impl Strategy<Value = Details> {
             other_connection: numbers.2.map(ConnectionId),
             duration_ms: numbers.3,
             traffic: traffic.map(|(bytes_in, bytes_out, packets_in, packets_out, last_in_age_ms, last_out_age_ms)| {
-                Traffic { bytes_in, bytes_out, packets_in, packets_out, last_in_age_ms, last_out_age_ms }
+                Traffic {
+                    bytes_in,
+                    bytes_out,
+                    packets_in,
+                    packets_out,
+                    last_in_age_ms,
+                    last_out_age_ms,
+                    ..Traffic::default()
+                }
             }),
             ..tls
         },

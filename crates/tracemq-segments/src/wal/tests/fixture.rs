@@ -73,6 +73,7 @@ fn details(number: u16) -> Details {
             packets_out: 3,
             last_in_age_ms: Some(4),
             last_out_age_ms: number.is_multiple_of(3).then_some(5),
+            ..Traffic::default()
         }),
         ..Details::default()
     }

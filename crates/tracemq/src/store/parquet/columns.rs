@@ -102,13 +102,22 @@ pub(super) const COLUMNS: &[Column] = &[
         event.details.certificate_not_after.map(|time| Cell::Long(time.0))
     }),
     optional("count", Kind::Long, |event| event.details.count.map(long)),
+    optional("last_in_kind", Kind::Text, |event| {
+        event.details.traffic.and_then(|traffic| traffic.last_in_kind).map(|kind| text(kind.name()))
+    }),
+    optional("last_out_kind", Kind::Text, |event| {
+        event.details.traffic.and_then(|traffic| traffic.last_out_kind).map(|kind| text(kind.name()))
+    }),
+    optional("subscriptions", Kind::Long, |event| traffic(event, |traffic| traffic.subscriptions.map(u64::from))),
+    optional("in_flight", Kind::Long, |event| traffic(event, |traffic| traffic.in_flight.map(u64::from))),
 ];
 
 /// Where an event's fields as JSON have what stands in `column`: at the top, in `details`, or in its `traffic`.
 pub(super) fn depth(column: &str) -> usize {
     match column {
         "time" | "instance" | "connection" | "action" | "reason" | "provenance" | "client" => 0,
-        "bytes_in" | "bytes_out" | "packets_in" | "packets_out" | "last_in_age_ms" | "last_out_age_ms" => 2,
+        "bytes_in" | "bytes_out" | "packets_in" | "packets_out" | "last_in_age_ms" | "last_out_age_ms"
+        | "last_in_kind" | "last_out_kind" | "subscriptions" | "in_flight" => 2,
         _ => 1,
     }
 }
