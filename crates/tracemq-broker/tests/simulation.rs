@@ -224,8 +224,8 @@ impl World {
                 } else if device.peer.as_ref().is_some_and(|peer| peer.woken.take() > 0) {
                     moved |= self.poll(at, 65_536);
                 }
-                if device_is_closed(&self.devices[at]) {
-                    self.forget_the_closed();
+                self.forget_the_closed();
+                if self.devices[at].peer.is_none() {
                     self.open(at);
                     moved = true;
                 }
@@ -264,10 +264,6 @@ impl World {
     }
 }
 
-fn device_is_closed(device: &Device) -> bool {
-    device.peer.as_ref().is_some_and(|peer| peer.closed.is_some())
-}
-
 /// Nothing of the forbidden topic was written.
 fn judge_permission(peer: &Peer, before: usize, forbidden: bool) {
     let mut rest = &peer.output[before..];
@@ -281,8 +277,22 @@ fn judge_permission(peer: &Peer, before: usize, forbidden: bool) {
     }
 }
 
-fn seeds() -> u64 {
-    std::env::var("TRACEMQ_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000)
+/// `TRACEMQ_SEEDS` of them, from `TRACEMQ_SEED` on.
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let first = number("TRACEMQ_SEED", 0);
+    first..first + number("TRACEMQ_SEEDS", 2_000)
+}
+
+/// Tells the seed of a run that failed.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("TRACEMQ_SEEDS=1 TRACEMQ_SEED={} runs it again", self.0);
+        }
+    }
 }
 
 fn run(seed: u64, limits: Limits) -> World {
@@ -299,7 +309,8 @@ fn run(seed: u64, limits: Limits) -> World {
 
 #[test]
 fn simulation_no_acknowledged_message_is_lost_and_qos_2_comes_once() {
-    for seed in 0..seeds() {
+    for seed in seeds() {
+        let _told = Seed(seed);
         let limits = Limits { inflight_max: 3, ..Limits::default() };
         let world = run(seed, limits);
         assert_eq!(world.judge(), 0, "seed {seed}");
@@ -309,7 +320,8 @@ fn simulation_no_acknowledged_message_is_lost_and_qos_2_comes_once() {
 #[test]
 fn simulation_with_full_queues_every_loss_is_counted() {
     let mut losses = 0;
-    for seed in 0..seeds() {
+    for seed in seeds() {
+        let _told = Seed(seed);
         let limits = Limits { inflight_max: 3, queue_messages_max: 3, slow_consumer_ms: 1_500, ..Limits::default() };
         let world = run(seed, limits);
         let missing = world.judge();
