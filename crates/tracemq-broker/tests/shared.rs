@@ -207,3 +207,19 @@ fn a_shared_delivery_carries_the_members_own_options() {
     let got = peer.messages().remove(0);
     assert_eq!((got.qos, got.retain, got.props), (0, false, vec![0x0b, 7]));
 }
+
+#[test]
+fn mqtt_4_8_2_6_a_message_that_a_member_refuses_goes_to_nobody_else() {
+    for (flags, reply) in [(2, 0x40), (4, 0x50)] {
+        let broker = broker();
+        let mut first = member(&broker, true, 1, &[("$share/g/a", 2)]);
+        let mut publisher = Peer::connected(&broker, 9, &connect(true, "pub"));
+        publisher.send(&publish(true, flags, "a", 1, &[], b"x"));
+        let id = first.messages()[0].id.to_be_bytes();
+        let mut second = member(&broker, true, 2, &[("$share/g/a", 2)]);
+        first.send(&wire::packet(reply, &[id[0], id[1], 0x87]));
+        first.link.gone(Tick(0));
+        broker.expire(Tick(200_000));
+        assert!(first.closed.is_none() && second.payloads().is_empty());
+    }
+}
