@@ -63,6 +63,11 @@ pub struct Limits {
     /// `queue_messages_max`, it is ended as a slow consumer; else they go on at its pace. 10 s outlasts a lost segment's
     /// retransmissions, and bounds by how much one client can hold others up.
     pub slow_consumer_ms: u64,
+    /// CONNECTs a second at one listener, five seconds' worth of them at once; 0 for no bound. Only for links that were
+    /// opened with their origin.
+    pub connects_per_s_max: u32,
+    /// The same from one address (of IPv6, from one network of 64 bits). 0 by default: fleets come by one address.
+    pub connects_per_address_per_s_max: u32,
     /// Sessions, connected or not. A CONNECT that needs one more is refused.
     pub sessions_max: usize,
     /// Retained messages. Beyond, a retained message for a new topic is delivered but not kept, and counted.
@@ -115,6 +120,8 @@ impl Default for Limits {
             queue_messages_max: 1000,
             queue_bytes_max: 4 * 1024 * 1024,
             slow_consumer_ms: 10_000,
+            connects_per_s_max: 0,
+            connects_per_address_per_s_max: 0,
             sessions_max: 1_000_000,
             retained_messages_max: 1_000_000,
             retained_bytes_max: 1024 * 1024 * 1024,

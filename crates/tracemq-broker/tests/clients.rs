@@ -6,19 +6,23 @@ mod wire;
 
 use std::sync::Arc;
 
-use tracemq_broker::{Broker, Tick, Whose};
+use tracemq_broker::{Broker, Limits, Tick, Whose};
 use tracemq_model::{ClientId, ConnectionId, End, InstanceId, Opening, Reason, TimeMs};
 use wire::{Connect, Peer, broker, connect, publish, subscribe};
 
 fn from(broker: &Arc<Broker>, number: u8, connect: &Connect) -> Peer {
+    from_at(broker, number, connect, Tick(0))
+}
+
+fn from_at(broker: &Arc<Broker>, number: u8, connect: &Connect, now: Tick) -> Peer {
     let opening = Opening {
         instance: InstanceId::new("mqtt-local").unwrap(),
         connection: ConnectionId(u128::from(number)),
         peer: format!("192.0.2.{number}:1000").parse().unwrap(),
         listener: "mqtt".into(),
     };
-    let mut peer = Peer::open(broker, 999, Tick(0));
-    peer.link = broker.open_from(&opening, TimeMs(5), Tick(0));
+    let mut peer = Peer::open(broker, 999, now);
+    peer.link = broker.open_from(&opening, TimeMs(5), now);
     peer.v5 = connect.v5;
     peer.send(&connect.bytes()).packets();
     peer
@@ -102,4 +106,32 @@ fn administrators_end_connections_by_client_user_and_address() {
     }
     assert_eq!(ended, [true, true, true, true, false, false]);
     assert_eq!((broker.stats().connections, broker.stats().sessions), (2, 6), "sessions are kept");
+}
+
+#[test]
+fn more_connects_a_second_than_allowed_are_refused_by_address_and_by_listener() {
+    let limits = |change: fn(&mut Limits)| {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        Broker::new(limits)
+    };
+    for v5 in [false, true] {
+        let broker = limits(|limits| limits.connects_per_address_per_s_max = 2);
+        let accepted = |number: u8, now: u64| {
+            let mut peer = from_at(&broker, number, &connect(v5, "dev"), Tick(now));
+            if peer.accepted.is_none() {
+                peer.assert_ended(Reason::RateLimited, "");
+                assert_eq!(peer.end().reason_code, Some(if v5 { 0x9f } else { 3 }));
+                assert!(peer.detail().contains("192.0.2.1"), "{}", peer.detail());
+            }
+            peer.accepted.is_some()
+        };
+        assert_eq!((0..12).filter(|_| accepted(1, 0)).count(), 10, "five seconds' worth at once");
+        assert!(accepted(2, 0), "another address");
+        assert!(!accepted(1, 499) && accepted(1, 500) && !accepted(1, 501));
+        assert_eq!((0..50).filter(|_| accepted(1, 1_000_000)).count(), 10);
+    }
+    let broker = limits(|limits| limits.connects_per_s_max = 1);
+    let accepted = (1..=9).filter(|at| from(&broker, *at, &connect(true, "dev")).accepted.is_some()).count();
+    assert_eq!(accepted, 5);
 }

@@ -347,6 +347,29 @@ fn mqtt5_4_13_1_1_a_malformed_packet_ends_the_connection_with_its_code() {
     assert_eq!(peer.end().reason_code, Some(0x81));
 }
 
+#[test]
+fn mqtt5_4_12_0_1_an_authentication_method_is_refused_as_not_supported() {
+    let mut peer = Peer::open(&broker(), 1, Tick(0));
+    peer.send(&connect(true, "dev").props(&[&[0x15][..], &text("SCRAM-SHA-1")].concat()).bytes());
+    assert_eq!(peer.packets().remove(0).1[..2], [0, 0x8c]);
+    assert_eq!(peer.reason(), Reason::NotAuthorized);
+}
+
+#[test]
+fn mqtt_3_1_3_5_and_9_client_identifiers_of_23_characters_are_taken_and_too_long_ones_refused() {
+    let all = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    for v5 in BOTH {
+        let broker = broker();
+        for id in [&all[..23], &all[23..46], &all[39..]] {
+            Peer::connected(&broker, 1, &connect(v5, id));
+        }
+        let mut peer = Peer::open(&broker, 2, Tick(0));
+        peer.send(&connect(v5, &"x".repeat(257)).bytes());
+        assert_eq!(peer.packets().remove(0).1[..2], [0, if v5 { 0x85 } else { 2 }]);
+        assert_eq!(peer.reason(), Reason::BadClientId);
+    }
+}
+
 /// `docs/conformance.md` names tests; each of them is there.
 #[test]
 fn every_test_that_the_table_names_exists() {

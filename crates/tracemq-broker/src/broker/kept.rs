@@ -48,6 +48,7 @@ impl Broker {
             tables: Mutex::new(tables),
             counters: Counters::default(),
             sys: Mutex::default(),
+            rates: Mutex::default(),
         })
     }
 

@@ -8,6 +8,7 @@ mod calendar;
 mod clients;
 mod kept;
 mod publish;
+mod rate;
 mod sys;
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,6 +31,7 @@ use crate::rules::{Filter, parts};
 use crate::session::{Keeping, Mailbox, Queued, Session};
 use attach::Leftovers;
 use calendar::Calendar;
+use rate::Rates;
 use sys::Sys;
 
 /// What is there at a moment, and what has passed since the start.
@@ -105,6 +107,7 @@ pub struct Broker {
     tables: Mutex<Tables>,
     counters: Counters,
     sys: Mutex<Sys>,
+    rates: Mutex<Rates>,
 }
 
 impl fmt::Debug for Broker {
@@ -123,6 +126,7 @@ impl Broker {
             tables: Mutex::default(),
             counters: Counters::default(),
             sys: Mutex::default(),
+            rates: Mutex::default(),
         })
     }
 

@@ -48,7 +48,7 @@ impl Link {
             raw.set_clean_start();
         }
         match codec::decode(raw, version) {
-            Ok(Packet::Connect(connect)) => self.attempt(connect),
+            Ok(Packet::Connect(connect)) => self.attempt(now, connect, output),
             Ok(_) => self.refuse_unread(now, &Fault::protocol("first packet is not CONNECT [MQTT-3.1.0-1]")),
             Err(fault) => {
                 let code = (version == ProtocolVersion::V5).then_some(fault.code);
@@ -79,7 +79,11 @@ impl Link {
         self.close(now, Closing::End(end), false)
     }
 
-    fn attempt(&mut self, connect: Box<Connect>) -> Step {
+    fn attempt(&mut self, now: Tick, connect: Box<Connect>, output: &mut BytesMut) -> Step {
+        // Before anybody spends time on its password.
+        if let Err(end) = self.broker.count_connect(now, self.mailbox.origin.as_deref()) {
+            return self.refuse(now, &connect, end, output);
+        }
         let request = self.request.as_deref().cloned().unwrap_or_default();
         let attempt = ConnectAttempt {
             client_id: self.identify(&connect),

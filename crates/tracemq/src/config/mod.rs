@@ -58,6 +58,10 @@ pub(crate) struct Mqtt {
     pub max_connections: usize,
     /// How long connections of an address that come and go without a byte are counted instead of recorded one by one.
     pub fold_silent_s: u64,
+    /// CONNECTs a second at the listener; 0 for no bound.
+    pub max_connects_per_s: u32,
+    /// CONNECTs a second from one address; 0 for no bound.
+    pub max_connects_per_address_per_s: u32,
     /// Longest keep alive granted to MQTT 5.0 clients; older ones keep what they asked for.
     pub max_keep_alive_s: u16,
     /// Messages of QoS 1 and 2 under way to one client.
@@ -247,6 +251,8 @@ impl Default for Mqtt {
             max_client_id_bytes: limits.client_id_bytes_max,
             max_connections: 100_000,
             fold_silent_s: 60,
+            max_connects_per_s: limits.connects_per_s_max,
+            max_connects_per_address_per_s: limits.connects_per_address_per_s_max,
             max_keep_alive_s: limits.keep_alive_s_max,
             max_inflight: limits.inflight_max,
             max_queued_messages: limits.queue_messages_max,

@@ -311,6 +311,8 @@ fn limits(mqtt: &config::Mqtt) -> Limits {
         session_expiry_s_max: mqtt.max_session_expiry_s,
         retained_messages_max: mqtt.max_retained_messages,
         retained_bytes_max: mqtt.max_retained_bytes,
+        connects_per_s_max: mqtt.max_connects_per_s,
+        connects_per_address_per_s_max: mqtt.max_connects_per_address_per_s,
         subscriptions_per_session_max: mqtt.max_subscriptions,
         slow_consumer_ms: mqtt.slow_consumer_s * 1_000,
         sys_interval_s: mqtt.sys_interval_s,
