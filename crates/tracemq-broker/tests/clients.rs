@@ -1,5 +1,6 @@
 //! Who is connected, and ends by administrators.
 
+// A helper of tests may panic as a test may.
 #![allow(clippy::unwrap_used)]
 
 mod wire;

@@ -1,5 +1,6 @@
 //! What happens when a subscriber's queue is full: nothing that was acknowledged is lost in silence.
 
+// A helper of tests may panic as a test may.
 #![allow(clippy::indexing_slicing)]
 
 mod wire;

@@ -3,6 +3,9 @@
 //!
 //! `TRACEMQ_SEEDS=100000 cargo nextest run -p tracemq-broker simulation` for more of them.
 
+// A helper of tests may panic as a test may.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
+
 #[path = "simulation/device.rs"]
 mod device;
 mod wire;
@@ -89,9 +92,8 @@ impl World {
             now: Tick(0),
             published: 0,
         };
-        for at in 0..world.devices.len() {
+        for (at, filters) in SUBSCRIPTIONS.iter().enumerate() {
             world.open(at);
-            let filters = SUBSCRIPTIONS[at];
             if !filters.is_empty() {
                 let packet = subscribe(world.devices[at].v5, filters);
                 world.devices[at].to_server.extend(packet);

@@ -44,7 +44,8 @@ enum Stage {
 ///
 /// The caller feeds what it reads into [`receive`](Self::receive), asks
 /// [`poll_deliveries`](Self::poll_deliveries) for what others send (also after each `receive`: an acknowledgement may
-/// let waiting messages go), watches [`deadline`](Self::deadline), and says when the socket is [`gone`](Self::gone).
+/// let waiting messages go; and `receive` again after it when input is left), does not read from its socket while
+/// [`takes_input`](Self::takes_input) says no, watches [`deadline`](Self::deadline), and says when the socket is [`gone`](Self::gone).
 pub struct Link {
     broker: Arc<Broker>,
     mailbox: Arc<Mailbox>,

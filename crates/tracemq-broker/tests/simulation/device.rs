@@ -1,5 +1,8 @@
 //! A client that keeps the rules of MQTT on its side, over a network that cuts packets and connections anywhere.
 
+// A helper of tests may panic as a test may.
+#![allow(clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
