@@ -1,0 +1,64 @@
+//! Deadlines of a link.
+
+use bytes::BytesMut;
+use tracemq_model::{End, Reason};
+
+use super::connected::Connected;
+use super::{Closing, Link, Stage, Step};
+use crate::limits::Tick;
+
+impl Link {
+    /// When [`timed_out`](Self::timed_out) must be called unless bytes come first: the connect deadline until CONNECT
+    /// is accepted, one and a half times the keep alive after the last packet from then on; earlier when publications
+    /// wait for room.
+    pub fn deadline(&self) -> Option<Tick> {
+        match &self.stage {
+            Stage::Opening | Stage::Deciding(_) => Some(self.opened.plus_ms(self.broker.limits().connect_timeout_ms)),
+            Stage::Connected(connected) => {
+                let backlog = connected.backlog.as_ref().map(|backlog| backlog.until);
+                self.silent_until(connected).into_iter().chain(backlog).min()
+            }
+            Stage::Closed(_) => None,
+        }
+    }
+
+    /// When its keep alive is over; none without one, and while nothing is taken from the client.
+    fn silent_until(&self, connected: &Connected) -> Option<Tick> {
+        let watched = connected.keep_alive_s != 0 && self.takes_input();
+        watched.then(|| self.last_received.plus_ms(u64::from(connected.keep_alive_s) * 1500))
+    }
+
+    /// The deadline has passed; `Continue` if it moved meanwhile.
+    pub fn timed_out(&mut self, now: Tick, output: &mut BytesMut) -> Step {
+        if self.deadline().is_some_and(|deadline| now < deadline) {
+            return Step::Continue;
+        }
+        match &self.stage {
+            Stage::Closed(closing) => Step::Close(Closing::clone(closing)),
+            Stage::Opening => {
+                let ms = self.broker.limits().connect_timeout_ms;
+                let end = End::of(Reason::ConnectTimeout).with_detail(&format!("no whole CONNECT within {ms} ms"));
+                self.end(now, end, output)
+            }
+            Stage::Deciding(_) => {
+                let ms = self.broker.limits().connect_timeout_ms;
+                let detail = format!("CONNECT was not decided on within {ms} ms of the connection's opening");
+                self.end_on_order(now, End::of(Reason::ConnectTimeout).with_detail(&detail), output)
+            }
+            Stage::Connected(connected) if self.silent_until(connected).is_none_or(|until| now < until) => {
+                match self.advance(now, output) {
+                    Ok(_) => Step::Continue,
+                    Err(fault) => self.fail(now, &fault, output),
+                }
+            }
+            Stage::Connected(connected) => {
+                let detail = format!(
+                    "no packet for {} ms, keep alive is {} s [MQTT-3.1.2-22]",
+                    now.since(self.last_received),
+                    connected.keep_alive_s
+                );
+                self.end(now, End::of(Reason::KeepAliveTimeout).with_detail(&detail), output)
+            }
+        }
+    }
+}
