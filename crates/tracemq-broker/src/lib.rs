@@ -8,7 +8,8 @@
 //! has one [`Link`]. A publisher's link puts messages into the sessions of the subscribers and wakes their tasks; no
 //! link ever waits for another.
 //!
-//! What it does not do: enhanced authentication (refused), and persistence of sessions over a restart.
+//! What outlives the process is handed to a [`Keeper`]: the crate itself writes no file. What it does not do: enhanced
+//! authentication (refused).
 //!
 //! Where the standard leaves a choice: a payload that is not what its Payload Format Indicator says goes through
 //! unjudged; a PUBLISH or SUBSCRIBE without permission, and a filter that breaks the rules, end the connection, also in

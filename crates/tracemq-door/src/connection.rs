@@ -232,6 +232,9 @@ impl Connection {
             Ok(_) => {
                 self.last_in = Some(Instant::now());
                 for news in self.transport.news() {
+                    if let Observation::ProxyHeader { client } = &news {
+                        self.link.came_from(*client);
+                    }
                     self.observe(news);
                 }
                 self.receive()

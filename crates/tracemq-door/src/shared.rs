@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracemq_access::mqtt::MqttAccess;
 use tracemq_broker::{Broker, Tick};
-use tracemq_model::{ConnectionId, ConnectionIds};
+use tracemq_model::{ConnectionId, ConnectionIds, TimeMs};
 use tracemq_recorder::Recorder;
 
 use crate::record::Folds;
@@ -71,6 +71,16 @@ impl House {
                 self.recorder.record(event);
             }
         }
+    }
+
+    /// The brokers' time, for who builds one.
+    pub fn now(&self) -> Tick {
+        self.tick()
+    }
+
+    /// The wall clock.
+    pub fn wall_clock(&self) -> TimeMs {
+        (self.clock)()
     }
 
     /// The brokers' time: milliseconds since this house was built, by a clock that does not step.

@@ -151,7 +151,7 @@ fn connected(session: &Session) -> Option<ConnectedClient> {
         connection: owner.connection,
         username: state.username.clone(),
         protocol: state.protocol,
-        origin: owner.origin.as_deref().cloned(),
+        origin: owner.origin(),
         subscriptions: held.subscriptions,
         queued: held.queued,
         queued_bytes: held.queued_bytes,
@@ -165,7 +165,7 @@ fn owner_if_meant(session: &Session, whose: &Whose) -> Option<Arc<Mailbox>> {
     let meant = match whose {
         Whose::Client(client) => session.client == *client,
         Whose::User(name) => state.username.as_deref() == Some(name),
-        Whose::Address(address) => owner.origin.as_ref().is_some_and(|origin| origin.peer.ip() == *address),
+        Whose::Address(address) => owner.origin().is_some_and(|origin| origin.peer.ip() == *address),
     };
     meant.then(|| Arc::clone(owner))
 }

@@ -81,7 +81,7 @@ impl Link {
 
     fn attempt(&mut self, now: Tick, connect: Box<Connect>, output: &mut BytesMut) -> Step {
         // Before anybody spends time on its password.
-        if let Err(end) = self.broker.count_connect(now, self.mailbox.origin.as_deref()) {
+        if let Err(end) = self.broker.count_connect(now, self.mailbox.origin().as_ref()) {
             return self.refuse(now, &connect, end, output);
         }
         let request = self.request.as_deref().cloned().unwrap_or_default();

@@ -12,6 +12,7 @@ mod step;
 mod time;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -86,6 +87,11 @@ impl Link {
             request: None,
             stage: Stage::Opening,
         }
+    }
+
+    /// A trusted proxy has told the client's own address: from then on it counts as that one's connection.
+    pub fn came_from(&self, peer: SocketAddr) {
+        self.mailbox.came_from(peer);
     }
 
     /// Consumes whole packets from `input`, writes replies to `output`. Returns after at most one thing that the

@@ -1,6 +1,7 @@
 //! How others reach a link's task.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
 use tracemq_model::{ConnectionId, End};
@@ -20,12 +21,27 @@ pub(crate) struct Mailbox {
     /// Whose task it is.
     pub(crate) connection: ConnectionId,
     /// Where that came from.
-    pub(crate) origin: Option<Box<Origin>>,
+    origin: Option<Box<Origin>>,
+    /// The client's own address, when a proxy is in between.
+    proxied: OnceLock<SocketAddr>,
 }
 
 impl Mailbox {
     pub(crate) fn new(connection: ConnectionId, origin: Option<Box<Origin>>) -> Self {
-        Self { inside: Mutex::default(), connection, origin }
+        Self { inside: Mutex::default(), connection, origin, proxied: OnceLock::new() }
+    }
+
+    /// A trusted proxy has told the client's own address.
+    pub(crate) fn came_from(&self, peer: SocketAddr) {
+        // A second header is refused before it gets here.
+        let _ = self.proxied.set(peer);
+    }
+
+    /// Where the connection came from.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        let mut origin = self.origin.as_deref().cloned()?;
+        origin.peer = self.proxied.get().copied().unwrap_or(origin.peer);
+        Some(origin)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {

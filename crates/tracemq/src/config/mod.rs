@@ -54,6 +54,8 @@ pub(crate) struct Mqtt {
     pub max_packet_bytes: u32,
     /// Longest client identifier taken.
     pub max_client_id_bytes: usize,
+    /// Keeps sessions, queued and retained messages over a restart.
+    pub persistence: bool,
     /// Connections held at once.
     pub max_connections: usize,
     /// How long connections of an address that come and go without a byte are counted instead of recorded one by one.
@@ -249,6 +251,7 @@ impl Default for Mqtt {
             connect_timeout_s: limits.connect_timeout_ms / 1_000,
             max_packet_bytes: limits.packet_bytes_max,
             max_client_id_bytes: limits.client_id_bytes_max,
+            persistence: true,
             max_connections: 100_000,
             fold_silent_s: 60,
             max_connects_per_s: limits.connects_per_s_max,

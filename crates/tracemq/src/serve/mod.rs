@@ -4,6 +4,7 @@ mod clients;
 pub(crate) mod keys;
 mod log;
 mod server;
+mod sessions;
 mod ways_in;
 
 use std::fs;

@@ -1,6 +1,5 @@
 //! All parts of a running server, and the order in which they stop.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,6 +19,7 @@ use tracemq_store::EventStore;
 use tracing::{error, info, warn};
 
 use super::clients::LiveClients;
+use super::sessions::Sessions;
 use super::ways_in::{self, Listening, WaysIn};
 use super::{STOP_STAGE_MAX, connections_that_fit, create_data_dir, keys};
 use crate::cli::ServeArgs;
@@ -44,6 +44,7 @@ pub(crate) struct Server {
     certificates: Vec<(String, Certificates)>,
     recorder: Recorder,
     stop: watch::Sender<Stage>,
+    sessions: Sessions,
     house: Arc<House>,
     time: Vec<JoinHandle<()>>,
     doors: Vec<JoinHandle<()>>,
@@ -81,8 +82,8 @@ impl Server {
             fold_window: Duration::from_secs(config.mqtt.fold_silent_s),
         };
         let house = House::new(recorder.clone(), Arc::new(wall_clock), in_all)?;
-        let brokers: BTreeMap<_, _> =
-            config.instances().into_iter().map(|instance| (instance, Broker::new(limits(&config.mqtt)))).collect();
+        let sessions = Sessions::open(&config, &limits(&config.mqtt), &house)?;
+        let brokers = sessions.brokers.clone();
         let listeners = ways_in::told(&bound);
         let WaysIn { doors, certificates } = ways_in::doors(&config, bound, &house, &brokers)?;
         let (stop, stage) = watch::channel(Stage::Running);
@@ -123,6 +124,7 @@ impl Server {
             certificates,
             recorder,
             stop,
+            sessions,
             house,
             time,
             doors,
@@ -180,6 +182,8 @@ impl Server {
             time.abort();
         }
         self.house.write_counts();
+        let sessions = self.sessions;
+        tokio::task::spawn_blocking(move || sessions.stop()).await?;
         let recorder = self.recorder;
         let counts = tokio::task::spawn_blocking(move || recorder.stop(STOP_STAGE_MAX)).await?;
         self.stop.send_replace(Stage::StopHttp);

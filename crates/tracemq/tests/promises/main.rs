@@ -20,6 +20,7 @@ mod health_checks;
 mod history_cli;
 mod hostile;
 mod keys;
+mod persistence;
 mod reasons;
 mod store_cli;
 mod ways_in;

@@ -51,6 +51,8 @@ fn b39_the_address_that_a_trusted_proxy_tells_is_the_peer() {
         let mut connack = [0; 4];
         stream.read_exact(&mut connack).unwrap();
         assert_eq!(connack, [0x20, 2, 0, 0]);
+        let connected = server.rest(&format!("/api/v1/connections?prefix={client}")).unwrap().body;
+        assert!(connected.contains(peer), "{connected:?}");
         drop(stream);
         let history = server.history_with_ends(client, 1);
         assert!(history.items.iter().all(|event| event.peer.as_deref() == Some(peer)), "{history:?}");
