@@ -1,0 +1,117 @@
+"""Promise: an exported Parquet file is a table to programs that nobody here wrote, and a table of theirs can be imported."""
+
+import json
+import os
+import socket
+import subprocess
+
+import paho.mqtt.client as mqtt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import PATIENCE_S, run_server, wait_until
+
+TEXT, FLAG, LONG = pa.string(), pa.bool_(), pa.uint64()
+COLUMNS = {
+    "time": pa.timestamp("ms", tz="UTC"),
+    "instance": TEXT,
+    "connection": TEXT,
+    "action": TEXT,
+    "reason": TEXT,
+    "provenance": TEXT,
+    "client": TEXT,
+    "peer_address": TEXT,
+    "peer_port": pa.uint16(),
+    "listener": TEXT,
+    "protocol": TEXT,
+    "username": TEXT,
+    "keep_alive_s": pa.uint16(),
+    "clean_start": FLAG,
+    "session_present": FLAG,
+    "reason_code": pa.uint8(),
+    "detail": TEXT,
+    "other_connection": TEXT,
+    "duration_ms": LONG,
+    "bytes_in": LONG,
+    "bytes_out": LONG,
+    "packets_in": LONG,
+    "packets_out": LONG,
+    "last_in_age_ms": LONG,
+    "last_out_age_ms": LONG,
+}
+NEVER_NULL = ["time", "instance", "connection", "action", "reason", "provenance"]
+
+
+def store(data, *words):
+    command = [os.environ["TRACEMQ_BIN"], "store", *words, "--data-dir", data]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def flat(line):
+    """The row that a line of the other format is."""
+    row = {**line, **line["details"], **(line["details"]["traffic"] or {})}
+    address, _, port = (line["peer"] or "").rpartition(":")
+    row["peer_address"], row["peer_port"] = address.strip("[]") or None, int(port) if port else None
+    return {name: row.get(name) for name in COLUMNS}
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory):
+    """A data folder in which something happened, and its history as lines of JSON."""
+    folder = tmp_path_factory.mktemp("parquet")
+    with run_server(folder) as server:
+        for client_id in ["pump 07 é", "pump-08"]:
+            client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id)
+            client.username_pw_set("someone", "a password")
+            client.connect("127.0.0.1", server.mqtt_port)
+            client.loop_start()
+            wait_until(client.is_connected)
+            client.disconnect()
+            client.loop_stop()
+            server.wait_for_reasons(client_id, "accepted", "client-disconnected")
+        with socket.create_connection(("127.0.0.1", server.mqtt_port)) as nameless:
+            nameless.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            nameless.recv(1)
+    # The time until the next start is a gap.
+    with run_server(folder):
+        wait_until(lambda: '"gap"' in store(folder / "data", "export"))
+    lines = [json.loads(line) for line in store(folder / "data", "export").splitlines()]
+    assert len(lines) >= 6
+    return folder / "data", lines
+
+
+def test_a_table_holds_the_same_as_the_lines(history, tmp_path):
+    data, lines = history
+    store(data, "export", tmp_path / "all.parquet")
+    file = pq.ParquetFile(tmp_path / "all.parquet")
+    schema = file.schema_arrow
+    assert {field.name: field.type for field in schema} == COLUMNS
+    assert [field.name for field in schema if not field.nullable] == NEVER_NULL
+    events = [line for line in lines if "gap" not in line]
+    table = file.read()
+    assert table.num_rows == len(events) == file.metadata.num_rows
+    found = table.set_column(0, "time", table["time"].cast(pa.int64())).to_pylist()
+    assert found == [flat(event) for event in events]
+    assert table["client"].null_count > 0 and table["username"].null_count > 0
+    gaps = json.loads(file.metadata.metadata[b"tracemq.gaps"])
+    assert gaps == [line["gap"] for line in lines if "gap" in line] != []
+
+
+@pytest.mark.parametrize("how", [{}, {"compression": "none", "use_dictionary": False}, {"data_page_version": "2.0"}])
+def test_a_table_that_another_program_wrote_is_imported(history, tmp_path, how):
+    _, lines = history
+    rows = [flat(line) for line in lines if "gap" not in line]
+    schema = pa.schema([pa.field(name, kind, name not in NEVER_NULL) for name, kind in COLUMNS.items()])
+    if how:  # others have finer clocks, and don't say what is never null
+        schema = pa.schema(COLUMNS).set(0, pa.field("time", pa.timestamp("us", tz="UTC")))
+        for row in rows:
+            row["time"] *= 1_000
+    gaps = json.dumps([line["gap"] for line in lines if "gap" in line])
+    table = pa.Table.from_pylist(rows, schema=schema).replace_schema_metadata({"tracemq.gaps": gaps})
+    pq.write_table(table, tmp_path / "theirs.parquet", **how)
+    store(tmp_path / "data", "import", tmp_path / "theirs.parquet")
+    exported = [json.loads(line) for line in store(tmp_path / "data", "export").splitlines()]
+    assert exported == lines
