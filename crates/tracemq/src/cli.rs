@@ -11,7 +11,7 @@ use crate::store::StoreCommand;
 /// A flight recorder for MQTT fleets: why did this device drop?
 #[derive(Parser)]
 #[command(
-    version,
+    version = env!("TRACEMQ_VERSION"),
     propagate_version = true,
     max_term_width = 100,
     after_help = "\
@@ -107,7 +107,7 @@ impl ServeArgs {
     group(ArgGroup::new("subject").required(true).args(["client_id", "address"])),
     after_help = "\
 Times, local unless they name a zone:
-  42m, 1h30m, 2d, 1w, -1w         so long ago: s, m, h, d and w
+  42m, 1h30m, 2d, 1w              so long ago: s, m, h, d and w; also as -1w
   now, today, yesterday           a day begins at midnight
   10:30, 10:30:15                 the latest that is not in the future; for
                                   --since with --until, the latest before it

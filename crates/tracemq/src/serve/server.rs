@@ -25,6 +25,7 @@ use super::{STOP_STAGE_MAX, connections_that_fit, create_data_dir, keys};
 use crate::cli::ServeArgs;
 use crate::config::{self, Config, LOCAL_ACCOUNT};
 use crate::credentials::{self, Credentials};
+use crate::store::progress::Progress;
 
 /// Holds the address of the HTTP listener while the server runs, so that commands find it.
 pub(crate) const ADDRESS_FILE: &str = "http-address";
@@ -43,6 +44,7 @@ pub(crate) struct Server {
     keys: Keys,
     certificates: Vec<(String, Certificates)>,
     recorder: Recorder,
+    segments: Arc<Segments>,
     stop: watch::Sender<Stage>,
     sessions: Sessions,
     house: Arc<House>,
@@ -72,7 +74,8 @@ impl Server {
             warn!(%http, "HTTP can be reached from other machines, and secrets cross it unencrypted: put a proxy with TLS in front");
         }
         create_data_dir(&config)?;
-        let store = open_store(&config)?;
+        let segments = open_store(&config)?;
+        let store: Arc<dyn EventStore> = Arc::clone(&segments) as Arc<dyn EventStore>;
         let (credentials, credentials_are_new) = credentials::load_or_draw(&config.data_dir, &config.instance.id)?;
         let keys = Keys::new(keys::ring(&config.access_keys, &credentials, &config.data_dir)?);
         let recorder = start_recorder(&config, &store)?;
@@ -123,6 +126,7 @@ impl Server {
             keys,
             certificates,
             recorder,
+            segments,
             stop,
             sessions,
             house,
@@ -188,6 +192,12 @@ impl Server {
         let counts = tokio::task::spawn_blocking(move || recorder.stop(STOP_STAGE_MAX)).await?;
         self.stop.send_replace(Stage::StopHttp);
         let api = tokio::time::timeout(STOP_STAGE_MAX, self.api).await;
+        let segments = self.segments;
+        let closed = tokio::task::spawn_blocking(move || {
+            let _line = Progress::of_time("writing what arrived last into segments");
+            segments.close();
+        });
+        closed.await?;
         let _ = std::fs::remove_file(self.config.data_dir.join(ADDRESS_FILE));
         info!(recorded = counts.recorded, lost = counts.lost.total(), "stopped");
         ended.into_iter().collect::<Result<(), _>>().context("an MQTT listener failed")?;
@@ -205,10 +215,13 @@ async fn reached(mut stage: watch::Receiver<Stage>, wanted: Stage) {
 
 fn connections_max(configured: usize) -> usize {
     let fit = connections_that_fit();
-    if fit < configured {
+    if fit < configured && configured == config::Mqtt::default().max_connections {
+        // Nobody asked for so many.
+        info!(fit, "so many connections fit below the limit of open files (ulimit -Hn)");
+    } else if fit < configured {
         warn!(
             configured,
-            fit, "the limit of open files (ulimit -n) allows fewer connections than mqtt.max_connections"
+            fit, "the limit of open files (ulimit -Hn) allows fewer connections than mqtt.max_connections"
         );
     }
     configured.min(fit)
@@ -228,7 +241,7 @@ pub(super) async fn bind(address: SocketAddr, key: &str, advice: &str) -> anyhow
         .with_context(|| format!("can't listen on {address} ({key}); is another server running there? {advice}"))
 }
 
-fn open_store(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
+fn open_store(config: &Config) -> anyhow::Result<Arc<Segments>> {
     let folder = config.data_dir.join("events");
     let age_ms = (config.store.keep_days > 0).then(|| u64::from(config.store.keep_days) * 86_400_000);
     let each = Keep { age_ms, bytes: None };

@@ -1,8 +1,16 @@
 //! How far long work has come: a line on stderr, when that is a terminal, and nothing otherwise.
 
 use std::io::{IsTerminal, stderr};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+/// Work that is done sooner shows no line: it would only flash.
+const LONG: Duration = Duration::from_millis(500);
+/// How often the line is drawn anew.
+const TICK: Duration = Duration::from_millis(100);
 
 /// So many a second, without a fraction.
 fn write_rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
@@ -15,6 +23,8 @@ const SHARES: u64 = 1_000;
 /// The line.
 pub(crate) struct Progress {
     line: ProgressBar,
+    /// Shows the line when the work turns out to be long, unless the sender goes before.
+    showing: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Progress {
@@ -35,19 +45,20 @@ impl Progress {
         Self::new(what, SHARES, "{prefix} {bar:24} {percent} %, {eta} left", "{prefix}")
     }
 
+    /// For work that does not tell how far it is: how long it has taken.
+    pub(crate) fn of_time(what: &'static str) -> Self {
+        Self::new(what, 0, "", "{prefix} {spinner} {elapsed}")
+    }
+
     fn new(what: &'static str, total: u64, known: &str, unknown: &str) -> Self {
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let target = if stderr().is_terminal() && !dumb {
-            ProgressDrawTarget::stderr_with_hz(10)
-        } else {
-            ProgressDrawTarget::hidden()
-        };
         let (total, form) = if total == 0 { (None, unknown) } else { (Some(total), known) };
-        let line = ProgressBar::with_draw_target(total, target).with_prefix(what);
+        let line = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden()).with_prefix(what);
         if let Ok(style) = ProgressStyle::with_template(form) {
             line.set_style(style.progress_chars("=> ").with_key("rate", write_rate));
         }
-        Self { line }
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let showing = if stderr().is_terminal() && !dumb { show_when_long(&line) } else { None };
+        Self { line, showing }
     }
 
     /// So much is done.
@@ -84,8 +95,25 @@ impl Progress {
 impl Drop for Progress {
     /// The line goes: what came of the work is said by whoever did it.
     fn drop(&mut self) {
+        if let Some((wanted, showing)) = self.showing.take() {
+            drop(wanted);
+            let _ = showing.join();
+        }
         self.line.finish_and_clear();
     }
+}
+
+/// Has the line shown in a while. Without a thread to be had there is none.
+fn show_when_long(line: &ProgressBar) -> Option<(Sender<()>, JoinHandle<()>)> {
+    let (wanted, gone) = channel::<()>();
+    let line = line.clone();
+    let showing = std::thread::Builder::new().name("progress".into()).spawn(move || {
+        if gone.recv_timeout(LONG) == Err(RecvTimeoutError::Timeout) {
+            line.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            line.enable_steady_tick(TICK);
+        }
+    });
+    Some((wanted, showing.ok()?))
 }
 
 #[cfg(test)]
@@ -94,7 +122,12 @@ mod tests {
 
     #[test]
     fn every_form_of_the_line_can_be_drawn() {
-        for form in [Progress::of_bytes("checking", 9), Progress::of_bytes("reading", 0), Progress::of_events("x", 7)] {
+        for form in [
+            Progress::of_bytes("checking", 9),
+            Progress::of_bytes("reading", 0),
+            Progress::of_events("x", 7),
+            Progress::of_time("y"),
+        ] {
             form.set(5);
             assert_eq!(form.line.position(), 5);
         }

@@ -158,3 +158,40 @@ fn a_start_that_fails_does_not_use_up_the_one_time_a_key_is_shown() {
         if said.contains(&secret) { Ok(()) } else { Err(said) }
     });
 }
+
+#[test]
+fn a_start_with_the_defaults_warns_of_nothing() {
+    let home = Home::new("");
+    let mut server = home.start_command(bare_serve(&home));
+    assert_eq!(server.stop().code(), Some(0));
+    assert!(!server.log().contains("\"WARN\""), "{}", server.log());
+    // What was asked for and can't be had is worth a warning.
+    let home = Home::new("[mqtt]\nmax_connections = 4000\n");
+    let mut limited = std::process::Command::new("sh");
+    let command = home.serve_command();
+    limited.current_dir(home.path()).args(["-c", "ulimit -n 512 && exec \"$0\" \"$@\""]);
+    limited.arg(command.get_program()).args(command.get_args());
+    let mut server = home.start_command(limited);
+    assert_eq!(server.stop().code(), Some(0));
+    assert!(server.log().contains("fewer connections than mqtt.max_connections"), "{}", server.log());
+}
+
+#[test]
+fn the_version_names_the_commit_that_was_built() {
+    let output = finish_within(PATIENCE, tracemq().arg("--version"));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let version = said.trim_end().strip_prefix(concat!("tracemq ", env!("CARGO_PKG_VERSION"))).unwrap();
+    let is_commit = |text: &str| text.len() >= 12 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let commit = version.strip_prefix(" (").and_then(|rest| rest.strip_suffix(')'));
+    // Without a repository, as in a tarball, there is none to name.
+    let in_repository = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.git").exists();
+    assert_eq!(commit.is_some_and(is_commit), in_repository, "{said}");
+}
+
+#[test]
+fn an_error_that_nobody_can_read_is_still_an_exit_status() {
+    let home = Home::new("");
+    let mut command = tracemq();
+    command.current_dir(home.path()).args(["store", "check"]).stderr(fs::File::create("/dev/full").unwrap());
+    assert_eq!(command.status().unwrap().code(), Some(2));
+}
