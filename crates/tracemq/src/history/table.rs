@@ -66,6 +66,7 @@ pub(super) fn print(
 struct Connections<'a> {
     began: HashMap<&'a str, i64>,
     ended: HashSet<&'a str>,
+    peers: HashMap<&'a str, &'a str>,
 }
 
 impl<'a> Connections<'a> {
@@ -74,6 +75,10 @@ impl<'a> Connections<'a> {
         Self {
             began: begins.iter().map(|event| (event.connection.as_str(), event.time_ms)).collect(),
             ended: ends.iter().map(|event| event.connection.as_str()).collect(),
+            peers: rows
+                .iter()
+                .filter_map(|Row { event, .. }| Some((&*event.connection, event.peer.as_deref()?)))
+                .collect(),
         }
     }
 }
@@ -100,7 +105,11 @@ fn cells(event: &EventRow, connections: &Connections<'_>, look: &Look) -> Cells 
         detail.push(format!("({})", shown(&event.provenance)));
     }
     detail.extend(event.detail.as_deref().map(shown));
-    detail.extend(event.other_connection.as_deref().map(|other| format!("(connection {})", shown(other))));
+    // The table has a column for addresses and none for connections.
+    detail.extend(event.other_connection.as_deref().map(|other| match connections.peers.get(other) {
+        Some(peer) => format!("(from {})", shown(peer)),
+        None => format!("(connection {})", shown(other)),
+    }));
     if look.nameless && event.action == "open" && !connections.ended.contains(connection) {
         detail.push(NO_END.into());
     }

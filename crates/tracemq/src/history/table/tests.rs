@@ -91,8 +91,13 @@ fn a_takeover_names_the_other_connection_once() {
     let mut ended = row("1", "close", "session-taken-over");
     ended.event.detail = Some("taken over by".into());
     ended.event.other_connection = Some("0a".into());
-    let told = printed(&look(None, false), &[ended], &[]);
+    let told = printed(&look(None, false), &[ended.clone()], &[]);
     assert!(told.ends_with("  taken over by (connection 0a)\n"), "{told}");
+    // By what the table has a column for, when the other one is in it.
+    let mut newer = row("0a", "connect", "accepted");
+    newer.event.peer = Some("192.0.2.7:60082".into());
+    let told = printed(&look(None, false), &[newer, ended], &[]);
+    assert!(told.ends_with("  taken over by (from 192.0.2.7:60082)\n"), "{told}");
 }
 
 #[test]
