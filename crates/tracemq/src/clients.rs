@@ -31,7 +31,7 @@ struct Kicked {
 }
 
 fn server(args: &ServerArgs) -> anyhow::Result<Server> {
-    Server::find(args.url.as_deref(), args.data_dir.as_deref().unwrap_or(Path::new("tracemq-data")))
+    Server::find(args.url.as_deref(), args.data_dir.as_deref().unwrap_or(Path::new("tracemq-data")), None)
 }
 
 /// Runs `tracemq clients`.

@@ -10,8 +10,8 @@ mod history;
 mod serve;
 mod shell;
 mod store;
-mod time_words;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -30,10 +30,8 @@ fn main() -> ExitCode {
     exit::report(result)
 }
 
-#[expect(clippy::print_stdout, reason = "the resolved config is what was asked for")]
 fn check_config(args: &cli::ServeArgs) -> anyhow::Result<()> {
     let config = args.resolve()?;
     serve::check_certificates(&config)?;
-    print!("{}", config.to_toml()?);
-    Ok(())
+    Ok(std::io::stdout().write_all(config.to_toml()?.as_bytes())?)
 }

@@ -5,7 +5,7 @@
 //!
 //! - `/api/v1/connections`: who is connected now; see `connections.rs`.
 //!
-//! Query of the histories: `since`, `until` (RFC 3339, milliseconds since 1970, or back from now: `-2h`), `order` (`desc`, `asc`),
+//! Query of the histories: `since`, `until` (milliseconds since 1970, or [words](time_words)), `order` (`desc`, `asc`),
 //! `limit` (1 to 1000), `cursor` (from the page before), `instance`. Callers prove who they are by HTTP Basic.
 
 pub(crate) mod connections;
@@ -14,6 +14,7 @@ mod login;
 mod problem;
 mod question;
 mod row;
+pub mod time_words;
 
 use axum::Json;
 use axum::extract::State;

@@ -1,6 +1,7 @@
 //! What is asked, out of a query string; and the store's answer to it.
 
-use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 use tracemq_access::params::Params;
 use tracemq_model::{Gap, InstanceId, Order, Subject, TimeMs, TimeRange, TraceQuery};
 use tracemq_store::{EventStore, StoreError};
@@ -9,6 +10,7 @@ use crate::gaps::merged;
 
 use super::cursor::Cursor;
 use super::row::{EventRow, GapRow};
+use super::time_words;
 use super::{EventsPage, Problem};
 
 const NAMES: [&str; 6] = ["since", "until", "order", "limit", "cursor", "instance"];
@@ -124,43 +126,33 @@ fn read_order(text: Option<&str>) -> Result<Order, Problem> {
 }
 
 fn read_range(params: &Params, now: TimeMs) -> Result<TimeRange, Problem> {
-    let moment = |name, default| match params.get(name) {
+    let now = Timestamp::from_millisecond(now.0).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::UTC);
+    let moment = |name, default, latest: &Zoned| match params.get(name) {
         None => Ok(default),
-        Some(text) => read_moment(text, now).ok_or_else(|| {
-            Problem::field(name, &"must be a time such as 2026-11-22T08:00:00Z, 1795334400000 or 2h (s, m, h, d, w)")
+        Some(text) => read_moment(text, &now, latest).ok_or_else(|| {
+            let forms = "2026-11-22T08:00:00Z, 1795334400000, 2h, yesterday or 10:30, in UTC unless it names an offset";
+            Problem::field(name, &format_args!("must be a time such as {forms}"))
         }),
     };
-    let range = TimeRange { from: moment("since", TimeMs::MIN)?, to: moment("until", TimeMs::MAX)? };
-    if range.from > range.to {
+    let to = moment("until", TimeMs::MAX, &now)?;
+    let until = Timestamp::from_millisecond(to.0).ok().map(|until| until.to_zoned(TimeZone::UTC));
+    let from = moment("since", TimeMs::MIN, &time_words::latest_start(until.as_ref(), &now))?;
+    if from > to {
         return Err(Problem::field("since", &"is after `until`"));
     }
-    Ok(range)
+    Ok(TimeRange { from, to })
 }
 
-/// RFC 3339, milliseconds since 1970, or a span back from `now` (`2h`, also written `-2h`).
-fn read_moment(text: &str, now: TimeMs) -> Option<TimeMs> {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    if digits(text.strip_prefix('-').unwrap_or(text)) {
+/// Milliseconds since 1970, however many digits they have, or a time in words.
+fn read_moment(text: &str, now: &Zoned, latest: &Zoned) -> Option<TimeMs> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
         return text.parse().ok().map(TimeMs);
     }
-    let span = text.strip_prefix('-').unwrap_or(text);
-    if span.ends_with(|unit: char| unit.is_ascii_lowercase()) {
-        let unit_at = span.len().checked_sub(1)?;
-        let (number, unit) = span.split_at_checked(unit_at)?;
-        let unit_ms: i64 = match unit {
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            "w" => 604_800_000,
-            _ => return None,
-        };
-        let number: i64 = digits(number).then(|| number.parse().ok())??;
-        return Some(now.plus(number.checked_mul(unit_ms)?.checked_neg()?));
-    }
     // A `+` that stands for itself in a query string arrives as a space: `...T08:00:00 01:00`.
-    let time = text.parse::<Timestamp>().or_else(|_| text.replace(' ', "+").parse());
-    time.ok().map(|time| TimeMs(time.as_millisecond()))
+    let time =
+        time_words::parse(text, now, latest).or_else(|_| time_words::parse(&text.replace(' ', "+"), now, latest));
+    time.ok().map(|time| TimeMs(time.timestamp().as_millisecond()))
 }
 
 #[cfg(test)]
@@ -168,8 +160,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_in_three_spellings() {
+    fn moments_in_many_spellings() {
         let now = TimeMs(1_795_334_400_000);
+        let zoned = Timestamp::from_millisecond(now.0).unwrap().to_zoned(TimeZone::UTC);
         for (text, expected) in [
             ("0", Some(0)),
             ("-5", Some(-5)),
@@ -193,10 +186,22 @@ mod tests {
             ("99999999999999999999", None),
             ("-99999999999999999999h", None),
             ("-9223372036854775807w", None),
-            ("yesterday", None),
-            ("2026-11-22", None),
+            ("1h30m", Some(1_795_329_000_000)),
+            ("now", Some(1_795_334_400_000)),
+            ("yesterday", Some(1_795_219_200_000)),
+            ("2026-11-22", Some(1_795_305_600_000)),
+            ("07:30", Some(1_795_332_600_000)),
+            ("someday", None),
         ] {
-            assert_eq!(read_moment(text, now), expected.map(TimeMs), "{text}");
+            assert_eq!(read_moment(text, &zoned, &zoned), expected.map(TimeMs), "{text}");
         }
+    }
+
+    #[test]
+    fn a_night_begins_before_it_ends() {
+        let now = TimeMs(1_795_334_400_000); // 08:00
+        let params = Params::parse(b"since=22:00&until=06:00").unwrap();
+        let range = read_range(&params, now).unwrap();
+        assert_eq!(range, TimeRange { from: TimeMs(1_795_298_400_000), to: TimeMs(1_795_327_200_000) });
     }
 }

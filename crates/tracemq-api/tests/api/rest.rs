@@ -175,7 +175,7 @@ async fn every_bad_parameter_is_named() {
         ("limit=00005", "limit"),
         ("order=up", "order"),
         ("order=ASC", "order"),
-        ("since=yesterday", "since"),
+        ("since=someday", "since"),
         ("until=2026-13-01T00:00:00Z", "until"),
         ("since=2026-11-22T08:00:00++08:00", "since"),
         ("since=20&until=10", "since"),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tracemq_model::{ClientId, Event, Filter, Gap, InstanceId, Order, Subject, TimeRange};
+use tracemq_model::{Action, Event, Filter, Gap, InstanceId, Order, Reason, Subject, TimeRange};
 use tracemq_store::{StoreError, Visit};
 
 use super::check::{self, Finding};
@@ -27,13 +27,23 @@ pub struct Selection {
     pub instances: Vec<InstanceId>,
     /// When.
     pub range: TimeRange,
-    /// Of these clients; of everybody when empty.
-    pub clients: Vec<ClientId>,
+    /// Of these; of everybody when empty.
+    pub subjects: Vec<Subject>,
+    /// With one of these actions; with any when empty.
+    pub actions: Vec<Action>,
+    /// For one of these reasons; for any when empty.
+    pub reasons: Vec<Reason>,
 }
 
 impl Default for Selection {
     fn default() -> Self {
-        Self { instances: Vec::new(), range: TimeRange::ALL, clients: Vec::new() }
+        Self {
+            instances: Vec::new(),
+            range: TimeRange::ALL,
+            subjects: Vec::new(),
+            actions: Vec::new(),
+            reasons: Vec::new(),
+        }
     }
 }
 
@@ -99,17 +109,21 @@ impl Look {
     /// [`StoreError::Io`] when the operating system refuses to read.
     pub fn scan(&self, selection: &Selection, visit: &mut Visit<'_>) -> Result<Vec<Gap>, StoreError> {
         let instances = if selection.instances.is_empty() { self.instances() } else { selection.instances.clone() };
-        let mut clients = selection.clients.clone();
-        clients.sort_unstable();
-        clients.dedup();
+        let mut subjects: Vec<Subject> = selection.subjects.iter().map(Subject::canonical).collect();
+        subjects.sort_unstable();
+        subjects.dedup();
         let mut filters = Vec::new();
         for instance in instances {
-            let all = Filter::all(instance, selection.range);
-            if clients.is_empty() {
+            let all = Filter {
+                actions: selection.actions.clone(),
+                reasons: selection.reasons.clone(),
+                ..Filter::all(instance, selection.range)
+            };
+            if subjects.is_empty() {
                 filters.push(all);
             } else {
-                let of = |client: &ClientId| Some(Subject::Client(client.clone()));
-                filters.extend(clients.iter().map(|client| Filter { subject: of(client), ..all.clone() }));
+                let of = |subject: &Subject| Filter { subject: Some(subject.clone()), ..all.clone() };
+                filters.extend(subjects.iter().map(of));
             }
         }
         let unreadable = query::scan_all(&self.snapshot, &filters, Order::OldestFirst, visit)?;

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -131,12 +132,21 @@ fn a_selection_is_kept_to() {
         assert!(scanned(dir.path(), &selection).0 == events, "{selection:?}");
     };
     select(Selection { range, ..Selection::default() }, &|event| range.contains(event.time));
-    select(Selection { clients: clients.clone(), ..Selection::default() }, &|event| {
+    let subjects = clients.iter().cloned().map(Subject::Client).collect();
+    select(Selection { subjects, ..Selection::default() }, &|event| {
         event.client.as_ref().is_some_and(|client| clients.contains(client))
     });
-    select(Selection { instances: instances.clone(), range, clients: Vec::new() }, &|event| {
+    select(Selection { instances: instances.clone(), range, ..Selection::default() }, &|event| {
         event.instance == instances[0] && range.contains(event.time)
     });
+    let nameless = expected(0..1_550).into_iter().find(|event| event.client.is_none()).unwrap();
+    let address = nameless.peer.unwrap().ip();
+    let IpAddr::V4(v4) = address else { panic!("{address}") };
+    let subjects = [address, v4.to_ipv6_mapped().into()].map(Subject::Address).to_vec();
+    select(Selection { subjects: subjects.clone(), ..Selection::default() }, &|event| subjects[0].is_of(event));
+    let (actions, reasons) = (vec![event(1).action], vec![event(1).reason]);
+    select(Selection { actions: actions.clone(), ..Selection::default() }, &|event| actions.contains(&event.action));
+    select(Selection { reasons: reasons.clone(), ..Selection::default() }, &|event| reasons.contains(&event.reason));
 }
 
 #[test]

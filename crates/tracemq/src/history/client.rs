@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracemq_api::rest::EventRow;
 
+use super::hints::Hints;
 use super::question::{Question, Subject};
 use super::shown::shown;
 use crate::credentials;
@@ -72,6 +73,8 @@ pub(crate) struct Server {
     authorization: String,
     key_from: KeyFrom,
     agent: ureq::Agent,
+    /// What to type when no server answers.
+    without_it: String,
 }
 
 impl Server {
@@ -80,7 +83,7 @@ impl Server {
     ///
     /// # Errors
     /// When there is no key, or the URL is none.
-    pub(crate) fn find(url: Option<&str>, data_dir: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn find(url: Option<&str>, data_dir: &Path, hints: Option<&Hints<'_>>) -> anyhow::Result<Self> {
         let running = || fs::read_to_string(data_dir.join(ADDRESS_FILE)).ok().map(|text| text.trim().to_owned());
         let url = url.map(str::to_owned).or_else(running).unwrap_or_else(|| "http://127.0.0.1:8080".into());
         if !url.strip_prefix("http://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
@@ -111,7 +114,12 @@ impl Server {
             .timeout_global(Some(Duration::from_secs(30)))
             .max_redirects(0)
             .build();
+        let mut without_it = "start one with `tracemq serve`, or name it with --url".to_owned();
+        if let Some(hints) = hints.filter(|_| crate::store::is_in(data_dir)) {
+            let _ = write!(without_it, "; or read its files: {}", hints.in_its_files());
+        }
         Ok(Self {
+            without_it,
             url: url.trim_end_matches('/').to_owned(),
             authorization: format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))),
             key_from,
@@ -150,7 +158,7 @@ impl Server {
         let mut response = sent.map_err(|error| Ended {
             ending: Ending::Unreachable,
             what: format!("no server answers at {}: {error}", self.url),
-            next: "start one with `tracemq serve`, or name it with --url".into(),
+            next: self.without_it.clone(),
         })?;
         let status = response.status().as_u16();
         let body =

@@ -51,15 +51,27 @@ impl<'a> Hints<'a> {
         format!("{} history {subject}{}{}", self.program, self.range(), self.server())
     }
 
+    /// The same question to the files of the server.
+    pub(super) fn in_its_files(&self) -> String {
+        let subject = match (&self.args.client_id, self.args.address) {
+            (_, Some(address)) => format!(" --address {address}"),
+            // Also of an identifier that looks like a flag.
+            (id, None) => format!(" --client={}", word(id.as_deref().unwrap_or_default())),
+        };
+        format!("{} store export{subject}{}{}", self.program, self.range(), self.data_dir())
+    }
+
     fn range(&self) -> String {
         flag("--since", self.args.since.as_deref()) + &flag("--until", self.args.until.as_deref())
     }
 
     fn server(&self) -> String {
+        flag("--url", self.args.url.as_deref()) + &self.data_dir()
+    }
+
+    fn data_dir(&self) -> String {
         let data_dir = self.args.data_dir.as_ref().map(|path| path.to_string_lossy());
-        flag("--instance", self.args.instance.as_deref())
-            + &flag("--url", self.args.url.as_deref())
-            + &flag("-D", data_dir.as_deref())
+        flag("--instance", self.args.instance.as_deref()) + &flag("-D", data_dir.as_deref())
     }
 
     fn look(&self, flags: &mut String) {
@@ -132,11 +144,13 @@ mod tests {
         assert_eq!(hints.more(250), format!("tracemq history 'pump 07' {range} {SERVER} -n 250 -r --utc"));
         assert_eq!(hints.in_full(), format!("tracemq history 'pump 07' {range} {SERVER} -r -o jsonl"));
         assert_eq!(hints.any_time(), format!("tracemq history 'pump 07' {SERVER} -r --utc"));
+        assert_eq!(hints.in_its_files(), format!("tracemq store export --client='pump 07' {range} -D 'my data'"));
 
         let given = args(&["--address", "192.0.2.7", "-n", "5", "-o", "table"]);
         let hints = Hints::new("./tracemq", &given);
         assert_eq!(hints.more(9), format!("./tracemq history --address 192.0.2.7 {SERVER} -n 9 -o table"));
         assert_eq!(hints.in_full(), format!("./tracemq history --address 192.0.2.7 {SERVER} -n 5 -o jsonl"));
+        assert_eq!(hints.in_its_files(), "./tracemq store export --address 192.0.2.7 -D 'my data'");
     }
 
     #[test]

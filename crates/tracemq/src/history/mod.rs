@@ -49,9 +49,10 @@ pub(crate) fn run(args: &HistoryArgs) -> anyhow::Result<()> {
     };
     let question = Question::of(args, &Zoned::now(), &clock)?;
     let data_dir = args.data_dir.as_deref().unwrap_or(Path::new("tracemq-data"));
-    let server = Server::find(args.url.as_deref(), data_dir)?;
     let program = shell::own_command();
-    let asking = Asking { args, server, question, hints: Hints::new(&program, args) };
+    let hints = Hints::new(&program, args);
+    let server = Server::find(args.url.as_deref(), data_dir, Some(&hints))?;
+    let asking = Asking { args, server, question, hints };
     match format {
         Format::Table => asking.print_table(clock, on_terminal),
         Format::Jsonl => asking.print_jsonl(&clock),

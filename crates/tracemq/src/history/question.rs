@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use jiff::{ToSpan, Zoned};
+use jiff::Zoned;
+use tracemq_api::rest::time_words;
 use tracemq_model::TimeMs;
 
 use super::clock::Clock;
 use super::hints;
 use crate::cli::HistoryArgs;
 use crate::exit::{Ended, Ending};
-use crate::time_words;
 
 /// Whose history.
 #[derive(Clone)]
@@ -39,9 +39,7 @@ impl Question {
             (None, None) => Subject::Client(String::new()), // clap asks for one of them
         };
         let until = args.until.as_deref().map(|text| time("--until", text, now, now)).transpose()?;
-        // `--since 22:00 --until 06:00` is one night, whatever the time is: the start is looked for before the end.
-        let latest_since = until.as_ref().and_then(|until| until.checked_sub(1.millisecond()).ok());
-        let latest_since = latest_since.filter(|latest| latest < now).unwrap_or_else(|| now.clone());
+        let latest_since = time_words::latest_start(until.as_ref(), now);
         let since = args.since.as_deref().map(|text| time("--since", text, now, &latest_since)).transpose()?;
         if let Some(since) = &since {
             let told = |time: &Zoned| clock.tell(time.timestamp().as_millisecond());
@@ -81,7 +79,7 @@ impl Question {
 }
 
 fn time(flag: &str, text: &str, now: &Zoned, latest: &Zoned) -> Result<Zoned, Ended> {
-    time_words::parse(text, now, latest).map_err(|error| usage(format!("{flag}: {error:#}")))
+    time_words::parse(text, now, latest).map_err(|error| usage(format!("{flag}: {error}")))
 }
 
 fn usage(what: String) -> Ended {

@@ -1,8 +1,11 @@
 //! What can be typed behind `tracemq store`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
+use tracemq_model::{Action, Reason};
 
 /// What to do with the event store.
 #[derive(Subcommand)]
@@ -68,6 +71,7 @@ Exit status:
 Examples:
   tracemq store export all.ndjson
   tracemq store export -S yesterday -i pump-07 | jq .reason
+  tracemq store export --reason keep-alive-timeout -S 7d timeouts.ndjson
   tracemq store export -D /srv/tracemq events.parquet")]
 pub(crate) struct ExportArgs {
     /// File to write, or - for standard output
@@ -85,21 +89,48 @@ pub(crate) struct ExportArgs {
     /// Only of this client; may be given more than once
     #[arg(short = 'i', long, value_name = "ID")]
     pub client: Vec<String>,
+    /// Only of connections from this address that never named a client; may
+    /// be given more than once, also beside --client
+    #[arg(long, value_name = "IP")]
+    pub address: Vec<IpAddr>,
+    /// Only with this action: open, connect, disconnect or close; may be
+    /// given more than once
+    #[arg(long, value_name = "ACTION", hide_possible_values = true, value_parser = actions())]
+    pub action: Vec<Action>,
+    /// Only for this reason, such as keep-alive-timeout; may be given more
+    /// than once
+    #[arg(long, value_name = "REASON", hide_possible_values = true, value_parser = reasons())]
+    pub reason: Vec<Reason>,
     /// Nothing before this time
     #[arg(short = 'S', long, visible_alias = "from", value_name = "TIME", allow_hyphen_values = true)]
     pub since: Option<String>,
     /// Nothing after this time
     #[arg(short = 'U', long, visible_alias = "to", value_name = "TIME", allow_hyphen_values = true)]
     pub until: Option<String>,
+    /// Replace OUT when there is such a file
+    #[arg(long)]
+    pub force: bool,
+}
+
+fn actions() -> impl TypedValueParser<Value = Action> {
+    const ALL: [Action; 4] = [Action::Open, Action::Connect, Action::Disconnect, Action::Close];
+    PossibleValuesParser::new(ALL.map(Action::code))
+        .try_map(|code| ALL.into_iter().find(|action| action.code() == code).ok_or("no action"))
+}
+
+fn reasons() -> impl TypedValueParser<Value = Reason> {
+    PossibleValuesParser::new(Reason::ALL.iter().map(|reason| reason.code())).try_map(|code| code.parse::<Reason>())
 }
 
 /// Flags of `tracemq store import`.
 #[derive(Args)]
 #[command(after_help = "\
-The server has to be stopped. What is imported twice is there twice.
+The server has to be stopped. What the store has already is passed over: an
+import that was interrupted goes on when it is started again.
 
 Exit status:
   0 done   1 failed, or something was left out   2 wrong usage
+  130 stopped by Ctrl-C; what came before is in
 
 Example:
   tracemq store import -D /srv/tracemq all.ndjson")]
@@ -110,9 +141,12 @@ pub(crate) struct ImportArgs {
     /// Where the store is.
     #[command(flatten)]
     pub place: Place,
-    /// Format [default: parquet for a name that ends in .parquet, else ndjson]
+    /// Format [default: what the first bytes say]
     #[arg(short = 'F', long)]
     pub format: Option<Format>,
+    /// Put in also what the store has already: it will be there twice
+    #[arg(long)]
+    pub again: bool,
     /// Leave out what can't be read, and say how much that was
     #[arg(long)]
     pub keep_going: bool,
@@ -128,7 +162,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// What was asked for, or what the name of the file says.
+    /// What was asked for, or what the name of the file to write says.
     pub(super) fn of(asked: Option<Self>, file: &std::path::Path) -> Self {
         let is_parquet = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"));
         asked.unwrap_or(if is_parquet { Self::Parquet } else { Self::Ndjson })

@@ -1,23 +1,24 @@
 //! `tracemq store export`: events in the order of time, and the spans of which something is missing.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, IsTerminal, Write, stderr, stdout};
+use std::io::{BufWriter, ErrorKind, IsTerminal, Write, stderr, stdout};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::process::exit;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, anyhow, bail};
 use jiff::Zoned;
 use tempfile::NamedTempFile;
-use tracemq_model::{ClientId, Event, Gap, InstanceId, TimeMs, TimeRange};
+use tracemq_api::rest::time_words;
+use tracemq_model::{ClientId, Event, Gap, InstanceId, Subject, TimeMs, TimeRange};
 use tracemq_segments::{FindingKind, Look, Selection};
 
 use super::args::{ExportArgs, Format};
 use super::check::{finding_told, lost_told};
 use super::progress::Progress;
 use super::words::{counted, moment};
-use super::{cannot_look, events_dir, ndjson, parquet};
-use crate::exit::{Ended, Ending};
-use crate::time_words;
+use super::{cannot_look, events_dir, ndjson, parquet, signals, usage};
 
 /// How often progress is told, in events.
 const EVENTS_A_TICK: u64 = 4_096;
@@ -33,7 +34,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     }
     let look = Look::open(&events_dir(args.place.data_dir.as_deref())).map_err(cannot_look)?;
     let is_unreadable = tell_findings(&look, selection.range)?;
-    let out = Out::open(&args.out)?;
+    let out = Out::open(&args.out, args.force)?;
     let mut sink = match format {
         Format::Ndjson => Sink::Ndjson(ndjson::Writer::new(BufWriter::with_capacity(1 << 18, out.writer()?))),
         Format::Parquet => Sink::Parquet(Box::new(parquet::Writer::new(out.writer()?)?)),
@@ -41,7 +42,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let written = write(&look, &selection, &mut sink, out.is_file())?;
     sink.finish()?;
     out.keep()?;
-    if out_is_named(&args.out) {
+    if !is_stdout(&args.out) {
         let what = format!("{} and {}", counted(written.events, "event"), counted(written.gaps, "gap"));
         writeln!(stderr(), "{what} written to {}", crate::shell::quoted(&args.out.to_string_lossy()))?;
     }
@@ -60,22 +61,15 @@ fn is_stdout(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn out_is_named(path: &Path) -> bool {
-    !is_stdout(path)
-}
-
-fn usage(what: &str, next: &str) -> anyhow::Error {
-    Ended { ending: Ending::Usage, what: what.to_owned(), next: next.to_owned() }.into()
-}
-
 fn selection(args: &ExportArgs, now: &Zoned) -> anyhow::Result<Selection> {
-    let time = |flag: &str, text: &Option<String>| {
-        let parsed = text.as_deref().map(|text| time_words::parse(text, now, now)).transpose();
-        parsed.map_err(|error| usage(&format!("{flag}: {error:#}"), "more about times: tracemq history --help"))
+    let time = |flag: &str, text: &Option<String>, latest: &Zoned| {
+        let parsed = text.as_deref().map(|text| time_words::parse(text, now, latest)).transpose();
+        parsed.map_err(|error| usage(&format!("{flag}: {error}"), "more about times: tracemq history --help"))
     };
+    let until = time("--until", &args.until, now)?;
+    let since = time("--since", &args.since, &time_words::latest_start(until.as_ref(), now))?;
     let ms = |time: Zoned| TimeMs(time.timestamp().as_millisecond());
-    let from = time("--since", &args.since)?.map_or(TimeMs::MIN, ms);
-    let to = time("--until", &args.until)?.map_or(TimeMs::MAX, ms);
+    let (from, to) = (since.map_or(TimeMs::MIN, ms), until.map_or(TimeMs::MAX, ms));
     if from > to {
         return Err(usage("--since is after --until", "more about times: tracemq history --help"));
     }
@@ -83,11 +77,14 @@ fn selection(args: &ExportArgs, now: &Zoned) -> anyhow::Result<Selection> {
         usage(&format!("{flag}: {error}"), "see tracemq store export --help")
     };
     let instances: Result<_, _> = args.instance.iter().map(|id| InstanceId::new(id)).collect();
-    let clients: Result<_, _> = args.client.iter().map(|id| ClientId::new(id)).collect();
+    let clients: Result<Vec<_>, _> = args.client.iter().map(|id| ClientId::new(id)).collect();
+    let clients = clients.map_err(|error| bad("--client", &error))?.into_iter().map(Subject::Client);
     Ok(Selection {
         instances: instances.map_err(|error| bad("--instance", &error))?,
         range: TimeRange { from, to },
-        clients: clients.map_err(|error| bad("--client", &error))?,
+        subjects: clients.chain(args.address.iter().copied().map(Subject::Address)).collect(),
+        actions: args.action.clone(),
+        reasons: args.reason.clone(),
     })
 }
 
@@ -119,7 +116,10 @@ fn write<W: Write + Send>(
     sink: &mut Sink<W>,
     with_progress: bool,
 ) -> anyhow::Result<Written> {
-    let progress = with_progress.then(|| Progress::of_events("exporting", look.events_at_most(selection)));
+    // How many of a client, or for a reason, is not known before they are read.
+    let is_by_time = selection.subjects.is_empty() && selection.actions.is_empty() && selection.reasons.is_empty();
+    let total = if is_by_time { look.events_at_most(selection) } else { 0 };
+    let progress = with_progress.then(|| Progress::of_events("exporting", total));
     let mut gaps = look.gaps(selection.range).into_iter().peekable();
     let mut written = Written { events: 0, gaps: 0, unreadable: Vec::new() };
     let mut failed = None;
@@ -194,24 +194,42 @@ enum Out {
     File {
         unfinished: NamedTempFile,
         path: PathBuf,
+        force: bool,
     },
 }
 
 impl Out {
-    fn open(path: &Path) -> anyhow::Result<Self> {
+    fn open(path: &Path, force: bool) -> anyhow::Result<Self> {
         if is_stdout(path) {
             return Ok(Self::Stdout);
         }
         let cannot = || format!("can't write {}", path.display());
-        if path.metadata().is_ok_and(|found| !found.is_file()) {
-            return Ok(Self::Special(OpenOptions::new().write(true).open(path).with_context(cannot)?));
+        match path.metadata() {
+            Ok(found) if found.is_dir() => {
+                return Err(usage(&format!("{} is a folder", path.display()), "name a file in it"));
+            }
+            Ok(found) if !found.is_file() => {
+                return Ok(Self::Special(OpenOptions::new().write(true).open(path).with_context(cannot)?));
+            }
+            Ok(_) if !force => return Err(exists(path)),
+            Ok(_) | Err(_) => {}
         }
         let name = path.file_name().ok_or_else(|| anyhow!("{} names no file", path.display()))?;
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
         let begin = format!("{}.", name.to_string_lossy());
+        let part = Arc::new(OnceLock::<PathBuf>::new());
+        let left = Arc::clone(&part);
+        signals::at_the_first(move |ending| {
+            if let Some(part) = left.get() {
+                let _ = std::fs::remove_file(part);
+            }
+            let _ = writeln!(stderr(), "tracemq: stopped by a signal; nothing of the export is left");
+            exit(ending as i32);
+        })?;
         let unfinished = builder.prefix(&begin).suffix(".part").tempfile_in(folder).with_context(cannot)?;
-        Ok(Self::File { unfinished, path: path.to_owned() })
+        part.get_or_init(|| unfinished.path().to_owned());
+        Ok(Self::File { unfinished, path: path.to_owned(), force })
     }
 
     fn writer(&self) -> anyhow::Result<Box<dyn Write + Send>> {
@@ -227,13 +245,20 @@ impl Out {
     }
 
     fn keep(self) -> anyhow::Result<()> {
-        if let Self::File { unfinished, path } = self {
+        if let Self::File { unfinished, path, force } = self {
             unfinished.as_file().sync_all()?;
-            unfinished
-                .persist(&path)
-                .map_err(|error| error.error)
-                .with_context(|| format!("can't write {}", path.display()))?;
+            let kept = if force { unfinished.persist(&path) } else { unfinished.persist_noclobber(&path) };
+            kept.map_err(|error| {
+                if error.error.kind() == ErrorKind::AlreadyExists {
+                    return exists(&path);
+                }
+                anyhow::Error::new(error.error).context(format!("can't write {}", path.display()))
+            })?;
         }
         Ok(())
     }
+}
+
+fn exists(path: &Path) -> anyhow::Error {
+    usage(&format!("{} exists already", path.display()), "name another file, or replace it with --force")
 }

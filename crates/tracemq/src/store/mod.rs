@@ -6,9 +6,12 @@ mod args;
 mod check;
 mod export;
 mod import;
+mod input;
+mod known;
 mod ndjson;
 mod parquet;
 pub(crate) mod progress;
+mod signals;
 mod stats;
 mod words;
 
@@ -31,6 +34,15 @@ pub(crate) fn run(command: &StoreCommand) -> anyhow::Result<()> {
         StoreCommand::Export(args) => export::run(args),
         StoreCommand::Import(args) => import::run(args),
     }
+}
+
+/// Whether there is a store in the data folder.
+pub(crate) fn is_in(data_dir: &Path) -> bool {
+    events_dir(Some(data_dir)).join("manifest").exists()
+}
+
+fn usage(what: &str, next: &str) -> anyhow::Error {
+    Ended { ending: Ending::Usage, what: what.to_owned(), next: next.to_owned() }.into()
 }
 
 /// The folder of the store in the data folder.

@@ -92,11 +92,21 @@ fn read(line: &[u8]) -> Result<Record, String> {
         return as_written(&found, line).map(|()| Record::Gap(found.gap));
     }
     let mut source = serde_json::Deserializer::from_slice(line);
-    let event: Event = deserialize(&mut source)?;
+    let event: Event = deserialize(&mut source).map_err(|what| if is_history(line) { HISTORY.into() } else { what })?;
     source.end().map_err(|_| "something stands behind the event".to_owned())?;
     as_written(&event, line)?;
     bounded(&event)?;
     Ok(Record::Event(Box::new(event)))
+}
+
+/// What is not imported, for it says nothing of the gaps: they would be lost.
+const HISTORY: &str = "this is a line of `tracemq history`, which has no gaps; import what `tracemq store export` writes, \
+                       of one client with -i CLIENT";
+
+/// Whether it is an event as our REST API gives it.
+fn is_history(line: &[u8]) -> bool {
+    let found: Result<Value, _> = serde_json::from_slice(line);
+    found.is_ok_and(|found| found.get("time_ms").is_some() && found.get("initiator").is_some())
 }
 
 /// Whether the object's first field is a gap.
@@ -267,6 +277,10 @@ pub(super) mod tests {
             ("not json".to_owned(), "expected"),
             ("[]".into(), "invalid"),
             ("{}".into(), "missing field `time`"),
+            (
+                r#"{"time":"2026-11-22T19:12:38.515Z","time_ms":1,"initiator":"client"}"#.into(),
+                "this is a line of `tra",
+            ),
             (line.replace("\"time\":1621580400844", "\"time\":\"now\""), "time: invalid type: string"),
             (line.replace("session-taken-over", "bored"), "reason: unknown variant `bored`"),
             (line.replace("\"reason_code\":142", "\"reason_code\":256"), "details.reason_code: invalid value"),

@@ -6,7 +6,7 @@ mod columns;
 mod read;
 mod write;
 
-pub(super) use read::each;
+pub(super) use read::{each, rows};
 pub(super) use write::Writer;
 
 /// The name of the metadata entry that holds the gaps.

@@ -23,6 +23,7 @@ mod keys;
 mod persistence;
 mod reasons;
 mod store_cli;
+mod store_moves;
 mod ways_in;
 mod ways_in_proxy;
 mod ways_in_tls;

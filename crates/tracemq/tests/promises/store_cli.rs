@@ -13,10 +13,10 @@ use crate::harness::{
     Connect, Device, Home, PATIENCE, Server, Version, disconnect, finish_within, tracemq, wait_until,
 };
 
-const GAP: &str = r#"{"gap":{"from":1700000000100,"to":1700000000200,"lost":812,"cause":"queue-full"}}"#;
+pub(crate) const GAP: &str = r#"{"gap":{"from":1700000000100,"to":1700000000200,"lost":812,"cause":"queue-full"}}"#;
 
 /// A line, as an export writes it.
-fn line(number: u64) -> String {
+pub(crate) fn line(number: u64) -> String {
     let time = 1_700_000_000_000 + number / 3 * 40;
     let (action, reason) =
         if number.is_multiple_of(2) { ("connect", "accepted") } else { ("close", "keep-alive-timeout") };
@@ -34,7 +34,7 @@ fn line(number: u64) -> String {
     )
 }
 
-fn lines(numbers: std::ops::Range<u64>) -> String {
+pub(crate) fn lines(numbers: std::ops::Range<u64>) -> String {
     let mut text: String = numbers.map(|number| line(number) + "\n").collect();
     text.push_str(GAP);
     text.push('\n');
@@ -42,15 +42,15 @@ fn lines(numbers: std::ops::Range<u64>) -> String {
 }
 
 /// A folder with a data folder in it.
-struct Place(TempDir);
+pub(crate) struct Place(TempDir);
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
     /// With `text` imported.
-    fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         let place = Self::new();
         let input = place.put("in.ndjson", text);
         let (code, _, stderr) = place.run(&["import", input.to_str().unwrap()]);
@@ -58,28 +58,28 @@ impl Place {
         place
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    fn put(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn put(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
         fs::write(&path, text).unwrap();
         path
     }
 
-    fn command(&self, words: &[&str]) -> std::process::Command {
+    pub(crate) fn command(&self, words: &[&str]) -> std::process::Command {
         let mut command = tracemq();
         command.current_dir(self.path()).arg("store").args(words).arg("--data-dir").arg(self.path().join("data"));
         command
     }
 
-    fn run(&self, words: &[&str]) -> (Option<i32>, String, String) {
+    pub(crate) fn run(&self, words: &[&str]) -> (Option<i32>, String, String) {
         let Output { status, stdout, stderr } = finish_within(PATIENCE, &mut self.command(words));
         (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
     }
 
-    fn exported(&self) -> String {
+    pub(crate) fn exported(&self) -> String {
         let (code, stdout, stderr) = self.run(&["export"]);
         assert_eq!((code, stderr.as_str()), (Some(0), ""));
         stdout
@@ -159,6 +159,10 @@ fn files_of_an_export_are_whole_and_their_owners_alone() {
     for name in ["out.ndjson", "out.parquet"] {
         place.put(name, "what was there before");
         let (code, _, stderr) = place.run(&["export", name]);
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(stderr.contains("exists already") && stderr.contains("--force"), "{stderr}");
+        assert!(fs::read(place.path().join(name)).unwrap().starts_with(b"what"), "as it was");
+        let (code, _, stderr) = place.run(&["export", "--force", name]);
         assert_eq!(code, Some(0), "{stderr}");
         let path = place.path().join(name);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -185,6 +189,11 @@ fn an_export_can_be_of_one_client_and_of_some_time() {
     assert_eq!((code, stdout.lines().count()), (Some(0), (0..600).filter(times).count()));
     let (code, stdout, _) = place.run(&["export", "--instance", "other"]);
     assert_eq!((code, stdout.as_str()), (Some(0), format!("{GAP}\n").as_str()));
+    // Offsets from UTC, and an evening that ends in the morning.
+    let (code, stdout, _) =
+        place.run(&["export", "--from", "2023-11-15T06:13:21+08:00", "--to", "2023-11-14T22:13:22Z"]);
+    assert_eq!((code, stdout.lines().count()), (Some(0), (0..600).filter(times).count()));
+    assert_eq!(place.run(&["export", "-S", "22:00", "-U", "06:00"]).0, Some(0));
     for words in [&["export", "--since", "soon"][..], &["export", "-S", "1h", "-U", "2h"], &["export", "-i", ""]] {
         assert_eq!(place.run(words).0, Some(2), "{words:?}");
     }
@@ -343,18 +352,25 @@ fn a_bad_line_is_told_with_number_and_field() {
     let input = input.to_str().unwrap();
     let (code, _, stderr) = place.run(&["import", input]);
     assert_eq!(code, Some(1));
-    assert!(stderr.contains("line 2: details.reason_code: invalid value: integer `999`"), "{stderr}");
-    assert!(stderr.contains("1 event and 0 gaps imported, then it ended"), "{stderr}");
+    let said = format!("tracemq: {input}, line 2: details.reason_code: invalid value: integer `999`, expected u8\n");
+    assert!(stderr.starts_with(&said), "{stderr}");
+    assert!(
+        stderr.contains("--keep-going; 1 event and 0 gaps imported before that; the same command goes on"),
+        "{stderr}"
+    );
     assert_eq!(place.exported(), line(1) + "\n");
 
     let place = Place::new();
     let (code, _, stderr) = place.run(&["import", "--keep-going", input]);
     assert_eq!(code, Some(1));
     assert!(
-        stderr.contains("left out: line 2: details.reason_code") && stderr.contains("left out: line 5: "),
+        stderr.contains(&format!("left out: {input}, line 2: details.reason_code")) && stderr.contains(", line 5: "),
         "{stderr}"
     );
-    assert!(stderr.contains("3 events and 0 gaps imported") && stderr.contains("2 lines left out"), "{stderr}");
+    assert!(
+        stderr.contains("3 events and 0 gaps imported") && stderr.contains(&format!("2 records of {input} left out")),
+        "{stderr}"
+    );
     assert_eq!(place.exported().lines().count(), 3);
 }
 

@@ -12,6 +12,17 @@ use super::GAPS;
 use super::columns::{COLUMNS, depth};
 use crate::store::ndjson::{self, Record};
 
+const NOT_PARQUET: &str = "not a Parquet file, or not a whole one";
+
+/// How many rows it has.
+///
+/// # Errors
+/// When it is no Parquet file.
+pub(in crate::store) fn rows(file: &File) -> anyhow::Result<u64> {
+    let reader = SerializedFileReader::new(file.try_clone()?).context(NOT_PARQUET)?;
+    Ok(u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0))
+}
+
 /// Hands each row to `take`, with its number from 1 on: an event, or what is wrong with it; and then the gaps.
 ///
 /// # Errors
@@ -20,7 +31,7 @@ pub(in crate::store) fn each(
     file: File,
     take: &mut dyn FnMut(u64, Result<Record, String>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let reader = SerializedFileReader::new(file).context("not a Parquet file, or not a whole one")?;
+    let reader = SerializedFileReader::new(file).context(NOT_PARQUET)?;
     let metadata = reader.metadata().file_metadata();
     for field in metadata.schema().get_fields() {
         if !COLUMNS.iter().any(|column| column.name == field.name()) {

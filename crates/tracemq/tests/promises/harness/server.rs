@@ -41,7 +41,8 @@ pub(crate) fn finish_within(limit: Duration, command: &mut Command) -> Output {
     panic!("{command:?} still ran after {limit:?}: {output:?}");
 }
 
-fn signal(name: &str, pid: u32) {
+/// Sends `name` (`INT`, `TERM`, ...) to the process.
+pub(crate) fn signal(name: &str, pid: u32) {
     let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().unwrap();
     assert!(status.success(), "could not send {name} to {pid}");
 }

@@ -1,43 +1,50 @@
-//! Time as people write it: `42m`, `yesterday`, `10:30`, `2026-11-22T10:30:00Z`.
+//! Time as people write it: `42m`, `yesterday`, `10:30`, `2026-11-22T10:30:00Z`. The same words everywhere: here, and in
+//! every command that takes a time.
 
-use anyhow::{Context, anyhow};
 use jiff::civil;
-use jiff::{SignedDuration, Timestamp, Zoned};
+use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 
-/// The moment that `text` means when it is `now`. A span (`42m`, `1h30m`, `2d`, `1w`, with or without `-`) lies in the
-/// past. A time without a date is the latest such time that is not after `latest`.
+/// The text means no moment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no time; write 42m, 1h30m, 2d, 1w, now, today, yesterday, 10:30, 2026-11-22, 2026-11-22T10:30, \
+     2026-11-22T10:30:00Z, or seconds or milliseconds since 1970"
+)]
+pub struct NoTime(String);
+
+/// The moment that `text` means when it is `now`, in the zone of `now`. A span (`42m`, `1h30m`, `2d`, `1w`, with or without
+/// `-`) lies in the past. A time without a date is the latest such time that is not after `latest`.
 ///
 /// # Errors
 /// When it means nothing; the message shows what would.
-pub(crate) fn parse(text: &str, now: &Zoned, latest: &Zoned) -> anyhow::Result<Zoned> {
-    let text = text.trim();
+pub fn parse(text: &str, now: &Zoned, latest: &Zoned) -> Result<Zoned, NoTime> {
+    moment(text.trim(), now, latest).ok_or_else(|| NoTime(text.chars().take(64).collect()))
+}
+
+/// The latest start of a range that ends at `until`, for [`parse`]: `22:00` to `06:00` is one night, whatever the time is.
+pub fn latest_start(until: Option<&Zoned>, now: &Zoned) -> Zoned {
+    let before = until.and_then(|until| until.checked_sub(1.millisecond()).ok());
+    before.filter(|latest| latest < now).unwrap_or_else(|| now.clone())
+}
+
+fn moment(text: &str, now: &Zoned, latest: &Zoned) -> Option<Zoned> {
     let zone = now.time_zone();
-    let day = |date: civil::Date| Ok(date.to_zoned(zone.clone())?);
     match text {
-        "now" => return Ok(now.clone()),
-        "today" => return day(now.date()),
-        "yesterday" => return day(now.date().yesterday()?),
+        "now" => return Some(now.clone()),
+        "today" => return now.date().to_zoned(zone.clone()).ok(),
+        "yesterday" => return now.date().yesterday().ok()?.to_zoned(zone.clone()).ok(),
         _ => {}
     }
     if let Some(ago) = span(text.strip_prefix('-').unwrap_or(text)) {
-        return Ok(now.checked_sub(ago)?);
+        return now.checked_sub(ago).ok();
     }
-    if let Some(timestamp) = epoch(text) {
-        return Ok(timestamp.to_zoned(zone.clone()));
-    }
-    if let Ok(timestamp) = text.parse::<Timestamp>() {
-        return Ok(timestamp.to_zoned(zone.clone()));
+    if let Some(timestamp) = epoch(text).or_else(|| text.parse().ok()) {
+        return Some(timestamp.to_zoned(zone.clone()));
     }
     if let Ok(time) = text.parse::<civil::DateTime>() {
-        return time.to_zoned(zone.clone()).context("there is no such time in this zone");
+        return time.to_zoned(zone.clone()).ok();
     }
-    if let Some(time) = time_of_day(text) {
-        return Ok(latest_of(time, latest)?);
-    }
-    Err(anyhow!(
-        "`{text}` is no time; write 42m, 1h30m, 2d, 1w, now, today, yesterday, 10:30, 2026-11-22, 2026-11-22T10:30, \
-         2026-11-22T10:30:00Z, or seconds or milliseconds since 1970"
-    ))
+    latest_of(time_of_day(text)?, latest).ok()
 }
 
 /// `10:30`, `9:30`, `10:30:15`.
@@ -120,6 +127,8 @@ mod tests {
             ("2026-11-22 10:00", "2026-11-22T02:00:00Z"),
             ("2026-11-22T10:00:00Z", "2026-11-22T10:00:00Z"),
             ("2026-11-22T10:00:00+01:00", "2026-11-22T09:00:00Z"),
+            ("2026-11-22T10:00+08:00", "2026-11-22T02:00:00Z"),
+            ("2026-11-22 10:00:00.250-03:30", "2026-11-22T13:30:00.25Z"),
             ("1621580400", "2021-05-21T07:00:00Z"),
             ("1621580400000", "2021-05-21T07:00:00Z"),
         ] {
