@@ -101,17 +101,28 @@ def test_a_table_holds_the_same_as_the_lines(history, tmp_path):
 
 
 @pytest.mark.parametrize("how", [{}, {"compression": "none", "use_dictionary": False}, {"data_page_version": "2.0"}])
-def test_a_table_that_another_program_wrote_is_imported(history, tmp_path, how):
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+def test_a_table_that_another_program_wrote_is_imported(history, tmp_path, how, unit):
     _, lines = history
     rows = [flat(line) for line in lines if "gap" not in line]
     schema = pa.schema([pa.field(name, kind, name not in NEVER_NULL) for name, kind in COLUMNS.items()])
-    if how:  # others have finer clocks, and don't say what is never null
-        schema = pa.schema(COLUMNS).set(0, pa.field("time", pa.timestamp("us", tz="UTC")))
+    if unit != "ms":  # others have finer clocks, and don't say what is never null
+        schema = pa.schema(COLUMNS).set(0, pa.field("time", pa.timestamp(unit, tz="UTC")))
         for row in rows:
-            row["time"] *= 1_000
+            row["time"] *= {"us": 1_000, "ns": 1_000_000}[unit]
     gaps = json.dumps([line["gap"] for line in lines if "gap" in line])
     table = pa.Table.from_pylist(rows, schema=schema).replace_schema_metadata({"tracemq.gaps": gaps})
     pq.write_table(table, tmp_path / "theirs.parquet", **how)
     store(tmp_path / "data", "import", tmp_path / "theirs.parquet")
     exported = [json.loads(line) for line in store(tmp_path / "data", "export").splitlines()]
     assert exported == lines
+
+
+def test_what_can_not_be_unpacked_is_said(history, tmp_path):
+    _, lines = history
+    table = pa.Table.from_pylist([flat(lines[0])], schema=pa.schema(COLUMNS))
+    pq.write_table(table, tmp_path / "theirs.parquet", compression="zstd")
+    command = [os.environ["TRACEMQ_BIN"], "store", "import", tmp_path / "theirs.parquet", "-D", tmp_path / "data"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 1 and "ZSTD" in done.stderr and "write it with Snappy" in done.stderr, done.stderr
+    assert not (tmp_path / "data").exists()

@@ -245,6 +245,7 @@ impl Import {
     fn ended(&self, error: &anyhow::Error, told: &str) -> anyhow::Error {
         let (ending, what, way_out) = match error.downcast_ref::<Ended>() {
             Some(Ended { ending, what, next }) => (*ending, what.clone(), next.clone()),
+            None if self.is_nothing() => return anyhow!("{error:#}"),
             None => (Ending::Failed, format!("{error:#}"), String::new()),
         };
         let on = if self.again {

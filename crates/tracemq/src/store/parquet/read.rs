@@ -3,6 +3,7 @@
 use std::fs::File;
 
 use anyhow::{Context, bail};
+use parquet::basic::{Compression, LogicalType, TimeUnit};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use serde_json::{Map, Value};
@@ -17,10 +18,40 @@ const NOT_PARQUET: &str = "not a Parquet file, or not a whole one";
 /// How many rows it has.
 ///
 /// # Errors
-/// When it is no Parquet file.
+/// When it is no Parquet file, or one that can't be read.
 pub(in crate::store) fn rows(file: &File) -> anyhow::Result<u64> {
-    let reader = SerializedFileReader::new(file.try_clone()?).context(NOT_PARQUET)?;
+    let reader = open(file.try_clone()?)?;
     Ok(u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0))
+}
+
+fn open(file: File) -> anyhow::Result<SerializedFileReader<File>> {
+    let reader = SerializedFileReader::new(file).context(NOT_PARQUET)?;
+    let metadata = reader.metadata();
+    for field in metadata.file_metadata().schema().get_fields() {
+        if !COLUMNS.iter().any(|column| column.name == field.name()) {
+            bail!("the column `{}` is none that this version knows: it would be lost", field.name());
+        }
+    }
+    for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
+        let compression = column.compression();
+        if !matches!(compression, Compression::UNCOMPRESSED | Compression::SNAPPY) {
+            bail!(
+                "the column {} is compressed by {compression}: write it with Snappy, or uncompressed",
+                column.column_path()
+            );
+        }
+    }
+    Ok(reader)
+}
+
+/// How many units of the column `time` make a millisecond, where the row reader does not see to it.
+fn units_a_ms(reader: &SerializedFileReader<File>) -> i64 {
+    let schema = reader.metadata().file_metadata().schema();
+    let time = schema.get_fields().iter().find(|field| field.name() == "time");
+    match time.and_then(|time| time.get_basic_info().logical_type_ref()) {
+        Some(LogicalType::Timestamp(of)) if of.unit == TimeUnit::NANOS => 1_000_000,
+        Some(_) | None => 1,
+    }
 }
 
 /// Hands each row to `take`, with its number from 1 on: an event, or what is wrong with it; and then the gaps.
@@ -31,13 +62,9 @@ pub(in crate::store) fn each(
     file: File,
     take: &mut dyn FnMut(u64, Result<Record, String>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let reader = SerializedFileReader::new(file).context(NOT_PARQUET)?;
+    let reader = open(file)?;
+    let units_a_ms = units_a_ms(&reader);
     let metadata = reader.metadata().file_metadata();
-    for field in metadata.schema().get_fields() {
-        if !COLUMNS.iter().any(|column| column.name == field.name()) {
-            bail!("the column `{}` is none that this version knows: it would be lost", field.name());
-        }
-    }
     let entries = metadata.key_value_metadata().into_iter().flatten();
     let gaps: Vec<Gap> = match entries.filter(|entry| entry.key == GAPS).find_map(|entry| entry.value.as_deref()) {
         Some(gaps) => serde_json::from_str(gaps).with_context(|| format!("metadata {GAPS}"))?,
@@ -46,7 +73,7 @@ pub(in crate::store) fn each(
     let mut number = 0;
     for row in reader.get_row_iter(None)? {
         number += 1;
-        take(number, event(&row?).map(|event| Record::Event(Box::new(event))))?;
+        take(number, event(&row?, units_a_ms).map(|event| Record::Event(Box::new(event))))?;
     }
     for gap in gaps {
         number += 1;
@@ -55,7 +82,7 @@ pub(in crate::store) fn each(
     Ok(())
 }
 
-fn event(row: &Row) -> Result<Event, String> {
+fn event(row: &Row, units_a_ms: i64) -> Result<Event, String> {
     let mut levels = [Map::new(), Map::new(), Map::new()];
     let (mut address, mut port) = (None, None);
     for (name, field) in row.get_column_iter() {
@@ -63,6 +90,10 @@ fn event(row: &Row) -> Result<Event, String> {
         match name.as_str() {
             "peer_address" => address = value.as_str().map(str::to_owned),
             "peer_port" => port = value.as_u64(),
+            "time" => {
+                let time = value.as_i64().ok_or("time: is no time")?;
+                levels[0].insert("time".to_owned(), time.div_euclid(units_a_ms).into());
+            }
             name => {
                 if let Some(level) = levels.get_mut(depth(name)) {
                     level.insert(name.to_owned(), value);
