@@ -12,7 +12,6 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracemq_api::rest::EventRow;
 
-use super::hints::Hints;
 use super::question::{Question, Subject};
 use super::shown::shown;
 use crate::credentials;
@@ -80,10 +79,11 @@ pub(crate) struct Server {
 impl Server {
     /// The server named by `url`, or the one that runs on `data_dir`, or the default address. The key comes from
     /// `TRACEMQ_ACCESS_KEY_ID` and `TRACEMQ_ACCESS_KEY_SECRET`, or from the data folder.
+    /// `in_files` is the command that has the same from the files of a server that is down.
     ///
     /// # Errors
     /// When there is no key, or the URL is none.
-    pub(crate) fn find(url: Option<&str>, data_dir: &Path, hints: Option<&Hints<'_>>) -> anyhow::Result<Self> {
+    pub(crate) fn find(url: Option<&str>, data_dir: &Path, in_files: Option<String>) -> anyhow::Result<Self> {
         let running = || fs::read_to_string(data_dir.join(ADDRESS_FILE)).ok().map(|text| text.trim().to_owned());
         let url = url.map(str::to_owned).or_else(running).unwrap_or_else(|| "http://127.0.0.1:8080".into());
         if !url.strip_prefix("http://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
@@ -115,8 +115,8 @@ impl Server {
             .max_redirects(0)
             .build();
         let mut without_it = "start one with `tracemq serve`, or name it with --url".to_owned();
-        if let Some(hints) = hints.filter(|_| crate::store::is_in(data_dir)) {
-            let _ = write!(without_it, "; or read its files: {}", hints.in_its_files());
+        if let Some(command) = in_files.filter(|_| crate::store::is_in(data_dir)) {
+            let _ = write!(without_it, "; or read its files: {command}");
         }
         Ok(Self {
             without_it,
