@@ -86,12 +86,12 @@ impl Home {
     /// The files of the store that say something, largest first.
     pub(crate) fn store_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
-        let mut folders = vec![self.data_dir()];
+        let mut folders = vec![self.data_dir().join("events")];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
                 if entry.file_type().unwrap().is_dir() {
                     folders.push(entry.path());
-                } else if entry.file_name() != "credentials.toml" && entry.file_name() != "reserve" {
+                } else if entry.file_name() != "reserve" {
                     files.push((entry.metadata().unwrap().len(), entry.path()));
                 }
             }
