@@ -26,7 +26,8 @@ use tracemq_model::TimeMs;
 use tracemq_store::StoreError;
 
 use crate::fs::Fs;
-use crate::manifest::Manifest;
+use crate::manifest::{MISSING, Manifest};
+use crate::repair::has_rows;
 use crate::store::{Looked, look_at};
 use read_only::ReadOnlyFs;
 
@@ -65,7 +66,13 @@ fn manifest(dir: &Path) -> Result<Manifest, StoreError> {
         let source = io::Error::new(ErrorKind::NotFound, "there is no event store in it");
         StoreError::Io { operation: "look at", path: dir.to_owned(), source }
     };
-    Manifest::load(&ReadOnlyFs, dir)?.ok_or_else(missing)
+    match Manifest::load(&ReadOnlyFs, dir)? {
+        Some(manifest) => Ok(manifest),
+        None if has_rows(&ReadOnlyFs, dir).is_ok_and(|has_rows| has_rows) => {
+            Err(StoreError::Damaged { path: dir.join("manifest"), offset: 0, length: 0, what: MISSING })
+        }
+        None => Err(missing()),
+    }
 }
 
 /// The last moment at which a recorder is known to have run.

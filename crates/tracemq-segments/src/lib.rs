@@ -12,6 +12,7 @@ mod lock;
 mod manifest;
 mod memtable;
 mod query;
+mod repair;
 mod row;
 mod segment;
 mod settings;
@@ -24,5 +25,6 @@ pub use inspect::{
     CheckReport, ColumnFigures, Figures, Finding, FindingKind, InstanceFigures, LogFigures, Look, Lost, SegmentFigures,
     Selection, check,
 };
+pub use repair::{Aside, RepairMode, RepairReport, Unknown, repair};
 pub use settings::{Keep, Retention, SegmentSettings};
 pub use store::{Damage, Recovery, Segments};

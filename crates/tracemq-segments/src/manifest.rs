@@ -20,7 +20,8 @@
 //! rows are in no log any more: a start would remove them as orphans. So [`Manifest::load`] refuses, and changes
 //! nothing. The list of segments can be made anew from the segments themselves; what can't (erasures, cutoffs,
 //! gaps) stands in the one before, as it was then: that is what [`Manifest::load_previous`] is for. A missing `manifest`
-//! beside a `manifest.old` is damage too, never a new store.
+//! beside a `manifest.old` is damage too, never a new store. [`Manifest::publish_repaired`] is how the new one comes: what was
+//! there keeps a name, `manifest.before-repair-1`.
 
 mod format;
 #[cfg(test)]
@@ -47,6 +48,10 @@ const GAPS_SPARE: usize = 100;
 
 /// No manifest is longer: a million segments would fit.
 const BYTES_MAX: u64 = 256 << 20;
+
+/// What is wrong with a folder that has files of a store and no manifest.
+pub(crate) const MISSING: &str =
+    "it is missing, though there are files of a store; make a new one with: tracemq store repair";
 
 /// Which files are live.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +149,7 @@ impl Manifest {
         }
         match read(fs, &dir.join(OLD))? {
             None => Ok(None),
-            Some(_) => Err(damaged(path, 0, "it is missing, though there was one; make a new one from the segments")),
+            Some(_) => Err(damaged(path, 0, MISSING)),
         }
     }
 
@@ -181,6 +186,48 @@ impl Manifest {
         }
         Ok(())
     }
+
+    /// Makes this the manifest in the place of one that can't be used. That one gets a name of its own as well, and so does the
+    /// one before, which stays where it is: gives these names. Cut off anywhere, the next repair finds what this one found.
+    ///
+    /// # Errors
+    /// As [`Manifest::publish`].
+    pub(crate) fn publish_repaired(&self, fs: &dyn Fs, dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+        let (path, new) = (dir.join(NAME), dir.join(NEW));
+        let kept = keep_unusable(fs, dir)?;
+        let bytes = format::encode(self).map_err(|what| damaged(path.clone(), 0, what))?;
+        if let Err((operation, source)) = write_new(fs, &new, &bytes) {
+            let _ = fs.remove(&new);
+            return Err(not_written(operation, &new, source));
+        }
+        let renamed = fs.sync_dir(dir).and_then(|()| fs.rename(&new, &path)).and_then(|()| fs.sync_dir(dir));
+        renamed.map_err(|source| StoreError::Io { operation: "replace", path, source })?;
+        Ok(kept)
+    }
+}
+
+/// Gives each manifest that is there a name under which nothing ever replaces it.
+fn keep_unusable(fs: &dyn Fs, dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let listed = fs.list(dir);
+    let names = listed.map_err(|source| StoreError::Io { operation: "list", path: dir.to_owned(), source })?;
+    let is_there = |name: &str| names.iter().any(|known| known == name);
+    let kept_as = |name: &str, number: u32| format!("{name}.before-repair-{number}");
+    let Some(number) = (1..=u32::MAX).find(|number| [NAME, OLD].iter().all(|name| !is_there(&kept_as(name, *number))))
+    else {
+        return Ok(Vec::new());
+    };
+    let mut kept = Vec::new();
+    for name in [NAME, OLD].into_iter().filter(|name| is_there(name)) {
+        let (path, to) = (dir.join(name), dir.join(kept_as(name, number)));
+        if let Err(error) = fs.link(&path, &to) {
+            // Not every file system knows second names.
+            warn!(%error, path = %path.display(), "can't be kept by a link; it is copied");
+            let bytes = read(fs, &path)?.unwrap_or_default();
+            write_new(fs, &to, &bytes).map_err(|(operation, source)| not_written(operation, &to, source))?;
+        }
+        kept.push(to);
+    }
+    Ok(kept)
 }
 
 /// Makes `most` of `gaps`, or fewer when some touch. Gaps of different causes stay apart.

@@ -40,7 +40,7 @@ use crate::wal::{Packed, StoreId};
 use append::{Waiting, Writer};
 use erase::Erasing;
 pub use open::{Damage, Recovery};
-pub(crate) use open::{Looked, look as look_at};
+pub(crate) use open::{Looked, look as look_at, refusal};
 use publish::Publisher;
 use retain::Clock;
 use syncer::Syncer;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use tracemq_model::{InstanceId, TimeMs};
@@ -13,7 +14,7 @@ use crate::carried::{self, Carried};
 use crate::fs::{Fs, read_exact_at};
 use crate::manifest::Manifest;
 use crate::segment::{Segment, SegmentId};
-use crate::store::{Damage, Looked};
+use crate::store::{Damage, Looked, refusal};
 use crate::wal;
 
 /// What a check found.
@@ -105,6 +106,7 @@ fn with_manifest(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Check
     let looked = steady(dir, false)?;
     let mut report = Report::new(progress);
     report.found.findings = findings_of(&looked);
+    report.older_manifest(dir, &looked)?;
     report.carried(dir, &looked.manifest)?;
     let log_bytes = looked.log.files.iter().map(|(_, bytes)| *bytes).sum();
     let segments = &looked.view.segments;
@@ -123,7 +125,7 @@ fn with_manifest(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Check
 fn without_manifest(dir: &Path, damage: Damage, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckReport, StoreError> {
     let mut report = Report::new(progress);
     let lost = Lost { instances: Vec::new(), from: None, to: None, events_at_most: None, only_counts: false };
-    let what = format!("{}; the store can't be opened without it", damage.what);
+    let what = format!("{} (the store can't be opened without it)", damage.what);
     let Damage { path, offset, length, .. } = damage;
     report.found.findings.push(Finding { kind: FindingKind::Damage, path, offset, length, what, lost: Some(lost) });
     let names = list(dir)?;
@@ -241,6 +243,20 @@ impl<'a> Report<'a> {
         self.found.events += segment.meta().rows;
     }
 
+    /// A manifest with which the store can't be opened, since it is not the last one.
+    fn older_manifest(&mut self, dir: &Path, looked: &Looked) -> Result<(), StoreError> {
+        if !looked.is_incomplete {
+            return Ok(()); // then it is the last one, or as good
+        }
+        let fs: Arc<dyn Fs> = Arc::new(ReadOnlyFs);
+        let Some(damage) = refusal(&fs, dir, &looked.manifest)? else { return Ok(()) };
+        // Beside a server that runs files come and go with each manifest.
+        if self::manifest(dir)?.generation == looked.manifest.generation {
+            self.found.findings.push(Finding::of(damage, None));
+        }
+        Ok(())
+    }
+
     /// The file of open connections.
     fn carried(&mut self, dir: &Path, manifest: &Manifest) -> Result<(), StoreError> {
         let Some(number) = manifest.orphans else { return Ok(()) };
@@ -277,7 +293,9 @@ impl<'a> Report<'a> {
             if matches!(&*name, "manifest" | "manifest.old" | "lock" | "alive" | "reserve") || live(&name) {
                 continue;
             }
-            let finding = if name == "manifest.new" {
+            let finding = if name.ends_with(".aside") || name.contains(".before-repair-") {
+                Finding::file(FindingKind::Stranger, path, "a repair has put it aside")
+            } else if name == "manifest.new" {
                 Finding::file(FindingKind::Leftover, path, "a manifest that was not finished, or is just being written")
             } else if number(&name, "open").is_some() || looked.orphaned.contains(&path) {
                 Finding::file(FindingKind::Leftover, path, "in no manifest: just being written, or left by a crash")

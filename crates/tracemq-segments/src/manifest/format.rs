@@ -17,7 +17,7 @@ use crate::key::{Key, push_key};
 /// The newest format that is read, and the one that is written.
 pub(super) const VERSION: u32 = 1;
 
-const DAMAGED: &str = "it is not what was written; make a new one from the segments";
+const DAMAGED: &str = "it is not what was written; make a new one with: tracemq store repair";
 const NONSENSE: &str = "what it says can't be";
 
 /// Why there is no manifest.

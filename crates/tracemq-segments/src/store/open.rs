@@ -3,7 +3,7 @@
 mod log;
 mod look;
 
-pub(crate) use look::{Looked, look};
+pub(crate) use look::{Looked, look, refusal};
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use super::retain::Clock;
 use super::syncer::Syncer;
 use super::{Changes, Segments, Shared};
 use crate::SegmentSettings;
-use crate::carried::Carried;
+use crate::carried::{self, Carried};
 use crate::fs::{Fs, RealFs, read_exact_at};
 use crate::lock::Lock;
 use crate::manifest::{self, Erasure, Manifest};
@@ -145,7 +145,7 @@ impl Opening {
         let (manifest, new_log) = match Manifest::load(&*fs, dir)? {
             Some(manifest) => (manifest, None),
             None => {
-                refuse_segments_without_a_manifest(&*fs, dir)?;
+                refuse_rows_without_a_manifest(&*fs, dir)?;
                 let store = new_id(dir)?;
                 let first = 1;
                 // A manifest never names a log that isn't durable.
@@ -349,22 +349,36 @@ impl Opening {
     /// A manifest that was put back names what is gone by now, and doesn't name what came after it: that would be deleted as
     /// left over, though its rows are in no log any more.
     fn refuse_an_older_manifest(&self, orphaned: &[PathBuf]) -> Result<(), StoreError> {
-        let names_what_is_gone = self.recovery.damaged.iter().any(|damage| damage.length == 0)
-            || matches!(self.fs.open_to_read(&wal::path(&self.dir, self.manifest.first_wal)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound);
-        let is_newer = |path: &PathBuf| {
-            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-            let number = number.filter(|number| *number >= self.manifest.next_file);
-            number.is_some_and(|number| {
-                Segment::open(&*self.fs, path, SegmentId { store: self.manifest.store, number }).is_ok()
-            })
+        let lacks_segments = self.recovery.damaged.iter().any(|damage| damage.length == 0);
+        let lacks_log = matches!(self.fs.open_to_read(&wal::path(&self.dir, self.manifest.first_wal)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound);
+        let what = if (lacks_segments || lacks_log) && orphaned.iter().any(|path| self.is_newer(path)) {
+            "it is older than files beside it; put the last one back, or make a new one with: tracemq store repair"
+        } else if lacks_segments && lacks_log && self.has_a_later_log()? {
+            "segments and log that it names are gone, and the log goes on behind: it is an older one; put the last one back, \
+             or make a new one with: tracemq store repair"
+        } else {
+            return Ok(());
         };
-        if names_what_is_gone && orphaned.iter().any(is_newer) {
-            let (path, what) =
-                (self.dir.join("manifest"), "it is older than segments beside it; put the last one back");
-            return Err(StoreError::Damaged { path, offset: 0, length: 0, what });
+        Err(StoreError::Damaged { path: self.dir.join("manifest"), offset: 0, length: 0, what })
+    }
+
+    /// Whether the file, which the manifest does not name, is whole and came after it.
+    fn is_newer(&self, path: &Path) -> bool {
+        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+        let Some(number) = number.filter(|number| *number >= self.manifest.next_file) else { return false };
+        let store = self.manifest.store;
+        if path.extension().is_some_and(|kind| kind == "open") {
+            return carried::verify(&*self.fs, &self.dir, store, number).is_ok_and(|(_, unread)| unread.is_none());
         }
-        Ok(())
+        Segment::open(&*self.fs, path, SegmentId { store, number }).is_ok()
+    }
+
+    fn has_a_later_log(&self) -> Result<bool, StoreError> {
+        let listed = self.fs.list(&self.dir);
+        let names = listed.map_err(|source| StoreError::Io { operation: "list", path: self.dir.clone(), source })?;
+        let numbers = names.iter().filter_map(|name| name.to_str()?.strip_suffix(".wal")?.parse::<u64>().ok());
+        Ok(numbers.max().is_some_and(|last| last > self.manifest.first_wal))
     }
 
     fn note(&mut self, replayed: &Replayed) {
@@ -422,17 +436,12 @@ fn view_of(manifest: &Manifest, segments: Vec<Arc<Segment>>, frozen: Vec<Frozen>
     }
 }
 
-/// A folder that has segments and no manifest is no new store.
-fn refuse_segments_without_a_manifest(fs: &dyn Fs, dir: &Path) -> Result<(), StoreError> {
-    let listed = fs.list(dir);
-    let names = listed.map_err(|source| StoreError::Io { operation: "list", path: dir.to_owned(), source })?;
-    match names.iter().find(|name| name.to_str().is_some_and(|name| name.ends_with(".segment"))) {
-        None => Ok(()),
-        Some(_) => {
-            let what = "it is missing, and there are segments beside it";
-            Err(StoreError::Damaged { path: dir.join("manifest"), offset: 0, length: 0, what })
-        }
+/// A folder that has segments, or a log with records, and no manifest is no new store.
+fn refuse_rows_without_a_manifest(fs: &dyn Fs, dir: &Path) -> Result<(), StoreError> {
+    if !crate::repair::has_rows(fs, dir)? {
+        return Ok(());
     }
+    Err(StoreError::Damaged { path: dir.join("manifest"), offset: 0, length: 0, what: manifest::MISSING })
 }
 
 fn new_id(dir: &Path) -> Result<StoreId, StoreError> {

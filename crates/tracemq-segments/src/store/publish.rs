@@ -149,7 +149,7 @@ impl Shared {
 
 impl SegmentEntry {
     /// What the manifest says of a segment.
-    pub(super) fn of(meta: &SegmentMeta) -> Self {
+    pub(crate) fn of(meta: &SegmentMeta) -> Self {
         Self {
             number: meta.id.number,
             seq_lo: *meta.sequence.start(),
@@ -163,7 +163,7 @@ impl SegmentEntry {
     }
 
     /// Whether that is what the segment says of itself.
-    pub(super) fn is_of(&self, meta: &SegmentMeta) -> bool {
+    pub(crate) fn is_of(&self, meta: &SegmentMeta) -> bool {
         *self == Self::of(meta)
     }
 }

@@ -8,6 +8,7 @@ mod errors;
 mod groups;
 mod limits;
 mod reading;
+mod repair;
 mod retain;
 mod room;
 mod waiting;

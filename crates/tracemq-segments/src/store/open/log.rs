@@ -178,17 +178,25 @@ impl ReplayedLog {
         (!self.erased.contains(&key)).then_some(event)
     }
 
-    /// The frozen ones, the active one, and its sequence. The log goes on in the file `active`.
-    pub(super) fn memtables(self, first: u64, active: u64, events: usize) -> (Vec<Frozen>, Arc<Memtable>, u64) {
+    /// The frozen ones, the active one, and its sequence, which is `first` at least. The log goes on in the file `active_log`.
+    ///
+    /// A sequence is the number of the log file: from a segment's sequence a repair knows which files of the log it was made of.
+    pub(super) fn memtables(self, first: u64, active_log: u64, events: usize) -> (Vec<Frozen>, Arc<Memtable>, u64) {
         let mut all = self.full;
         if self.file != 0 {
             all.push((self.file, self.memtable));
         }
-        let last = if all.last().is_some_and(|(file, _)| *file == active) { all.pop() } else { None };
-        let frozen = (first..).zip(all);
-        let frozen: Vec<Frozen> =
-            frozen.map(|(sequence, (log, memtable))| Frozen { sequence, log, log_bytes: 0, memtable }).collect();
-        let sequence = first + u64::try_from(frozen.len()).unwrap_or(0);
+        let last = if all.last().is_some_and(|(file, _)| *file == active_log) { all.pop() } else { None };
+        let mut next = first;
+        let mut sequence_of = |log: u64| {
+            let sequence = log.max(next);
+            next = sequence.saturating_add(1);
+            sequence
+        };
+        let frozen =
+            all.into_iter().map(|(log, memtable)| Frozen { sequence: sequence_of(log), log, log_bytes: 0, memtable });
+        let frozen: Vec<Frozen> = frozen.collect();
+        let sequence = sequence_of(active_log);
         let active = last.map_or_else(|| Arc::new(Memtable::new(events)), |(_, memtable)| memtable);
         (frozen, active, sequence)
     }

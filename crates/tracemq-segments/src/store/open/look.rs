@@ -40,19 +40,8 @@ pub(crate) fn look(
     last_alive: Option<TimeMs>,
     with_events: bool,
 ) -> Result<Looked, StoreError> {
-    let settings = SegmentSettings { memtable_events: 0, ..SegmentSettings::default() };
     let store = manifest.store;
-    let mut opening = Opening {
-        has_workers: false,
-        fs: Arc::clone(fs),
-        dir: dir.to_owned(),
-        settings,
-        last_alive,
-        manifest,
-        new_log: None,
-        recovery: super::Recovery::default(),
-        unreadable: Vec::new(),
-    };
+    let mut opening = opening(fs, dir, manifest, last_alive);
     let segments = opening.segments(store)?;
     let carried = Carried::default();
     let mut log = ReplayedLog::new(&opening.settings, &carried, &[]);
@@ -84,4 +73,30 @@ pub(crate) fn look(
     view.erasures = Arc::new(Erasures::of(&erasures));
     let damaged = recovery.damaged.into_iter().zip(unreadable).collect();
     Ok(Looked { manifest, view, damaged, log: replayed, orphaned, is_incomplete })
+}
+
+/// Why the store in `dir` can't be opened with `manifest`; none when it can. Changes nothing.
+pub(crate) fn refusal(fs: &Arc<dyn Fs>, dir: &Path, manifest: &Manifest) -> Result<Option<Damage>, StoreError> {
+    let mut opening = opening(fs, dir, manifest.clone(), None);
+    opening.segments(manifest.store)?;
+    let (_, orphaned) = opening.orphaned_files()?;
+    match opening.refuse_an_older_manifest(&orphaned) {
+        Ok(()) => Ok(None),
+        Err(StoreError::Damaged { path, offset, length, what }) => Ok(Some(Damage { path, offset, length, what })),
+        Err(error) => Err(error),
+    }
+}
+
+fn opening(fs: &Arc<dyn Fs>, dir: &Path, manifest: Manifest, last_alive: Option<TimeMs>) -> Opening {
+    Opening {
+        has_workers: false,
+        fs: Arc::clone(fs),
+        dir: dir.to_owned(),
+        settings: SegmentSettings { memtable_events: 0, ..SegmentSettings::default() },
+        last_alive,
+        manifest,
+        new_log: None,
+        recovery: super::Recovery::default(),
+        unreadable: Vec::new(),
+    }
 }

@@ -109,6 +109,11 @@ impl World {
         self.open().unwrap()
     }
 
+    /// Answers may say from here on that something could be missing.
+    pub(super) fn expect_gaps(&mut self) {
+        self.is_torn = true;
+    }
+
     pub(super) fn close(&mut self) {
         self.store = None;
     }
