@@ -7,6 +7,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 use tracemq_model::{Action, Reason};
 
+use super::repair::RepairArgs;
+
 /// What to do with the event store.
 #[derive(Subcommand)]
 pub(crate) enum StoreCommand {
@@ -18,6 +20,8 @@ pub(crate) enum StoreCommand {
     Export(ExportArgs),
     /// Put events into the store of a stopped server
     Import(ImportArgs),
+    /// Make the list of files anew when it is damaged or gone
+    Repair(RepairArgs),
 }
 
 /// Where the store is.
@@ -40,6 +44,9 @@ Exit status:
 Example:
   tracemq store check --json | jq '.findings[]'")]
 pub(crate) struct CheckArgs {
+    /// The same as --data-dir DIR
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
     /// Where the store is.
     #[command(flatten)]
     pub place: Place,
@@ -51,6 +58,9 @@ pub(crate) struct CheckArgs {
 /// Flags of `tracemq store stats`.
 #[derive(Args)]
 pub(crate) struct StatsArgs {
+    /// The same as --data-dir DIR
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
     /// Where the store is.
     #[command(flatten)]
     pub place: Place,

@@ -14,7 +14,7 @@ use super::{cannot_look, events_dir};
 use crate::shell;
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<()> {
-    let dir = events_dir(args.place.data_dir.as_deref());
+    let dir = events_dir(args.dir.as_deref().or(args.place.data_dir.as_deref()));
     let report = {
         let progress = Progress::of_bytes("checking", 1);
         tracemq_segments::check(&dir, &mut |done, total| progress.set_of(done, total)).map_err(cannot_look)?
@@ -107,7 +107,7 @@ pub(super) fn lost_told(lost: &Lost) -> String {
     text.push_str(verb);
     match lost.events_at_most {
         Some(events) => {
-            let _ = write!(text, ": at most {}", counted(events, "event"));
+            let _ = write!(text, ": up to {}", counted(events, "event"));
         }
         None => text.push_str("; how many is not known"),
     }
@@ -134,14 +134,14 @@ mod tests {
     fn what_is_lost_is_told_in_a_sentence() {
         assert_eq!(
             lost_told(&lost()),
-            "events of mqtt-local between 2021-05-21 07:00:00Z and 2021-05-21 08:00:00Z can't be read: at most 1,812 events"
+            "events of mqtt-local between 2021-05-21 07:00:00Z and 2021-05-21 08:00:00Z can't be read: up to 1,812 events"
         );
         let unknown = Lost { instances: Vec::new(), from: None, events_at_most: None, ..lost() };
         assert_eq!(lost_told(&unknown), "events up to 2021-05-21 08:00:00Z can't be read; how many is not known");
         let counts = Lost { only_counts: true, to: None, events_at_most: Some(1), ..lost() };
         assert_eq!(
             lost_told(&counts),
-            "counts of events of mqtt-local from 2021-05-21 07:00:00Z on may be wrong or missing: at most 1 event"
+            "counts of events of mqtt-local from 2021-05-21 07:00:00Z on may be wrong or missing: up to 1 event"
         );
     }
 

@@ -1,6 +1,6 @@
-//! `tracemq store`: what works on the files of the event store themselves: check, stats, export, import.
+//! `tracemq store`: what works on the files of the event store themselves: check, stats, export, import, repair.
 //!
-//! Check, stats and export read and change nothing, beside a running server too. Import takes the store's lock.
+//! Check, stats and export read and change nothing, beside a running server too. Import and repair take the store's lock.
 
 mod args;
 mod check;
@@ -11,6 +11,7 @@ mod known;
 mod ndjson;
 mod parquet;
 pub(crate) mod progress;
+mod repair;
 mod signals;
 mod stats;
 mod words;
@@ -33,6 +34,7 @@ pub(crate) fn run(command: &StoreCommand) -> anyhow::Result<()> {
         StoreCommand::Stats(args) => stats::run(args),
         StoreCommand::Export(args) => export::run(args),
         StoreCommand::Import(args) => import::run(args),
+        StoreCommand::Repair(args) => repair::run(args),
     }
 }
 
@@ -57,6 +59,9 @@ fn cannot_look(error: StoreError) -> anyhow::Error {
             "give the data folder of a server: --data-dir DIR"
         }
         StoreError::UnknownFormat { .. } => "use the version of tracemq that wrote it, or a later one",
+        StoreError::Damaged { path, .. } if path.ends_with("manifest") => {
+            "what is to be done: tracemq store repair; all that is wrong: tracemq store check"
+        }
         StoreError::Damaged { .. } => "all that is wrong: tracemq store check",
         StoreError::Io { .. }
         | StoreError::InvalidQuery(_)

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{Write, stdout};
 
 use serde_json::json;
-use tracemq_segments::{Figures, Look};
+use tracemq_segments::{Figures, FindingKind, Look};
 
 use super::args::StatsArgs;
 use super::words::{bytes, count, counted, moment, ratio};
@@ -18,9 +18,10 @@ struct AsNdjson {
 }
 
 pub(super) fn run(args: &StatsArgs) -> anyhow::Result<()> {
-    let look = Look::open(&events_dir(args.place.data_dir.as_deref())).map_err(cannot_look)?;
+    let look = Look::open(&events_dir(args.dir.as_deref().or(args.place.data_dir.as_deref()))).map_err(cannot_look)?;
     let figures = look.figures();
     let sample = look.sample().map_err(cannot_look)?;
+    let damages = look.findings().iter().filter(|finding| finding.kind == FindingKind::Damage).count();
     let mut as_ndjson = AsNdjson { sampled: sample.len() as u64, bytes: 0 };
     let mut line = Vec::new();
     for event in &sample {
@@ -32,28 +33,29 @@ pub(super) fn run(args: &StatsArgs) -> anyhow::Result<()> {
     if args.json {
         let mut object = serde_json::to_value(&figures)?;
         if let Some(object) = object.as_object_mut() {
+            object.insert("damaged".into(), json!(damages > 0));
             object.insert("ndjson_sample".into(), json!({"events": as_ndjson.sampled, "bytes": as_ndjson.bytes}));
         }
         writeln!(out, "{object}")?;
     } else {
-        write!(out, "{}", told(&figures, as_ndjson))?;
+        write!(out, "{}", told(&figures, as_ndjson, damages))?;
     }
     out.flush()?;
     Ok(())
 }
 
-fn told(figures: &Figures, as_ndjson: AsNdjson) -> String {
+fn told(figures: &Figures, as_ndjson: AsNdjson, damages: usize) -> String {
     let mut text = String::new();
     let sealed: u64 = figures.segments.iter().map(|segment| segment.bytes).sum();
     let sealed_events: u64 = figures.segments.iter().map(|segment| segment.events).sum();
     let _ = writeln!(
         text,
-        "{} in {}: {} in {} ({} bytes an event), {} in the log ({}, {}), {} list open connections",
+        "{} in {}: {} in {}{}, {} in the log ({}, {}), {} list open connections",
         counted(figures.events, "event"),
         bytes(figures.bytes),
         counted(sealed_events, "event"),
         counted(figures.segments.len() as u64, "segment"),
-        ratio(sealed, sealed_events),
+        if sealed_events == 0 { String::new() } else { format!(" ({} bytes an event)", ratio(sealed, sealed_events)) },
         counted(figures.log.events, "event"),
         counted(figures.log.files as u64, "file"),
         bytes(figures.log.bytes),
@@ -78,6 +80,7 @@ fn told(figures: &Figures, as_ndjson: AsNdjson) -> String {
         counted(figures.erasures_pending as u64, "erased subject"),
         if figures.erasures_pending == 1 { "its" } else { "their" },
     );
+    text.push_str(&damage_told(damages));
     let of_all = |part: u64| ratio(part.saturating_mul(100), sealed);
     let mut columns: Vec<_> = figures.columns.iter().filter(|column| column.bytes > 0).collect();
     columns.sort_by_key(|column| std::cmp::Reverse(column.bytes));
@@ -109,6 +112,17 @@ fn told(figures: &Figures, as_ndjson: AsNdjson) -> String {
         table(&mut text, ["segment", "from", "to", "events", "subjects", "bytes", "an event"], 3, rows);
     }
     text
+}
+
+/// That some of it can't be read. A line, or nothing.
+fn damage_told(damages: usize) -> String {
+    let verb = match damages {
+        0 => return String::new(),
+        1 => "is",
+        _ => "are",
+    };
+    let parts = counted(damages as u64, "part");
+    format!("{parts} of the store {verb} damaged, and not in these figures: tracemq store check tells which\n")
 }
 
 /// Appends a table; the first `words` columns are words, which begin under each other, the others numbers.

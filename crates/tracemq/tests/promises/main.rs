@@ -24,6 +24,7 @@ mod persistence;
 mod reasons;
 mod store_cli;
 mod store_moves;
+mod store_repair;
 mod ways_in;
 mod ways_in_proxy;
 mod ways_in_tls;

@@ -224,7 +224,7 @@ fn a_flipped_byte_is_found_and_told_with_what_it_means() {
     let name = path.file_name().unwrap().to_str().unwrap();
     assert!(stdout.contains(name) && stdout.contains("bytes 40 to "), "{stdout}");
     assert!(stdout.contains("events of mqtt-local between 2023-11-14 22:13:20Z and "), "{stdout}");
-    assert!(stdout.contains("can't be read: at most ") && stdout.contains("\ndamaged: "), "{stdout}");
+    assert!(stdout.contains("can't be read: up to ") && stdout.contains("\ndamaged: "), "{stdout}");
     assert!(stderr.contains("one part of the store is damaged"), "{stderr}");
     let (code, report) = place.json(&["check", "--json"]);
     assert_eq!((code, &report["damaged"]), (Some(1), &json!(true)));
@@ -414,6 +414,7 @@ fn help_fits_on_80_columns() {
         &["store", "check", "--help"],
         &["store", "export", "--help"],
         &["store", "import", "--help"],
+        &["store", "repair", "--help"],
     ] {
         let output = finish_within(PATIENCE, tracemq().args(words).env("COLUMNS", "80"));
         let help = String::from_utf8(output.stdout).unwrap();
