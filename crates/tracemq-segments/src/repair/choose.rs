@@ -13,7 +13,7 @@ use tracemq_store::StoreError;
 use super::found::Found;
 use crate::manifest::{Manifest, SegmentEntry};
 use crate::row::Row;
-use crate::segment::{Block, Segment};
+use crate::segment::{Block, Segment, Unread};
 
 /// So many rows of a segment are looked for in another.
 const SAMPLE_ROWS: u64 = 256;
@@ -146,7 +146,11 @@ pub(super) fn find(
     is_it: impl Fn(&Row) -> bool,
 ) -> Result<Option<Option<u64>>, StoreError> {
     let Some(rows) = segment.find(key)? else { return Ok(None) };
-    let first = segment.lower_bound(&rows, time, &mut Block::default())?;
+    let mut unread = Unread::new();
+    let first = segment.lower_bound(&rows, time, &mut Block::default(), &mut unread)?;
+    if let Some((_, error)) = unread.pop_first() {
+        return Err(error);
+    }
     let mut cursor = segment.rows();
     for row in first..rows.end {
         let (block, place) = cursor.at(row)?;

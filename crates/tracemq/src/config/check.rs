@@ -5,8 +5,14 @@ use std::fmt::Display;
 use anyhow::bail;
 use tracemq_access::mqtt::{MqttAccess, MqttUser};
 
-use super::{Config, Mqtt, listeners};
+use super::{Config, Mqtt, Store, listeners};
 use crate::serve::keys;
+
+/// Files are what retention deletes, and a smaller bound is less than one.
+const STORE_BYTES_MIN: u64 = 1 << 20;
+const STORE_BYTES_MAX: u64 = 1 << 45;
+/// A century.
+const KEEP_DAYS_MAX: u32 = 36_500;
 
 pub(super) fn check(config: &Config) -> anyhow::Result<()> {
     let mut faults = Faults(Vec::new());
@@ -22,8 +28,7 @@ pub(super) fn check(config: &Config) -> anyhow::Result<()> {
     faults.within("recorder.max_queued_events", recorder.max_queued_events, 1_024, 16_777_216);
     faults.within("recorder.max_batch_events", recorder.max_batch_events, 1, 65_536);
     faults.within("recorder.linger_ms", recorder.linger_ms, 0, 1_000);
-    faults.within("store.max_bytes", config.store.max_bytes, 1 << 20, 1 << 45);
-    faults.within("store.keep_days", u64::from(config.store.keep_days), 0, 36_500);
+    check_store(&mut faults, &config.store);
     if let Err(error) = keys::check(config) {
         faults.0.push(format!("{error:#}"));
     }
@@ -34,6 +39,26 @@ pub(super) fn check(config: &Config) -> anyhow::Result<()> {
         faults.0.push(format!("instance.region: `{}` is not 1 to 64 of A-Z a-z 0-9 - _", region.escape_debug()));
     }
     if faults.0.is_empty() { Ok(()) } else { bail!("the config is not usable:\n  {}", faults.0.join("\n  ")) }
+}
+
+fn check_store(faults: &mut Faults, store: &Store) {
+    faults.within("store.max_bytes", store.max_bytes, STORE_BYTES_MIN, STORE_BYTES_MAX);
+    faults.within("store.keep_days", store.keep_days, 0, KEEP_DAYS_MAX);
+    for (at, bounds) in store.instance.iter().enumerate() {
+        let key = format!("store.instance: `{}`", bounds.id);
+        if store.instance.iter().take(at).any(|before| before.id == bounds.id) {
+            faults.0.push(format!("{key} is there twice"));
+        }
+        if bounds.keep_days.is_none() && bounds.max_bytes.is_none() {
+            faults.0.push(format!("{key} has neither keep_days nor max_bytes"));
+        }
+        if let Some(days) = bounds.keep_days {
+            faults.within(&format!("{key}: keep_days"), days, 0, KEEP_DAYS_MAX);
+        }
+        if let Some(bytes) = bounds.max_bytes {
+            faults.within(&format!("{key}: max_bytes"), bytes, STORE_BYTES_MIN, STORE_BYTES_MAX);
+        }
+    }
 }
 
 fn check_mqtt(faults: &mut Faults, mqtt: &Mqtt) {
@@ -172,6 +197,24 @@ mod tests {
         }
         let rule = "[[mqtt.users]]\nname = 'a'\npassword = 'b'\npublish = ['a/#/b']";
         assert!(faults(rule).contains("`a/#/b`"));
+    }
+
+    #[test]
+    fn bounds_of_an_instance_are_checked_as_those_of_the_store() {
+        let entry = "[[store.instance]]\nid = 'mqtt-a'\n";
+        assert_eq!(faults(&format!("{entry}keep_days = 30\nmax_bytes = 1048576")), "");
+        assert_eq!(faults(&format!("{entry}keep_days = 0\n[[store.instance]]\nid = 'mqtt-b'\nkeep_days = 1")), "");
+        for (rest, said) in [
+            ("", "neither keep_days nor max_bytes"),
+            ("keep_days = 36501", "keep_days: 36501"),
+            ("max_bytes = 1", "max_bytes: 1 "),
+            ("keep_days = 1\n[[store.instance]]\nid = 'mqtt-a'\nkeep_days = 2", "twice"),
+        ] {
+            let told = faults(&format!("{entry}{rest}"));
+            assert!(told.contains("store.instance: `mqtt-a`") && told.contains(said), "{rest}: {told}");
+        }
+        let unknown = toml::from_str::<Config>(&format!("{entry}keep_day = 3")).unwrap_err().to_string();
+        assert!(unknown.contains("unknown field `keep_day`") && unknown.contains("`keep_days`"), "{unknown}");
     }
 
     #[test]

@@ -164,6 +164,23 @@ pub(crate) struct Store {
     pub max_bytes: u64,
     /// History that is older than so many days goes; 0 for as long as there is room.
     pub keep_days: u32,
+    /// Instances with bounds of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub instance: Vec<InstanceBounds>,
+}
+
+/// How much is kept of one instance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InstanceBounds {
+    /// Which instance.
+    pub id: InstanceId,
+    /// In the place of the store's: 0 for as long as there is room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<u32>,
+    /// Bytes on disk of its history, within the store's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
 }
 
 /// The instance that devices and keys belong to.
@@ -301,7 +318,7 @@ impl Default for Recorder {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { max_bytes: 10 << 30, keep_days: 0 }
+        Self { max_bytes: 10 << 30, keep_days: 0, instance: Vec::new() }
     }
 }
 

@@ -241,12 +241,23 @@ pub(super) async fn bind(address: SocketAddr, key: &str, advice: &str) -> anyhow
         .with_context(|| format!("can't listen on {address} ({key}); is another server running there? {advice}"))
 }
 
+/// What is kept of an instance is the store's bounds, but for those that it has of its own.
+fn retention(store: &config::Store) -> Retention {
+    let age_ms = |days: u32| (days > 0).then(|| u64::from(days) * 86_400_000);
+    let instances = store.instance.iter().map(|own| {
+        let keep = Keep { age_ms: age_ms(own.keep_days.unwrap_or(store.keep_days)), bytes: own.max_bytes };
+        (own.id.clone(), keep)
+    });
+    Retention {
+        bytes: Some(store.max_bytes),
+        each: Keep { age_ms: age_ms(store.keep_days), bytes: None },
+        instances: instances.collect(),
+    }
+}
+
 fn open_store(config: &Config) -> anyhow::Result<Arc<Segments>> {
     let folder = config.data_dir.join("events");
-    let age_ms = (config.store.keep_days > 0).then(|| u64::from(config.store.keep_days) * 86_400_000);
-    let each = Keep { age_ms, bytes: None };
-    let retention = Retention { bytes: Some(config.store.max_bytes), each, instances: Vec::new() };
-    let settings = SegmentSettings { retention, ..SegmentSettings::default() };
+    let settings = SegmentSettings { retention: retention(&config.store), ..SegmentSettings::default() };
     let (segments, recovery) = Segments::open(&folder, settings).context("can't open the event store")?;
     info!(
         events = recovery.events,
