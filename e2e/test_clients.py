@@ -308,12 +308,16 @@ def test_subscription_options(server, topic):
         other.publish(topic, b"", 1, retain=True)
 
 
-def test_shared_subscriptions_are_announced_as_not_available(server, topic):
-    with Device(server, mqtt.MQTTv5) as device:
-        assert device.connack.SharedSubscriptionAvailable == 0
-        device.client.subscribe(f"$share/group/{topic}", 1)
-        (code,) = device.subscribed.get(timeout=PATIENCE_S)
-        assert code.value == 0x9E, "and whoever tries all the same is told"
+@VERSIONS
+def test_each_message_of_a_shared_subscription_goes_to_one_member(server, version, topic):
+    with Device(server, version) as one, Device(server, version) as two, Device(server, version) as other:
+        for device in one, two:
+            assert not hasattr(device.connack, "SharedSubscriptionAvailable"), "nothing said: available"
+            device.subscribe(f"$share/group/{topic}", 1)
+        for number in range(10):
+            other.publish(topic, str(number), 1)
+        half = [[device.receive().payload for _ in range(5)] for device in (one, two)]
+        assert sorted(half[0] + half[1]) == [str(number).encode() for number in range(10)], "in turn"
 
 
 def test_a_session_that_expired_is_gone(server, topic):

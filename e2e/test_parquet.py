@@ -39,6 +39,15 @@ COLUMNS = {
     "packets_out": LONG,
     "last_in_age_ms": LONG,
     "last_out_age_ms": LONG,
+    "tls_version": TEXT,
+    "server_name": TEXT,
+    "certificate_subject": TEXT,
+    "certificate_not_after": pa.timestamp("ms", tz="UTC"),
+    "count": LONG,
+    "last_in_kind": TEXT,
+    "last_out_kind": TEXT,
+    "subscriptions": LONG,
+    "in_flight": LONG,
 }
 NEVER_NULL = ["time", "instance", "connection", "action", "reason", "provenance"]
 

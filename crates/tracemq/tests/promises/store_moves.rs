@@ -212,7 +212,7 @@ fn what_history_prints_is_not_taken_for_an_export() {
 
     // And where the server is down, its files still answer, by the command that is shown.
     assert!(server.stop().success());
-    let output = history(&["--since", "1h"]);
+    let output = history(&["--since", "1h", "--url", "http://127.0.0.1:1"]); // the default's port may be another test's
     assert_eq!(output.status.code(), Some(5), "{output:?}");
     let said = String::from_utf8(output.stderr).unwrap();
     let shown = said.trim_end().rsplit_once("read its files: ").unwrap_or_else(|| panic!("{said}")).1;
