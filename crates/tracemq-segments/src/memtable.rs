@@ -32,6 +32,8 @@ pub(crate) type Minutes = HashMap<(i64, Kind), u64>;
 pub(crate) struct Memtable {
     state: RwLock<State>,
     visible: AtomicUsize,
+    /// Rows that were shown to whoever seals it.
+    sealed: AtomicUsize,
     /// Of the visible rows, those that have been erased.
     erased: AtomicUsize,
     gaps: Mutex<Vec<Gap>>,
@@ -77,6 +79,7 @@ impl Memtable {
         Self {
             state: RwLock::new(state),
             visible: AtomicUsize::new(0),
+            sealed: AtomicUsize::new(0),
             erased: AtomicUsize::new(0),
             gaps: Mutex::default(),
         }
@@ -290,10 +293,18 @@ impl Memtable {
         self.read().erased_ends.clone()
     }
 
+    /// The share of its rows that were shown to whoever seals it, from 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    pub(crate) fn sealed(&self) -> f64 {
+        self.sealed.load(Ordering::Relaxed) as f64 / self.visible().max(1) as f64
+    }
+
     /// Shows `visit` all rows as a segment wants them. Nothing is put in any more, and nothing else is waited for.
     pub(crate) fn seal<E>(&self, mut visit: impl FnMut(Sealable<'_>, &Texts) -> Result<(), E>) -> Result<(), E> {
         let state = self.read();
+        self.sealed.store(0, Ordering::Relaxed);
         state.each_in_order(|key, rows| {
+            self.sealed.fetch_add(rows.len(), Ordering::Relaxed);
             rows.iter().try_for_each(|stored| {
                 let cells = state.cells_of(stored);
                 visit(Sealable { key, row: &stored.row, cells }, &state.texts)

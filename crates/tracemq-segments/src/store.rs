@@ -8,6 +8,7 @@ mod append;
 mod erase;
 mod merge;
 mod open;
+mod pace;
 mod pairing;
 mod publish;
 mod retain;

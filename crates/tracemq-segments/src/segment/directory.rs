@@ -167,6 +167,10 @@ pub(super) struct DirectoryIndex {
     /// All separators, one behind the other.
     separators: Vec<u8>,
     ends: Vec<usize>,
+    /// How many bytes all separators begin with alike; and of each the eight behind these, as a number that compares as they
+    /// do: side by side, so that a search waits for memory but a few times.
+    shared: usize,
+    heads: Vec<u64>,
 }
 
 impl DirectoryIndex {
@@ -200,7 +204,17 @@ impl DirectoryIndex {
             }
             index.ends.push(index.separators.len());
         }
+        index.note_heads();
         if row == rows { Ok(index) } else { Err("fewer rows than the segment has") }
+    }
+
+    fn note_heads(&mut self) {
+        let last = self.separator(self.len().saturating_sub(1)).unwrap_or_default();
+        let first = self.separator(0).unwrap_or_default();
+        // They ascend: what the first and the last share, all share.
+        self.shared = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+        self.heads =
+            (0..self.len()).map(|block| head(self.separator(block).unwrap_or_default(), self.shared)).collect();
     }
 
     pub(super) fn len(&self) -> usize {
@@ -227,6 +241,13 @@ impl DirectoryIndex {
     /// The block that has `key`, if any has.
     pub(super) fn block_of_key(&self, key: &[u8]) -> usize {
         let (mut low, mut high) = (0, self.len());
+        let shared = self.separator(0).unwrap_or_default().get(..self.shared).unwrap_or_default();
+        if key.starts_with(shared) {
+            // Those with a lesser head are lesser, those with a greater one greater.
+            let of_key = head(key, self.shared);
+            low = self.heads.partition_point(|head| *head < of_key);
+            high = low + self.heads.get(low..).unwrap_or_default().partition_point(|head| *head == of_key);
+        }
         while low < high {
             let middle = low.midpoint(high);
             if self.separator(middle).is_some_and(|separator| separator <= key) {
@@ -244,6 +265,15 @@ impl DirectoryIndex {
     }
 }
 
+/// Eight bytes of `key` from `skip` on, as a number that compares as they do.
+fn head(key: &[u8], skip: usize) -> u64 {
+    let mut bytes = [0; 8];
+    for (to, from) in bytes.iter_mut().zip(key.get(skip..).unwrap_or_default()) {
+        *to = *from;
+    }
+    u64::from_be_bytes(bytes)
+}
+
 /// Finds `key` in a block; returns its rows, counted from the block's first. `current` is memory for keys.
 pub(super) fn find(content: &[u8], key: &[u8], current: &mut Vec<u8>) -> Result<Option<Range<u64>>, What> {
     let mut source = Source::new(content);
@@ -259,4 +289,45 @@ pub(super) fn find(content: &[u8], key: &[u8], current: &mut Vec<u8>) -> Result<
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An index with these separators, which ascend.
+    fn index(separators: &[&[u8]]) -> DirectoryIndex {
+        let mut index = DirectoryIndex::default();
+        for (at, separator) in separators.iter().enumerate() {
+            index.extents.extend(Extent::new(wide(at), 1));
+            index.separators.extend_from_slice(separator);
+            index.ends.push(index.separators.len());
+        }
+        index.note_heads();
+        index
+    }
+
+    #[test]
+    fn the_block_of_a_key_is_the_last_whose_separator_is_not_larger() {
+        let many: Vec<Vec<u8>> = (0..500_u32).map(|n| format!("mqtt\0cdev-{:05}", n * 7).into_bytes()).collect();
+        let many: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
+        let lists: [&[&[u8]]; 5] = [
+            &[],
+            &[b"m"],
+            &[b"a", b"a\0", b"a\0\0\0\0\0\0\0\0\0", b"a\0\0\0\0\0\0\0\0\x01", b"ab"],
+            &[b"mqtt\0adev", b"mqtt\0adev-12345678-1", b"mqtt\0adev-12345678-2", b"mqtt\0adev-12345678-3"],
+            &many,
+        ];
+        for separators in lists {
+            let index = index(separators);
+            let near = separators.iter().flat_map(|one| {
+                let shorter = one[..one.len() - 1].to_vec();
+                [one.to_vec(), shorter, [one, &b"\0"[..]].concat(), [one, &b"\xff"[..]].concat()]
+            });
+            for key in near.chain([b"".to_vec(), b"\xff".to_vec(), b"mqtt".to_vec(), b"mqtt\0zzz".to_vec()]) {
+                let expected = separators.iter().filter(|one| **one <= key.as_slice()).count().saturating_sub(1);
+                assert_eq!(index.block_of_key(&key), expected, "{key:?} among {}", separators.len());
+            }
+        }
+    }
 }

@@ -111,6 +111,8 @@ impl Shared {
         if is_full {
             self.wait_for_the_sealer()?;
             self.freeze(writer)?;
+        } else {
+            self.keep_pace(writer);
         }
         Ok(())
     }
