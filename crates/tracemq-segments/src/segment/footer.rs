@@ -1,4 +1,5 @@
-//! The ends of the file: the header says whose it is, the footer where everything stands.
+//! The ends of the file: the header says whose it is, the footer where everything stands. Every version keeps the header and its
+//! checksum, so that a later one can be told from damage.
 //!
 //! ```text
 //! footer       rows u64 | subjects u64 | earliest and latest time i64 | first and last arrival u64 | texts u32
@@ -29,9 +30,14 @@ const FOOTER_BYTES_MAX: u32 = 4096;
 
 /// The header of the segment `id`.
 pub(super) fn header(id: SegmentId, sums: &Checksums) -> Vec<u8> {
+    header_of(VERSION, id, sums)
+}
+
+/// The header of the segment `id` in the format `version`.
+pub(super) fn header_of(version: u32, id: SegmentId, sums: &Checksums) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_BYTES);
     out.extend_from_slice(&HEADER_MAGIC);
-    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&version.to_le_bytes());
     out.extend_from_slice(&id.store);
     out.extend_from_slice(&id.number.to_le_bytes());
     let sum = sums.of(Piece::Header, 0, &out);
@@ -50,11 +56,7 @@ pub(super) fn check_header(bytes: &[u8], id: SegmentId, sums: &Checksums) -> Res
     if source.array() != Ok(HEADER_MAGIC) {
         return Err(HeaderFault::Wrong("is no segment"));
     }
-    match source.u32().map_err(HeaderFault::Wrong)? {
-        VERSION => {}
-        0 => return Err(HeaderFault::Wrong("has a format that never was")),
-        found => return Err(HeaderFault::Newer { found }),
-    }
+    let version = source.u32().map_err(HeaderFault::Wrong)?;
     let found = SegmentId {
         store: source.array().map_err(HeaderFault::Wrong)?,
         number: source.u64().map_err(HeaderFault::Wrong)?,
@@ -62,7 +64,14 @@ pub(super) fn check_header(bytes: &[u8], id: SegmentId, sums: &Checksums) -> Res
     if found != id {
         return Err(HeaderFault::Wrong("is the file of another segment or store"));
     }
-    sums.open(Piece::Header, 0, bytes).map(|_| ()).ok_or(HeaderFault::Wrong("the header's checksum is another"))
+    if sums.open(Piece::Header, 0, bytes).is_none() {
+        return Err(HeaderFault::Wrong("the header's checksum is another"));
+    }
+    match version {
+        VERSION => Ok(()),
+        0 => Err(HeaderFault::Wrong("has a format that never was")),
+        found => Err(HeaderFault::Newer { found }),
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

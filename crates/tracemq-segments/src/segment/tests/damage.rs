@@ -9,6 +9,8 @@ use super::sample::{ID, Sample, dir, open, path, read, small, write, write_as};
 use crate::fs::Fs;
 use crate::fs::simulated::{Fault, SimulatedFs};
 use crate::row::Peer;
+use crate::segment::checksum::Checksums;
+use crate::segment::footer::header_of;
 use crate::segment::{Block, Scan, Segment, SegmentId, Unread};
 
 /// Whether `disk` gives the sample or says that it can't, by every question.
@@ -156,13 +158,21 @@ fn the_footers_checksum_tells_contents_apart() {
     assert_eq!(open(&write(&small())).unwrap().meta().checksum, sum(&small()));
 }
 
+/// A flipped bit in the version is damage like any other; a later version has the right checksum.
 #[test]
 fn a_newer_format_is_named() {
     let disk = write(&small());
-    disk.change(&path(), |bytes| bytes[8] = 2);
-    assert!(matches!(open(&disk), Err(StoreError::UnknownFormat { found: 2, known: 1, .. })));
-    disk.change(&path(), |bytes| bytes[8] = 0);
-    assert!(matches!(open(&disk), Err(StoreError::Damaged { .. })));
+    for version in [0, 2, 1 << 31] {
+        let header = header_of(version, ID, &Checksums::new(ID));
+        disk.change(&path(), |bytes| bytes[..header.len()].copy_from_slice(&header));
+        match open(&disk) {
+            Err(StoreError::UnknownFormat { found, known: 1, .. }) => assert_eq!((found, version > 1), (version, true)),
+            Err(StoreError::Damaged { .. }) => assert_eq!(version, 0),
+            other => panic!("{version}: {other:?}"),
+        }
+        disk.change(&path(), |bytes| bytes[8..12].copy_from_slice(&3_u32.to_le_bytes()));
+        assert!(matches!(open(&disk), Err(StoreError::Damaged { offset: 0, .. })));
+    }
 }
 
 /// Each read fails once: what it was for gives an error, the rest goes on, and later it is whole again.
