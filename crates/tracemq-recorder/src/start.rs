@@ -1,7 +1,7 @@
 //! What a recorder owes history before it takes its first event: ends for the connections that the last run left open,
 //! and the gap since.
 
-use tracemq_model::{Event, Gap, GapCause, TimeMs, close_orphan};
+use tracemq_model::{Gap, GapCause, TimeMs, close_orphan};
 use tracemq_store::{Batch, EventStore, StoreError};
 
 /// Closes the orphans, then writes down that nobody recorded between the last run and `now`.
@@ -10,33 +10,36 @@ use tracemq_store::{Batch, EventStore, StoreError};
 /// closed already are no orphans then.
 pub(crate) fn settle_last_run(store: &dyn EventStore, now: TimeMs, batch_events_max: usize) -> Result<(), StoreError> {
     let last_alive = store.last_alive();
-    let orphans = store.orphans()?;
     // Whichever came last: the mark, or the beginning of any of them. Each is a sign of life of the server, not later
     // than now unless the clock stepped back.
-    let signs_of_life = orphans.iter().map(|beginning| beginning.time.min(now)).chain(last_alive);
-    let ends_at = signs_of_life.max().unwrap_or(TimeMs::MIN);
-    let ends: Vec<Event> = orphans.iter().map(|beginning| close_orphan(beginning, ends_at)).collect();
+    let mut ends_at = last_alive.unwrap_or(TimeMs::MIN);
+    store.orphans(&mut |beginning| ends_at = ends_at.max(beginning.time.min(now)))?;
+    let mut batch = Batch::default();
+    let mut written = Ok(());
+    // There may be more of them than fit into memory: they are looked at twice instead.
+    store.orphans(&mut |beginning| {
+        if written.is_ok() && batch.events.len() >= batch_events_max.max(1) {
+            written = store.append(&batch);
+            batch.events.clear();
+        }
+        if written.is_ok() {
+            batch.events.push(close_orphan(&beginning, ends_at));
+        }
+    })?;
+    written?;
     // The clock may have stepped back since.
-    let gap = last_alive.map(|alive| Gap {
+    batch.gaps.extend(last_alive.map(|alive| Gap {
         from: alive.min(now),
         to: alive.max(now),
         lost: None,
         cause: GapCause::NotRunning,
-    });
-    let mut chunks = ends.chunks(batch_events_max.max(1)).peekable();
-    while let Some(chunk) = chunks.next() {
-        let gaps = if chunks.peek().is_none() { Vec::from_iter(gap) } else { Vec::new() };
-        store.append(&Batch { events: chunk.to_vec(), gaps })?;
-    }
-    if let (true, Some(gap)) = (ends.is_empty(), gap) {
-        store.append(&Batch { events: Vec::new(), gaps: vec![gap] })?;
-    }
-    Ok(())
+    }));
+    if batch == Batch::default() { Ok(()) } else { store.append(&batch) }
 }
 
 #[cfg(test)]
 mod tests {
-    use tracemq_model::{Action, ConnectionId, Details, InstanceId, Provenance, Reason, TimeRange};
+    use tracemq_model::{Action, ConnectionId, Details, Event, InstanceId, Provenance, Reason, TimeRange};
     use tracemq_store::MemoryStore;
 
     use super::*;

@@ -1,33 +1,41 @@
 //! Connections that were open when the memtable with their beginning was sealed.
 //!
 //! A start has to find the connections that the last run left open, without reading years of history. What began and ended
-//! within the log is found there. Of what began before, one small file says in which rows of which segments the beginnings
-//! stand. It is written anew with each manifest that changes it, and named by that manifest.
+//! within the log is found there. Of what began before, one file says which connections they are, and in which rows of which
+//! segments they begin. It is written anew with each manifest that changes it, and named by that manifest. In memory it takes the
+//! same 18 bytes a connection: whatever asks goes through them in their order.
 //!
 //! ```text
 //! magic "TMQOPEN\n" | version u32 | store id [16] | file number u64
-//! how many segments varint | of each: its number varint, how many rows varint, the rows, each less the one before, varints
-//! how many ends without a beginning varint | their connections [16]
+//! how many chunks u64 | of each: number of its segment u64, how many connections u32, how many bytes u32, and those
+//! how many ends without a beginning u64 | their connections [16]
 //! crc32 of all before
+//!
+//! chunk: of each connection, by row: twice how many rows after the one before, and one more for a connect, varint
+//!        | connection [16]
 //! ```
+//!
+//! Chunks stand by segment and row.
 
+mod chunk;
 mod file;
+mod known;
+mod moved;
 mod verify;
 
+pub(crate) use chunk::OpenRows;
+pub(crate) use known::Known;
+pub(crate) use moved::Moved;
 pub(crate) use verify::verify;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
-use tracemq_model::{Action, ConnectionId, Event};
-use tracemq_store::StoreError;
-use tracing::warn;
+use hashbrown::HashSet;
+use tracemq_model::ConnectionId;
 
-use crate::key::Key;
-use crate::query::Keys;
-use crate::segment::Segment;
+use crate::store::Unpaired;
+use chunk::{Chunk, Packer};
 
 /// So many ends whose beginning was not known are kept.
 const EARLY_MAX: usize = 8_192;
@@ -49,22 +57,15 @@ impl Place {
     }
 }
 
-/// The open connections that no log holds the beginning of.
+/// The open connections that no log holds the beginning of. A clone shares all that neither of the two changes.
 #[derive(Clone, Default)]
 pub(crate) struct Carried {
     /// The number of the file that says the same; none when there is nothing to say.
     number: Option<u64>,
-    open: HashMap<u128, Place>,
-    /// Ends whose beginning was not known: refused connections, mostly. The beginning of one may still come, from another
-    /// source. The oldest are forgotten.
-    early: VecDeque<u128>,
-    is_early: HashSet<u128>,
-}
-
-/// What a file says: rows by the number of their segment, and ends without a beginning.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Content {
-    rows: BTreeMap<u64, Vec<u64>>,
+    /// By segment and row.
+    chunks: Vec<Arc<Chunk>>,
+    /// Ends whose beginning was not known, the oldest first: refused connections, mostly. The beginning of one may still come,
+    /// from another source. The oldest are forgotten.
     early: Vec<u128>,
 }
 
@@ -79,118 +80,176 @@ impl Carried {
         self.number
     }
 
+    /// How many connections there are.
+    pub(crate) fn len(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.len()).sum()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
     /// The connections whose end is known and whose beginning is not, as far as they are remembered.
     pub(crate) fn early(&self) -> impl Iterator<Item = ConnectionId> {
         self.early.iter().copied().map(ConnectionId)
     }
 
+    /// The numbers of the segments that connections begin in.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = u64> {
+        let mut last = None;
+        self.chunks.iter().map(|chunk| chunk.segment()).filter(move |number| last.replace(*number) != Some(*number))
+    }
+
+    /// The rows of `segment` that connections begin in, in their order.
+    pub(crate) fn rows_of(&self, segment: u64) -> OpenRows {
+        OpenRows::new(self.chunks.iter().filter(|chunk| chunk.segment() == segment).cloned().collect())
+    }
+
     /// Notes what a sealed memtable leaves: the beginnings without an end, and the ends without a beginning.
-    /// `paired` are connections that began there again and ended.
-    pub(crate) fn advance(&mut self, begun: &[(ConnectionId, Place)], ended: &[ConnectionId], paired: &[ConnectionId]) {
-        for (connection, new) in begun.iter().filter(|(connection, _)| !self.is_early.contains(&connection.0)) {
-            let place = self.open.entry(connection.0).or_insert(*new);
-            if new.is_later_than(*place) {
-                *place = *new;
-            }
+    pub(crate) fn advance(&mut self, unpaired: Unpaired) {
+        let Unpaired { begun, ended, paired } = unpaired;
+        let early: HashSet<u128> = self.early.iter().copied().collect();
+        let begun = begun.into_iter().map(|(connection, place)| (connection.0, place));
+        let begun = begun.filter(|(connection, _)| !early.contains(connection)).collect();
+        let over = if self.is_empty() { Vec::new() } else { [&*ended, &*paired].concat() };
+        let (begun, found) = self.meet(&Known::new(ids(&over)), Known::new(begun));
+        let ended = ended.iter().map(|connection| connection.0);
+        self.note_early(ended.filter(|connection| found.binary_search(connection).is_err()).collect());
+        self.add(begun);
+    }
+
+    /// Takes away what is `over`, and what `begun` knows a later beginning of. Gives what `begun` has beside what stays, and
+    /// what was over, sorted.
+    pub(crate) fn meet(&mut self, over: &Known<()>, begun: Known<Place>) -> (Vec<(u128, Place)>, Vec<u128>) {
+        let (mut found, mut outdated) = (Vec::new(), Vec::new());
+        if over.is_empty() && begun.is_empty() {
+            return (Vec::new(), found);
         }
-        if !self.open.is_empty() {
-            for connection in paired {
-                self.open.remove(&connection.0);
+        self.keep(|connection, place| {
+            if over.get(connection).is_some() {
+                found.push(connection);
+                return false;
             }
-        }
-        let early =
-            ended.iter().map(|connection| connection.0).filter(|connection| self.open.remove(connection).is_none());
-        let early: Vec<u128> = early.collect();
-        self.note_early(early);
-    }
-
-    fn note_early(&mut self, connections: Vec<u128>) {
-        let surplus = connections.len().saturating_sub(EARLY_MAX);
-        for connection in connections.into_iter().skip(surplus) {
-            if self.is_early.insert(connection) {
-                self.early.push_back(connection);
-            }
-            if self.early.len() > EARLY_MAX
-                && let Some(oldest) = self.early.pop_front()
-            {
-                self.is_early.remove(&oldest);
-            }
-        }
-    }
-
-    /// The rows of `segment`, in their order, with the connections that begin there.
-    pub(crate) fn rows_of(&self, segment: u64) -> Vec<(u64, ConnectionId)> {
-        let here = self.open.iter().filter(|(_, place)| place.segment == segment);
-        let mut rows: Vec<_> = here.map(|(connection, place)| (place.row, ConnectionId(*connection))).collect();
-        rows.sort_unstable_by_key(|(row, _)| *row);
-        rows
-    }
-
-    /// The segments `old` are gone; of what began there, `moved` says in which row of `new` it stands now. The rest is gone as
-    /// well.
-    pub(crate) fn move_to(&mut self, old: &[u64], new: u64, moved: &[(ConnectionId, u64)]) {
-        for (connection, row) in moved {
-            if let Some(place) = self.open.get_mut(&connection.0).filter(|place| old.contains(&place.segment)) {
-                (place.segment, place.row) = (new, *row);
-            }
-        }
-        self.open.retain(|_, place| !old.contains(&place.segment));
-    }
-
-    /// Forgets what began in rows of `segment` that are gone.
-    pub(crate) fn forget(&mut self, segment: u64, is_gone: impl Fn(u64) -> bool) {
-        self.open.retain(|_, place| place.segment != segment || !is_gone(place.row));
-    }
-
-    /// Whether it says anything else than `other`.
-    pub(crate) fn differs_from(&self, other: &Self) -> bool {
-        self.open != other.open || self.early != other.early
-    }
-
-    /// Reads the beginnings that `content` names, and shows them to `visit`, in no particular order.
-    fn resolve(
-        content: Content,
-        number: u64,
-        segments: &[Arc<Segment>],
-        visit: &mut dyn FnMut(Event),
-    ) -> Result<Self, StoreError> {
-        let mut carried = Self { number: Some(number), ..Self::default() };
-        carried.note_early(content.early);
-        for (segment, rows) in content.rows {
-            let Some(found) = segments.iter().find(|found| found.meta().id.number == segment) else {
-                warn!(
-                    segment,
-                    connections = rows.len(),
-                    "connections that began in an unreadable segment are left open"
-                );
-                continue;
-            };
-            let read = carried.resolve_in(found, &rows, visit);
-            match read {
-                Err(error @ StoreError::Damaged { .. }) => {
-                    warn!(%error, "connections that began in what can't be read are left open");
+            match begun.get(connection) {
+                Some(new) if new.is_later_than(place) => false,
+                Some(_) => {
+                    outdated.push(connection);
+                    true
                 }
-                read => read?,
+                None => true,
             }
-        }
-        Ok(carried)
+        });
+        found.sort_unstable();
+        outdated.sort_unstable();
+        let mut begun = begun.into_sorted();
+        begun.retain(|(connection, _)| outdated.binary_search(connection).is_err());
+        (begun, found)
     }
 
-    fn resolve_in(&mut self, segment: &Segment, rows: &[u64], visit: &mut dyn FnMut(Event)) -> Result<(), StoreError> {
-        let (mut cursor, mut keys, mut known) = (segment.rows(), Keys::new(segment), (None::<Key>, 0..0));
-        for row in rows.iter().filter(|row| **row < segment.meta().rows) {
-            if !known.1.contains(row) {
-                let (key, range) = keys.of(*row)?;
-                known = (Key::read(key), range.clone());
+    fn note_early(&mut self, mut connections: Vec<u128>) {
+        let mut known: HashSet<u128> = self.early.iter().copied().collect();
+        connections.drain(..connections.len().saturating_sub(EARLY_MAX));
+        self.early.extend(connections.into_iter().filter(|connection| known.insert(*connection)));
+        self.early.drain(..self.early.len().saturating_sub(EARLY_MAX));
+    }
+
+    /// Adds beginnings in segments that none began in yet.
+    fn add(&mut self, mut begun: Vec<(u128, Place)>) {
+        begun.sort_unstable_by_key(|(_, place)| (place.segment, place.row));
+        for of_segment in begun.chunk_by(|(_, one), (_, other)| one.segment == other.segment) {
+            let mut packer = Packer::default();
+            for (connection, place) in of_segment {
+                packer.push(*connection, *place);
             }
-            let (block, at) = cursor.at(*row)?;
-            let Some((read, key)) = block.row(at).zip(known.0.as_ref()) else { continue };
-            let event = read.to_event(key, segment.details(block, at)?);
-            let is_connect = read.kind.parts().is_some_and(|(action, ..)| action == Action::Connect);
-            let place = Place { segment: segment.meta().id.number, row: *row, is_connect };
-            self.open.insert(read.connection.0, place);
-            event.into_iter().for_each(&mut *visit);
+            self.chunks.extend(packer.finish());
         }
-        Ok(())
+        self.chunks.sort_by_key(|chunk| chunk.segment());
+    }
+
+    /// Only what `keeps` takes stays.
+    fn keep(&mut self, mut keeps: impl FnMut(u128, Place) -> bool) {
+        for chunk in &mut self.chunks {
+            if let Some(fewer) = chunk.fewer(&mut keeps) {
+                *chunk = Arc::new(fewer);
+            }
+        }
+        self.chunks.retain(|chunk| chunk.len() > 0);
+    }
+
+    /// Forgets what began in segments other than these.
+    pub(crate) fn forget_others(&mut self, is_there: impl Fn(u64) -> bool) {
+        self.chunks.retain(|chunk| is_there(chunk.segment()));
+    }
+
+    /// Whether it says anything else than `other`, whose clone it was.
+    pub(crate) fn differs_from(&self, other: &Self) -> bool {
+        let is_same = |(one, two): (&Arc<Chunk>, &Arc<Chunk>)| Arc::ptr_eq(one, two);
+        let is_alike = self.chunks.len() == other.chunks.len() && self.chunks.iter().zip(&other.chunks).all(is_same);
+        !is_alike || self.early != other.early
+    }
+}
+
+fn ids(connections: &[ConnectionId]) -> Vec<(u128, ())> {
+    connections.iter().map(|connection| (connection.0, ())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn place(segment: u64, row: u64, is_connect: bool) -> Place {
+        Place { segment, row, is_connect }
+    }
+
+    pub(super) fn begun(places: impl IntoIterator<Item = (u128, Place)>) -> Unpaired {
+        let begun = places.into_iter().map(|(connection, place)| (ConnectionId(connection), place)).collect();
+        Unpaired { begun, ..Unpaired::default() }
+    }
+
+    pub(super) fn listed(carried: &Carried) -> Vec<(u128, Place)> {
+        carried.segments().flat_map(|segment| carried.rows_of(segment)).collect()
+    }
+
+    #[test]
+    fn what_ends_or_begins_again_goes_and_the_rest_is_shared() {
+        let mut carried = Carried::default();
+        carried.advance(begun((0..40_000).map(|n| (u128::from(n), place(1, n * 3, n % 2 == 0)))));
+        assert_eq!(carried.len(), 40_000);
+        let before = carried.clone();
+        let ended = [5, 39_999, 1 << 90].map(ConnectionId).to_vec();
+        let paired = [8].map(ConnectionId).to_vec();
+        // A connect behind a connect, an open behind a connect, a connect behind an open.
+        let new = begun([(10, place(2, 0, true)), (12, place(2, 1, false)), (13, place(2, 2, true))]);
+        carried.advance(Unpaired { ended, paired, ..new });
+        let gone = [5, 39_999, 8, 10, 13];
+        let mut expected: Vec<_> = listed(&before).into_iter().filter(|(id, _)| !gone.contains(id)).collect();
+        expected.extend([(10, place(2, 0, true)), (13, place(2, 2, true))]);
+        assert_eq!(listed(&carried), expected);
+        assert_eq!(carried.early().collect::<Vec<_>>(), [ConnectionId(1 << 90)]);
+        assert!(carried.differs_from(&before) && !before.clone().differs_from(&before));
+        let shared = carried.chunks.iter().filter(|chunk| before.chunks.iter().any(|other| Arc::ptr_eq(chunk, other)));
+        assert_eq!((shared.count(), before.chunks.len()), (1, 3));
+    }
+
+    #[test]
+    fn of_ends_without_a_beginning_the_newest_are_remembered() {
+        let mut carried = Carried::default();
+        let max = EARLY_MAX as u128;
+        for round in 0..3 {
+            let ended = (0..max - 1).map(|n| ConnectionId(round * max + n)).collect();
+            carried.advance(Unpaired { ended, ..Unpaired::default() });
+        }
+        carried.advance(begun([(0, place(1, 0, true)), (2 * max, place(1, 1, true))]));
+        assert_eq!(carried.early.len(), EARLY_MAX);
+        assert_eq!(listed(&carried), [(0, place(1, 0, true))]);
+    }
+
+    #[test]
+    fn what_began_in_segments_that_are_gone_is_forgotten() {
+        let mut carried = Carried::default();
+        carried.advance(begun((0..30).map(|n| (u128::from(n), place(n % 3, n, true)))));
+        carried.forget_others(|segment| segment != 2);
+        let left: Vec<u128> = listed(&carried).into_iter().map(|(id, _)| id).collect();
+        assert_eq!(left, [0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 1, 4, 7, 10, 13, 16, 19, 22, 25, 28]);
     }
 }

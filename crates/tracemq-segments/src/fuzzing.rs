@@ -96,6 +96,6 @@ pub fn carried(bytes: &[u8]) {
     for content in [bytes.to_vec(), whole] {
         fs.put(&path("0000000004.open"), content);
         let _ = carried::verify(&fs, Path::new(DIR), STORE, 4);
-        let _ = carried::Carried::load(&fs, Path::new(DIR), STORE, 4, &[], &mut |_| {});
+        let _ = carried::Carried::load(&fs, Path::new(DIR), STORE, 4);
     }
 }

@@ -8,6 +8,7 @@ mod append;
 mod erase;
 mod merge;
 mod open;
+mod orphans;
 mod pace;
 mod pairing;
 mod publish;
@@ -37,11 +38,13 @@ use crate::fs::Fs;
 use crate::lock::Lock;
 use crate::query;
 use crate::view::{Snapshot, View};
-use crate::wal::{Packed, StoreId};
+use crate::wal::StoreId;
 use append::{Waiting, Writer};
 use erase::Erasing;
 pub use open::{Damage, Recovery};
 pub(crate) use open::{Looked, look as look_at, refusal};
+use orphans::Orphans;
+pub(crate) use pairing::Unpaired;
 use publish::Publisher;
 use retain::Clock;
 use syncer::Syncer;
@@ -50,7 +53,8 @@ use syncer::Syncer;
 pub struct Segments {
     shared: Arc<Shared>,
     lock: Lock,
-    orphans: Packed,
+    /// Until a recorder runs.
+    orphans: Mutex<Option<Arc<Orphans>>>,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -207,11 +211,14 @@ impl EventStore for Segments {
         Ok(query::recorded_gaps(&self.shared.snapshot(), range))
     }
 
-    fn orphans(&self) -> Result<Vec<Event>, StoreError> {
-        Ok(self.orphans.events())
+    fn orphans(&self, visit: &mut dyn FnMut(Event)) -> Result<(), StoreError> {
+        let orphans = lock(&self.orphans).clone();
+        orphans.map_or(Ok(()), |orphans| orphans.visit(&self.shared.snapshot(), visit))
     }
 
     fn mark_alive(&self, now: TimeMs) -> Result<(), StoreError> {
+        // Nobody asks for them any more, and what they are in may be large.
+        *lock(&self.orphans) = None;
         self.shared.tick(now);
         self.lock.mark_alive(now)
     }

@@ -33,7 +33,6 @@ mod encode;
 mod file;
 mod front;
 mod names;
-mod packed;
 mod reader;
 mod record;
 mod replay;
@@ -43,6 +42,5 @@ mod writer;
 
 pub(crate) use decode::Entry;
 pub(crate) use file::{StoreId, path};
-pub(crate) use packed::Packed;
 pub(crate) use replay::{Damage, Mode, Replayed, replay};
 pub(crate) use writer::{Synced, Unsynced, Wal};

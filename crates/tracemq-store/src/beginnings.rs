@@ -47,9 +47,9 @@ impl<T> Beginnings<T> {
         }
     }
 
-    /// The beginnings without an end, in no particular order.
-    pub fn into_orphans(self) -> impl Iterator<Item = T> {
-        self.open.into_values().map(|(_, place)| place)
+    /// The connections with a beginning and no end, in no particular order: what they began with, and where.
+    pub fn into_orphans(self) -> impl Iterator<Item = (ConnectionId, Action, T)> {
+        self.open.into_iter().map(|(connection, (action, place))| (connection, action, place))
     }
 }
 
@@ -62,7 +62,7 @@ mod tests {
         for (place, (connection, action)) in notes.iter().enumerate() {
             beginnings.note(ConnectionId(*connection), *action, place);
         }
-        let mut found: Vec<usize> = beginnings.into_orphans().collect();
+        let mut found: Vec<usize> = beginnings.into_orphans().map(|(.., place)| place).collect();
         found.sort_unstable();
         found
     }

@@ -84,6 +84,7 @@ macro_rules! contract_suite {
             an_end_that_arrives_first_ends_it
             an_end_ends_each_beginning
             a_closed_orphan_is_none_at_the_next_start
+            orphans_can_be_closed_while_they_are_shown
             the_last_sign_of_life_is_that_of_the_run_before
             stats_count_what_is_on_record
             readers_see_whole_batches
@@ -211,6 +212,14 @@ fn one_of<T: Copy>(all: &[T], number: u32) -> T {
 
 fn append(store: &dyn EventStore, events: &[Event]) {
     store.append(&Batch { events: events.to_vec(), gaps: Vec::new() }).expect("the store takes the batch");
+}
+
+/// By connection.
+fn orphans(store: &dyn EventStore) -> Vec<Event> {
+    let mut found = Vec::new();
+    store.orphans(&mut |beginning| found.push(beginning)).expect("the store answers");
+    found.sort_by_key(|event| event.connection);
+    found
 }
 
 /// All of `subject`, oldest first, up to the largest page.

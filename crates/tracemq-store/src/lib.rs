@@ -147,12 +147,14 @@ pub trait EventStore: Send + Sync + 'static {
     /// When they can't be read.
     fn gaps(&self, range: TimeRange) -> Result<Vec<Gap>, StoreError>;
 
-    /// The beginnings (open or connect events; the later of the two) of connections without an end, as found when the
-    /// store was opened. A recorder closes them at start; see [`tracemq_model::close_orphan`].
+    /// Shows `visit` the beginnings (open or connect events; the later of the two) of connections without an end, as found
+    /// when the store was opened, in any order. A recorder closes them at start; see [`tracemq_model::close_orphan`]. Up to the
+    /// first [`EventStore::mark_alive`] they can be asked for any number of times, later there may be none left. Keeps no more
+    /// than a bounded number of events at a time, and `visit` may append.
     ///
     /// # Errors
     /// When they can't be read.
-    fn orphans(&self) -> Result<Vec<Event>, StoreError>;
+    fn orphans(&self, visit: &mut dyn FnMut(Event)) -> Result<(), StoreError>;
 
     /// Notes that the recorder runs at `now`. Called about once a second; need not survive power loss.
     ///

@@ -70,8 +70,11 @@ impl MemoryStore {
             beginnings.note(row.event.connection, row.event.action, row);
         }
         let ended: HashSet<&ConnectionId> = state.erased_ends.iter().collect();
-        let mut orphans: Vec<&Row> =
-            beginnings.into_orphans().filter(|row| !ended.contains(&row.event.connection)).collect();
+        let mut orphans: Vec<&Row> = beginnings
+            .into_orphans()
+            .map(|(.., row)| row)
+            .filter(|row| !ended.contains(&row.event.connection))
+            .collect();
         orphans.sort_unstable_by_key(|row| row.arrival);
         let orphans = orphans.into_iter().map(|row| Event::clone(&row.event)).collect();
         Self { events_max: self.events_max, last_alive: state.alive, orphans, state: RwLock::new(state) }
@@ -236,8 +239,9 @@ impl EventStore for MemoryStore {
         Ok(gaps_overlapping(self.read().gaps.iter().copied(), range))
     }
 
-    fn orphans(&self) -> Result<Vec<Event>, StoreError> {
-        Ok(self.orphans.clone())
+    fn orphans(&self, visit: &mut dyn FnMut(Event)) -> Result<(), StoreError> {
+        self.orphans.iter().cloned().for_each(visit);
+        Ok(())
     }
 
     fn mark_alive(&self, now: TimeMs) -> Result<(), StoreError> {

@@ -96,8 +96,8 @@ impl EventStore for WatchedStore {
     fn gaps(&self, range: TimeRange) -> Result<Vec<Gap>, StoreError> {
         self.memory.gaps(range)
     }
-    fn orphans(&self) -> Result<Vec<Event>, StoreError> {
-        self.memory.orphans()
+    fn orphans(&self, visit: &mut dyn FnMut(Event)) -> Result<(), StoreError> {
+        self.memory.orphans(visit)
     }
     fn mark_alive(&self, now: TimeMs) -> Result<(), StoreError> {
         self.memory.mark_alive(now)

@@ -134,8 +134,10 @@ impl EventStore for Fake {
         Ok(self.state.lock().unwrap().gaps())
     }
 
-    fn orphans(&self) -> Result<Vec<Event>, StoreError> {
-        Ok(self.state.lock().unwrap().orphans.clone())
+    fn orphans(&self, visit: &mut dyn FnMut(Event)) -> Result<(), StoreError> {
+        let orphans = self.state.lock().unwrap().orphans.clone();
+        orphans.into_iter().for_each(visit);
+        Ok(())
     }
 
     fn mark_alive(&self, now: TimeMs) -> Result<(), StoreError> {

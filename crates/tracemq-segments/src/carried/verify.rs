@@ -1,10 +1,10 @@
-//! Holding the file of open connections against its checksum, without taking it in.
+//! Holding the file of open connections against its checksum.
 
 use std::path::Path;
 
 use tracemq_store::StoreError;
 
-use super::{Content, file};
+use super::file;
 use crate::fs::Fs;
 use crate::wal::StoreId;
 
@@ -22,8 +22,6 @@ pub(crate) fn verify(
     store: StoreId,
     number: u64,
 ) -> Result<(u64, Option<Unread>), StoreError> {
-    let bytes = file::read(fs, dir, number)?;
-    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    let is_whole = Content::decode(&bytes, store, number).is_some();
-    Ok((length, (!is_whole).then_some(Unread { offset: 0, length })))
+    let (length, read) = file::read(fs, dir, store, number)?;
+    Ok((length, read.is_none().then_some(Unread { offset: 0, length })))
 }

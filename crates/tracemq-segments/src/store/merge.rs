@@ -7,16 +7,18 @@ mod choose;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::iter::Peekable;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tracemq_model::{ConnectionId, TimeMs};
+use tracemq_model::TimeMs;
 use tracemq_store::StoreError;
 use tracing::{debug, warn};
 
 use super::erase::erasures_needed;
 use super::{Shared, lock};
+use crate::carried::{Moved, OpenRows, Place};
 use crate::cells::Column;
 use crate::key::Key;
 use crate::manifest::SegmentEntry;
@@ -92,7 +94,7 @@ impl Shared {
         let id = self.new_segment();
         let path = self.dir.join(id.file_name());
         let written = SegmentWriter::create(&*self.fs, &self.dir, id)
-            .and_then(|writer| Merge::new(self, snapshot, inputs, writer, progress)?.run(inputs));
+            .and_then(|writer| Merge::new(self, snapshot, inputs, id.number, writer, progress)?.run(inputs));
         let (meta, moved) = match written {
             Ok(written) => written,
             Err(error) => {
@@ -102,7 +104,7 @@ impl Shared {
         };
         let merged = if meta.rows == 0 { None } else { Some(self.open_new(&meta)) };
         let merged = merged.transpose().inspect_err(|_| self.discard_now([path.clone()]))?;
-        self.replace(inputs, merged.as_ref(), &moved).inspect_err(|error| {
+        self.replace(inputs, merged.as_ref(), moved).inspect_err(|error| {
             // When it is unknown which manifest is live, it may be the one that names it.
             if !matches!(error, StoreError::Poisoned { .. }) {
                 self.discard_now([path.clone()]);
@@ -122,7 +124,7 @@ impl Shared {
         &self,
         inputs: &[Arc<Segment>],
         merged: Option<&Arc<Segment>>,
-        moved: &[(ConnectionId, u64)],
+        moved: Moved,
     ) -> Result<(), StoreError> {
         let is_input = |number: u64| inputs.iter().any(|input| input.meta().id.number == number);
         let mut publisher = lock(&self.publisher);
@@ -134,8 +136,7 @@ impl Shared {
         let needed = erasures_needed(&snapshot, &stay, unopened.map(|entry| entry.seq_hi).min());
         let mut carried = publisher.carried.clone();
         let old: Vec<u64> = inputs.iter().map(|input| input.meta().id.number).collect();
-        let new = merged.as_ref().map_or(0, |segment| segment.meta().id.number);
-        carried.move_to(&old, new, moved);
+        carried.replace(&old, moved);
         self.publish(
             &mut publisher,
             Some(carried),
@@ -170,8 +171,10 @@ struct Merge<'a> {
     heads: BinaryHeap<Reverse<(Vec<u8>, usize)>>,
     writer: SegmentWriter,
     cells: Vec<(Column, u64)>,
-    /// Open connections that begin here, with the rows of their beginnings.
-    moved: Vec<(ConnectionId, u64)>,
+    /// The number of the new segment.
+    number: u64,
+    /// Open connections that begin here.
+    moved: Moved,
     done: u64,
     all: u64,
     progress: &'a mut dyn FnMut(f64),
@@ -184,8 +187,8 @@ struct Input<'a> {
     texts: Translation,
     /// Of the key that is its head.
     range: Range<u64>,
-    /// The rows that open connections begin in, the last one first.
-    open: Vec<(u64, ConnectionId)>,
+    /// The rows that open connections begin in.
+    open: Peekable<OpenRows>,
 }
 
 impl<'a> Merge<'a> {
@@ -193,20 +196,22 @@ impl<'a> Merge<'a> {
         shared: &'a Shared,
         snapshot: &'a Snapshot,
         segments: &'a [Arc<Segment>],
+        number: u64,
         writer: SegmentWriter,
         progress: &'a mut dyn FnMut(f64),
     ) -> Result<Self, StoreError> {
         let mut inputs = Vec::with_capacity(segments.len());
+        let numbers: Vec<u64> = segments.iter().map(|segment| segment.meta().id.number).collect();
+        let moved = Moved::new(&lock(&shared.publisher).carried, &numbers);
         for segment in segments {
             let (keys, rows) = (segment.keys(&[])?, segment.rows());
-            let mut open = lock(&shared.publisher).carried.rows_of(segment.meta().id.number);
-            open.reverse();
+            let open = moved.rows_of(segment.meta().id.number).peekable();
             inputs.push(Input { segment, keys, rows, texts: Translation::new(), range: 0..0, open });
         }
         let all = segments.iter().map(|segment| segment.meta().rows).sum::<u64>().max(1);
         let heads = BinaryHeap::with_capacity(inputs.len());
-        let (cells, moved) = (Vec::new(), Vec::new());
-        let mut merge = Self { shared, snapshot, inputs, heads, writer, cells, moved, done: 0, all, progress };
+        let cells = Vec::new();
+        let mut merge = Self { shared, snapshot, inputs, heads, writer, cells, number, moved, done: 0, all, progress };
         for at in 0..merge.inputs.len() {
             merge.advance(at, Vec::new())?;
         }
@@ -225,7 +230,7 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    fn run(mut self, segments: &[Arc<Segment>]) -> Result<(SegmentMeta, Vec<(ConnectionId, u64)>), StoreError> {
+    fn run(mut self, segments: &[Arc<Segment>]) -> Result<(SegmentMeta, Moved), StoreError> {
         let mut group: Vec<(Vec<u8>, usize)> = Vec::new();
         let mut cutoff: (Vec<u8>, TimeMs) = (Vec::new(), TimeMs::MIN);
         while let Some(Reverse(first)) = self.heads.pop() {
@@ -306,16 +311,13 @@ impl<'a> Merge<'a> {
         let Some(input) = self.inputs.get_mut(at) else { return Ok(()) };
         let (block, place) = input.rows.at(row)?;
         let Some(read) = block.row(place) else { return Ok(()) };
-        while let Some((begins, _)) = input.open.last()
-            && *begins < row
-        {
-            input.open.pop();
-        }
+        while input.open.next_if(|(_, place)| place.row < row).is_some() {}
         if read.time < cutoff {
             return Ok(());
         }
-        if let Some((_, connection)) = input.open.pop_if(|(begins, _)| *begins == row) {
-            self.moved.push((connection, self.writer.next_row()));
+        if let Some((connection, place)) = input.open.next_if(|(_, place)| place.row == row) {
+            let (segment, row) = (self.number, self.writer.next_row());
+            self.moved.push(connection, Place { segment, row, ..place });
         }
         self.cells.clear();
         for (column, value) in block.cells(place) {

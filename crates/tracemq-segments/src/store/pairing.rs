@@ -32,13 +32,13 @@ struct Begun {
 
 /// What is left over.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Unpaired {
+pub(crate) struct Unpaired {
     /// The beginnings without an end; of an open and a connect the connect.
-    pub(super) begun: Vec<(ConnectionId, Place)>,
+    pub(crate) begun: Vec<(ConnectionId, Place)>,
     /// The ends without a beginning.
-    pub(super) ended: Vec<ConnectionId>,
+    pub(crate) ended: Vec<ConnectionId>,
     /// The connections that have a beginning and an end here. They may have had another beginning before.
-    pub(super) paired: Vec<ConnectionId>,
+    pub(crate) paired: Vec<ConnectionId>,
 }
 
 impl Pairing {

@@ -15,6 +15,7 @@ use tracing::info;
 use super::merge::FREE_MIN;
 use super::{Shared, lock};
 use crate::Retention;
+use crate::carried::Moved;
 use crate::fs::write_all_at;
 use crate::manifest::Cutoff;
 use crate::segment::Segment;
@@ -168,7 +169,7 @@ impl Shared {
         if !expired.is_empty() {
             let events: u64 = expired.iter().map(|segment| segment.meta().rows).sum();
             let bytes: u64 = expired.iter().map(|segment| segment.meta().bytes).sum();
-            self.replace(&expired, None, &[])?;
+            self.replace(&expired, None, Moved::default())?;
             info!(segments = expired.len(), events, bytes, "deleted what is older than what is to be kept");
         }
         Ok(())

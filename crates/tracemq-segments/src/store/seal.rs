@@ -70,7 +70,7 @@ impl Shared {
     fn seal(&self, frozen: &Frozen) -> Result<(), StoreError> {
         let started = std::time::Instant::now();
         let (metas, unpaired) = self.write_segments(frozen)?;
-        self.take_over(frozen, &metas, &unpaired).inspect_err(|error| {
+        self.take_over(frozen, &metas, unpaired).inspect_err(|error| {
             // When it is unknown which manifest is live, it may be the one that names them.
             if !matches!(error, StoreError::Poisoned { .. }) {
                 self.discard_now(metas.iter().map(|meta| self.dir.join(meta.id.file_name())));
@@ -83,14 +83,14 @@ impl Shared {
     }
 
     /// Puts the segments in the place of the memtable and its log.
-    fn take_over(&self, frozen: &Frozen, metas: &[SegmentMeta], unpaired: &Unpaired) -> Result<(), StoreError> {
+    fn take_over(&self, frozen: &Frozen, metas: &[SegmentMeta], unpaired: Unpaired) -> Result<(), StoreError> {
         let mut segments = Vec::with_capacity(metas.len());
         for meta in metas {
             segments.push(self.open_new(meta)?);
         }
         let mut publisher = lock(&self.publisher);
         let mut carried = publisher.carried.clone();
-        carried.advance(&unpaired.begun, &unpaired.ended, &unpaired.paired);
+        carried.advance(unpaired);
         let gaps = frozen.memtable.gaps();
         let sequence = frozen.sequence;
         self.publish(

@@ -7,6 +7,7 @@ mod erase;
 mod errors;
 mod groups;
 mod limits;
+mod orphans;
 mod reading;
 mod repair;
 mod retain;

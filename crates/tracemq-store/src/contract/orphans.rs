@@ -2,14 +2,7 @@
 
 use tracemq_model::{Action, Event, TimeMs, close_orphan};
 
-use super::{Harness, act, append};
-use crate::EventStore;
-
-fn orphans(store: &dyn EventStore) -> Vec<Event> {
-    let mut found = store.orphans().expect("the store answers");
-    found.sort_by_key(|event| event.connection);
-    found
-}
+use super::{Harness, act, append, orphans};
 
 /// What was open when the store was last closed is found at the next start, and only then.
 pub fn a_beginning_without_an_end_is_an_orphan(harness: &dyn Harness) {
@@ -83,6 +76,35 @@ pub fn a_closed_orphan_is_none_at_the_next_start(harness: &dyn Harness) {
     append(&*store, &ends);
     drop(store);
     assert_eq!(orphans(&*harness.open()), []);
+}
+
+/// There may be more orphans than memory for them: a recorder asks twice, and closes them as they come. That the beginnings move
+/// meanwhile, and that connections begin, changes nothing.
+pub fn orphans_can_be_closed_while_they_are_shown(harness: &dyn Harness) {
+    let store = harness.open();
+    let begun: Vec<Event> = (1..=40).map(|number| act(Action::Connect, number, 10 + i64::from(number))).collect();
+    let (sealed, in_log) = begun.split_at(30);
+    append(&*store, sealed);
+    harness.settle(&*store, 18);
+    append(&*store, in_log);
+    drop(store);
+    let store = harness.open();
+    assert_eq!(orphans(&*store), begun);
+    append(&*store, &[act(Action::Connect, 50, 90)]);
+    harness.settle(&*store, 19);
+    let mut shown = Vec::new();
+    let visited = store.orphans(&mut |beginning| {
+        append(&*store, &[close_orphan(&beginning, TimeMs(100))]);
+        shown.push(beginning);
+        if shown.len() % 16 == 0 {
+            harness.settle(&*store, 20);
+        }
+    });
+    visited.expect("the store answers");
+    shown.sort_by_key(|event| event.connection);
+    assert_eq!(shown, begun);
+    drop(store);
+    assert_eq!(orphans(&*harness.open()), [act(Action::Connect, 50, 90)]);
 }
 
 /// A new store never lived; later ones know when the run before was last alive, whatever happens in their own.

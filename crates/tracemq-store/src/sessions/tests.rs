@@ -56,7 +56,7 @@ impl EventStore for Holey {
         unreachable!()
     }
 
-    fn orphans(&self) -> Result<Vec<Event>, StoreError> {
+    fn orphans(&self, _: &mut dyn FnMut(Event)) -> Result<(), StoreError> {
         unreachable!()
     }
 

@@ -9,9 +9,9 @@ use tracemq_model::{Action, Event, Gap};
 use tracemq_store::{Beginnings, StoreError};
 
 use crate::SegmentSettings;
-use crate::carried::Carried;
-use crate::key;
+use crate::carried::{Carried, Known, Place};
 use crate::memtable::Memtable;
+use crate::store::orphans::InMemory;
 use crate::view::Frozen;
 use crate::wal::Entry;
 
@@ -78,25 +78,17 @@ pub(super) struct ReplayedLog {
     file: u64,
     memtable: Arc<Memtable>,
     memtable_events: usize,
-    beginnings: Beginnings<Place>,
+    beginnings: Beginnings<(u32, u32)>,
+    /// The connections that ended, when any were open before.
+    ended: Option<Vec<(u128, ())>>,
     pub(super) erased: HashSet<Vec<u8>>,
 }
 
-/// Where the beginning of a connection stands.
-#[derive(Clone, Copy)]
-enum Place {
-    Carried(usize),
-    Row { memtable: usize, row: usize },
-}
-
 impl ReplayedLog {
-    pub(super) fn new(settings: &SegmentSettings, carried: &Carried, events: &[Event]) -> Self {
+    pub(super) fn new(settings: &SegmentSettings, carried: &Carried) -> Self {
         let mut beginnings = Beginnings::default();
         for connection in carried.early() {
-            beginnings.note(connection, Action::Close, Place::Carried(0));
-        }
-        for (at, event) in events.iter().enumerate() {
-            beginnings.note(event.connection, event.action, Place::Carried(at));
+            beginnings.note(connection, Action::Close, (0, 0));
         }
         Self {
             full: Vec::new(),
@@ -104,6 +96,7 @@ impl ReplayedLog {
             memtable: Arc::new(Memtable::new(settings.memtable_events)),
             memtable_events: settings.memtable_events,
             beginnings,
+            ended: (!carried.is_empty()).then(Vec::new),
             erased: HashSet::new(),
         }
     }
@@ -141,10 +134,12 @@ impl ReplayedLog {
     }
 
     fn put_in(&mut self, events: &[Event]) {
-        let first = self.memtable.len();
+        let (memtable, first) = (short(self.full.len()), short(self.memtable.len()));
         for (row, event) in (first..).zip(events) {
-            let place = Place::Row { memtable: self.full.len(), row };
-            self.beginnings.note(event.connection, event.action, place);
+            self.beginnings.note(event.connection, event.action, (memtable, row));
+            if let Some(ended) = self.ended.as_mut().filter(|_| event.action.is_end()) {
+                ended.push((event.connection.0, ()));
+            }
         }
         let rows = self.memtable.insert(events);
         self.memtable.show(rows);
@@ -155,33 +150,37 @@ impl ReplayedLog {
         &self.erased
     }
 
-    /// The beginnings without an end, in the order of arrival.
-    pub(super) fn orphans(&mut self, carried: Vec<Event>) -> Vec<Event> {
-        let mut places: Vec<Place> = std::mem::take(&mut self.beginnings).into_orphans().collect();
-        places.sort_unstable_by_key(|place| match place {
-            Place::Carried(at) => (0, *at, 0),
-            Place::Row { memtable, row } => (1, *memtable, *row),
+    /// The beginnings without an end: what is left of `carried`, and the rows of the memtables.
+    pub(super) fn orphans(&mut self, carried: &Carried) -> (Carried, Vec<InMemory>) {
+        let begun = std::mem::take(&mut self.beginnings).into_orphans().map(|(connection, action, (memtable, row))| {
+            // The memtable's number takes the place of a segment's.
+            let is_connect = action == Action::Connect;
+            (connection.0, Place { segment: memtable.into(), row: row.into(), is_connect })
         });
-        let carried: Vec<Option<Event>> = carried.into_iter().map(|event| self.unless_erased(event)).collect();
-        let memtables: Vec<&Arc<Memtable>> =
-            self.full.iter().map(|(_, memtable)| memtable).chain([&self.memtable]).collect();
-        let events = places.into_iter().filter_map(|place| match place {
-            Place::Carried(at) => carried.get(at).cloned().flatten(),
-            Place::Row { memtable, row } => memtables.get(memtable)?.event_unless_erased(row),
+        let (mut carried, ended) = (carried.clone(), self.ended.take().unwrap_or_default());
+        let (begun, _) = carried.meet(&Known::new(ended), Known::new(begun.collect()));
+        let memtables = self.full.iter().map(|(_, memtable)| memtable).chain([&self.memtable]);
+        let rows = (0..).zip(memtables).map(|(number, memtable)| {
+            let here = begun.iter().filter(|(_, place)| place.segment == number);
+            let mut rows: Vec<usize> = here.filter_map(|(_, place)| usize::try_from(place.row).ok()).collect();
+            rows.sort_unstable();
+            InMemory { memtable: Arc::clone(memtable), rows }
         });
-        events.collect()
+        (carried, rows.filter(|part| !part.rows.is_empty()).collect())
     }
 
-    fn unless_erased(&self, event: Event) -> Option<Event> {
-        let mut key = Vec::new();
-        key::push_key_of(&event, &mut key);
-        (!self.erased.contains(&key)).then_some(event)
-    }
-
-    /// The frozen ones, the active one, and its sequence, which is `first` at least. The log goes on in the file `active_log`.
+    /// The frozen ones, the active one, and its sequence, which is `first` at least. The log goes on in the file `active_log`, and
+    /// its files have these lengths.
     ///
     /// A sequence is the number of the log file: from a segment's sequence a repair knows which files of the log it was made of.
-    pub(super) fn memtables(self, first: u64, active_log: u64, events: usize) -> (Vec<Frozen>, Arc<Memtable>, u64) {
+    pub(super) fn memtables(
+        self,
+        first: u64,
+        active_log: u64,
+        events: usize,
+        lengths: &[(u64, u64)],
+    ) -> (Vec<Frozen>, Arc<Memtable>, u64) {
+        let length_of = |file| lengths.iter().find(|(number, _)| *number == file).map_or(0, |(_, length)| *length);
         let mut all = self.full;
         if self.file != 0 {
             all.push((self.file, self.memtable));
@@ -193,11 +192,20 @@ impl ReplayedLog {
             next = sequence.saturating_add(1);
             sequence
         };
-        let frozen =
-            all.into_iter().map(|(log, memtable)| Frozen { sequence: sequence_of(log), log, log_bytes: 0, memtable });
+        let frozen = all.into_iter().map(|(log, memtable)| Frozen {
+            sequence: sequence_of(log),
+            log,
+            log_bytes: length_of(log),
+            memtable,
+        });
         let frozen: Vec<Frozen> = frozen.collect();
         let sequence = sequence_of(active_log);
         let active = last.map_or_else(|| Arc::new(Memtable::new(events)), |(_, memtable)| memtable);
         (frozen, active, sequence)
     }
+}
+
+/// No memtable has more rows, and no log more files.
+fn short(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }

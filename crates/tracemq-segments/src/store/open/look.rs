@@ -44,7 +44,7 @@ pub(crate) fn look(
     let mut opening = opening(fs, dir, manifest, last_alive);
     let segments = opening.segments(store)?;
     let carried = Carried::default();
-    let mut log = ReplayedLog::new(&opening.settings, &carried, &[]);
+    let mut log = ReplayedLog::new(&opening.settings, &carried);
     let first = opening.manifest.first_wal;
     let replayed = log.gather(|feed| {
         wal::replay(&**fs, dir, store, first, Mode::Look, &mut |file, entry| {
@@ -64,7 +64,7 @@ pub(crate) fn look(
     let mut erasures = manifest.erasures.clone();
     super::hide_erased(&mut erasures, log.erased(), newest);
     let last = replayed.files.last().map_or(0, |(number, _)| *number);
-    let (frozen, active, _) = log.memtables(newest + 1, last, 0);
+    let (frozen, active, _) = log.memtables(newest + 1, last, 0, &replayed.files);
     let mut gaps = manifest.gaps.clone();
     gaps.extend(unreadable.iter().filter(|gap| !manifest.gaps.contains(gap)));
     gaps.sort_by_key(|gap| gap.from);

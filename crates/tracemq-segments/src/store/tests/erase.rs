@@ -81,9 +81,7 @@ fn an_erasure_cut_off_at_any_call_is_there_as_a_whole_or_not_at_all() {
                     .acknowledged
                     .retain(|event| event.instance != instance || Subject::of(event).as_ref() != Some(&subject));
             }
-            let is_shown = |world: &World| {
-                world.store().orphans().unwrap().iter().all(|orphan| world.acknowledged.contains(orphan))
-            };
+            let is_shown = |world: &World| world.orphans().iter().all(|orphan| world.acknowledged.contains(orphan));
             world.check(&context);
             assert!(is_shown(&world), "{context}");
             world.store().shared.seal_all().unwrap();
