@@ -3,16 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tracemq_model::{Action, Event};
+use tracemq_model::{ConnectionId, Event};
 use tracemq_store::StoreError;
 
 use super::choose::{Chosen, find, is_same};
 use super::found::Found;
 use crate::carried::{self, Carried, Place};
 use crate::fs::Fs;
-use crate::key;
+use crate::key::{self, Key};
+use crate::query::Keys;
 use crate::row::Row;
-use crate::segment::Segment;
+use crate::segment::{RowCursor, Segment};
+use crate::store::Unpaired;
 
 pub(super) struct Open {
     /// The file that the manifest names.
@@ -33,35 +35,57 @@ pub(super) fn choose(fs: &dyn Fs, dir: &Path, found: &Found, chosen: &Chosen) ->
         if unread.is_some() {
             continue;
         }
-        let mut events = Vec::new();
-        let list = Carried::load(fs, dir, found.store, number, &found.whole, &mut |event| events.push(event))?;
-        let moved = moved(&list, &events, found, chosen)?;
-        let rewritten = moved.differs_from(&list).then_some(moved);
+        let list = Carried::load(fs, dir, found.store, number)?;
+        let rewritten = moved(&list, found, chosen)?;
         return Ok(Open { number: Some(number), rewritten, is_lost: false });
     }
     Ok(Open { number: None, rewritten: None, is_lost: named.is_some() || !found.opens.is_empty() })
 }
 
-/// The same list, of rows of live segments. What is in none stands in the log, or is gone.
-fn moved(list: &Carried, events: &[Event], found: &Found, chosen: &Chosen) -> Result<Carried, StoreError> {
-    let early: Vec<_> = list.early().collect();
+/// The same list, of rows of live segments; none when it is of such already. What is in none stands in the log, or is gone.
+fn moved(list: &Carried, found: &Found, chosen: &Chosen) -> Result<Option<Carried>, StoreError> {
+    let is_live = |number: u64| {
+        let known = found.whole.iter().find(|segment| segment.meta().id.number == number);
+        known.is_some_and(|segment| chosen.live.iter().any(|live| is_same(live, segment)))
+    };
+    if list.segments().all(is_live) {
+        return Ok(None);
+    }
     let mut begun = Vec::new();
     for segment in &found.whole {
-        for (row, connection) in list.rows_of(segment.meta().id.number) {
-            let Some(event) = events.iter().find(|event| event.connection == connection) else { continue };
-            let is_connect = event.action == Action::Connect;
-            let place = if chosen.live.iter().any(|live| is_same(live, segment)) {
-                Some((segment.meta().id.number, row))
-            } else {
-                place_in(&chosen.live, event)?
+        let number = segment.meta().id.number;
+        let (mut rows, mut keys) = (segment.rows(), Keys::new(segment));
+        for (connection, place) in list.rows_of(number) {
+            if is_live(number) {
+                begun.push((ConnectionId(connection), place));
+                continue;
+            }
+            let event = match event_at(segment, &mut rows, &mut keys, place.row) {
+                Err(StoreError::Damaged { .. }) => continue,
+                event => event?,
             };
-            begun.extend(place.map(|(segment, row)| (connection, Place { segment, row, is_connect })));
+            let Some(event) = event else { continue };
+            let moved = place_in(&chosen.live, &event)?;
+            begun.extend(moved.map(|(segment, row)| (ConnectionId(connection), Place { segment, row, ..place })));
         }
     }
     let mut moved = Carried::default();
-    moved.advance(&[], &early, &[]);
-    moved.advance(&begun, &[], &[]);
-    Ok(moved)
+    moved.advance(Unpaired { ended: list.early().collect(), ..Unpaired::default() });
+    moved.advance(Unpaired { begun, ..Unpaired::default() });
+    Ok(Some(moved))
+}
+
+fn event_at(
+    segment: &Segment,
+    rows: &mut RowCursor<'_>,
+    keys: &mut Keys<'_>,
+    row: u64,
+) -> Result<Option<Event>, StoreError> {
+    let (bytes, _) = keys.of(row)?;
+    let Some(key) = Key::read(bytes) else { return Ok(None) };
+    let (block, at) = rows.at(row)?;
+    let Some(found) = block.row(at) else { return Ok(None) };
+    Ok(found.to_event(&key, segment.details(block, at)?))
 }
 
 fn place_in(live: &[Arc<Segment>], event: &Event) -> Result<Option<(u64, u64)>, StoreError> {

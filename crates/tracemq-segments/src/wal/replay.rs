@@ -100,9 +100,10 @@ pub(crate) fn replay(
     mode: Mode,
     visit: &mut dyn FnMut(u64, Entry<'_>),
 ) -> Result<Replayed, StoreError> {
-    let mut found = open_all(fs, dir)?;
+    let (mut found, folders) = open_all(fs, dir)?;
     let unborn = drop_unborn(&mut found, first);
     let (old, live): (Vec<_>, Vec<_>) = found.into_iter().partition(|file| file.number < first);
+    refuse_folders(dir, &folders, first, live.last().map_or(first, |last| last.number.saturating_add(1)))?;
     let stale = old.iter().filter(|file| file.strangeness(store).is_none()).map(|file| file.number).collect();
     let mut replay = Replay::new(fs, dir, store, mode, visit);
     replay.replayed.stale = stale;
@@ -126,14 +127,33 @@ struct Found {
     header: Option<Header>,
 }
 
-/// The log's files in the order of their numbers, and what their headers say.
-fn open_all(fs: &dyn Fs, dir: &Path) -> Result<Vec<Found>, StoreError> {
+/// The log's files in the order of their numbers, and what their headers say; and the numbers that folders have.
+fn open_all(fs: &dyn Fs, dir: &Path) -> Result<(Vec<Found>, Vec<u64>), StoreError> {
     let failed = |source| StoreError::Io { operation: "list", path: dir.to_owned(), source };
     let names = fs.list(dir).map_err(failed)?;
     // A listing may name a file twice.
     let numbers: BTreeSet<u64> = names.iter().filter_map(|name| file::number(name.to_str()?)).collect();
-    let opened = numbers.into_iter().map(|number| Found::open(fs, file::path(dir, number), number));
-    opened.filter_map(Result::transpose).collect()
+    let (mut files, mut folders) = (Vec::new(), Vec::new());
+    for number in numbers {
+        match Found::open(fs, file::path(dir, number), number) {
+            Ok(found) => files.extend(found),
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::IsADirectory => folders.push(number),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((files, folders))
+}
+
+/// A folder is in nobody's way, unless it has the name of a live file, or of the `next` one.
+fn refuse_folders(dir: &Path, folders: &[u64], first: u64, next: u64) -> Result<(), StoreError> {
+    match folders.iter().find(|number| (first..=next).contains(number)) {
+        None => Ok(()),
+        Some(number) => Err(StoreError::Io {
+            operation: "write the log while a folder has the name of a file of it; move it away:",
+            path: file::path(dir, *number),
+            source: io::ErrorKind::IsADirectory.into(),
+        }),
+    }
 }
 
 /// Takes the last file away when it is one whose making was cut off: no record can have been written to it.
