@@ -7,10 +7,12 @@
 
 mod key;
 pub mod mqtt;
+mod network;
 pub mod params;
 pub mod policy;
 pub mod signature;
 pub mod throttle;
 
 pub use key::{AccessKey, AccountId, KeyError, KeyRing, Secret};
+pub use network::{Network, NetworkError};
 pub use policy::{Decision, Policy};

@@ -87,6 +87,9 @@ pub struct Limits {
     pub response_topics: Option<Arc<str>>,
     /// How often the `$SYS` topics are published; 0 for never.
     pub sys_interval_s: u32,
+    /// A PUBLISH or SUBSCRIBE without permission is answered with a code (0x87; MQTT 3.x: as if it were taken, 0x80) and
+    /// has no effect, instead of ending the connection. Off: the cause of a device's silence stands on record.
+    pub refuses_by_code: bool,
     /// Highest topic alias that we take; announced to the client.
     pub topic_alias_max: u16,
 }
@@ -130,6 +133,7 @@ impl Default for Limits {
             redirect_to: None,
             response_topics: None,
             sys_interval_s: 10,
+            refuses_by_code: false,
             topic_alias_max: 32,
         }
     }

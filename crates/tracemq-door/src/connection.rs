@@ -18,10 +18,10 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
-use tracemq_broker::{Closing, Link, Step};
+use tracemq_broker::{Closing, ConnectAttempt, Decision, Link, Step};
 use tracemq_model::{End, Observation, Opening, Reason};
 
-use crate::admission;
+use crate::admission::{Admission, Newcomer, Pending};
 use crate::ending;
 use crate::record::Record;
 use crate::shared::{Place, Shared};
@@ -51,6 +51,10 @@ pub(crate) struct Connection {
     bytes_in: u64,
     bytes_out: u64,
     place: Place,
+    /// The decision on its CONNECT, while that takes time.
+    deciding: Option<Pending>,
+    /// The client has closed its half while bytes of it wait for the decision.
+    half_closed: bool,
 }
 
 /// Takes `bytes` in; gives how many bytes of MQTT came of them.
@@ -67,6 +71,8 @@ enum Wake {
     Delivered(Step),
     /// A takeover or the server's stop waits to be obeyed.
     Ordered,
+    /// The decision on its CONNECT is there.
+    Decided(Decision),
     Timer,
 }
 
@@ -93,6 +99,8 @@ impl Connection {
             bytes_in: 0,
             bytes_out: 0,
             place,
+            deciding: None,
+            half_closed: false,
         }
     }
 
@@ -106,6 +114,7 @@ impl Connection {
                 Wake::Delivered(Step::Continue) if !self.input.is_empty() => self.receive(), // it may be taken now
                 Wake::Delivered(step) => step,
                 Wake::Ordered => self.on_order(),
+                Wake::Decided(decision) => self.link.decide(self.shared.house.tick(), decision, &mut self.output),
                 Wake::Timer => self.on_timer(),
             };
             if let Some(closing) = self.act_on(step) {
@@ -129,7 +138,7 @@ impl Connection {
         let waiting = self.output.len() + self.transport.waiting();
         if waiting < self.shared.settings.write_buffer_max {
             let deliveries_first = std::mem::take(&mut self.just_received);
-            let reads = self.link.takes_input();
+            let reads = self.link.takes_input() && self.hears_while_deciding();
             if reads
                 && !deliveries_first
                 && let Poll::Ready(received) = self.poll_read(cx)
@@ -138,6 +147,12 @@ impl Connection {
             }
             if self.link.is_ordered_to_end() {
                 return Poll::Ready(Wake::Ordered);
+            }
+            if let Some(deciding) = &mut self.deciding
+                && let Poll::Ready(decision) = deciding.as_mut().poll(cx)
+            {
+                self.deciding = None;
+                return Poll::Ready(Wake::Decided(decision));
             }
             let room = self.shared.settings.write_buffer_max - waiting;
             let now = self.shared.house.tick();
@@ -170,6 +185,12 @@ impl Connection {
         Poll::Ready(Wake::Received(read))
     }
 
+    /// While its CONNECT is decided on, a client is heard only as far as it takes to see it leave: what it sends behind
+    /// the CONNECT waits.
+    fn hears_while_deciding(&self) -> bool {
+        self.deciding.is_none() || (!self.half_closed && self.input.len() < READ_BYTES)
+    }
+
     /// Moves the timer earlier when it must be; later it moves by itself when it fires, so that an ordinary packet
     /// does not touch the runtime's timers.
     fn set_timer(&mut self) {
@@ -180,9 +201,14 @@ impl Connection {
         }
     }
 
+    /// When a client without CONNACK is noted as open: later, if it only waits for us.
+    fn waiting_after(&self) -> Duration {
+        self.shared.settings.waiting_after * if self.deciding.is_some() { 4 } else { 1 }
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         let settings = &self.shared.settings;
-        let waiting = (!self.waiting_noted).then(|| self.record.opened + settings.waiting_after);
+        let waiting = (!self.waiting_noted).then(|| self.record.opened + self.waiting_after());
         let stalled = self.stalled.map(|since| since + settings.write_stall_max);
         let link = self.link.deadline().map(|tick| self.shared.house.instant(tick));
         [waiting, stalled, link].into_iter().flatten().min()
@@ -201,7 +227,7 @@ impl Connection {
             );
             return Step::Close(Closing::End(End::of(Reason::SlowConsumer).with_detail(&detail)));
         }
-        if !self.waiting_noted && now >= self.record.opened + settings.waiting_after {
+        if !self.waiting_noted && now >= self.record.opened + self.waiting_after() {
             self.waiting_noted = true;
             self.observe(Observation::Waiting);
         }
@@ -225,6 +251,11 @@ impl Connection {
 
     fn received(&mut self, read: io::Result<usize>) -> Step {
         match read {
+            // What it had sent before is to be done yet, if it is let in.
+            Ok(0) if self.deciding.is_some() && !self.input.is_empty() => {
+                self.half_closed = true;
+                Step::Continue
+            }
             Ok(0) => match self.transport.unfinished().filter(|_| self.last_in.is_some()) {
                 Some(what) => Step::Close(Closing::End(ending::of_early_fin(what))),
                 None => Step::Close(Closing::End(ending::of_fin(self.input.len()))),
@@ -266,9 +297,15 @@ impl Connection {
                 Step::Authenticate(attempt) => {
                     let request = self.under_its_proven_name(attempt.request.clone());
                     self.observe(Observation::ConnectReceived(request));
-                    let proven = self.transport.user_of_certificate();
-                    let decision = admission::decide(&self.shared.access, &attempt, proven);
-                    self.link.decide(self.shared.house.tick(), decision, &mut self.output)
+                    match self.consider(attempt) {
+                        Admission::Decided(decision) => {
+                            self.link.decide(self.shared.house.tick(), decision, &mut self.output)
+                        }
+                        Admission::Pending(deciding) => {
+                            self.deciding = Some(deciding);
+                            Step::Continue
+                        }
+                    }
                 }
                 Step::Accepted(acceptance) => match self.write() {
                     Step::Close(closing) => return Some(closing),
@@ -284,6 +321,18 @@ impl Connection {
                 Step::Close(closing) => return Some(closing),
             };
         }
+    }
+
+    fn consider(&self, attempt: Box<ConnectAttempt>) -> Admission {
+        self.shared.guard.consider(Newcomer {
+            attempt,
+            connection: self.record.connection(),
+            address: self.record.client_address(),
+            instance: &self.shared.settings.instance,
+            proven: self.transport.user_of_certificate(),
+            anonymous: self.shared.settings.anonymous,
+            broker: &self.shared.broker,
+        })
     }
 
     /// A client without keep alive that loses power would never be missed: the operating system asks for it instead,

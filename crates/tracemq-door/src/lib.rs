@@ -12,6 +12,7 @@ mod settings;
 mod shared;
 mod transport;
 
+pub use admission::{Guard, GuardSettings, Hook, HookLimits};
 pub use listener::Door;
 pub use settings::{Clock, DoorSettings, HouseSettings};
 pub use shared::House;

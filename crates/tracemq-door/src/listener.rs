@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tracemq_access::mqtt::MqttAccess;
 use tracemq_broker::Broker;
 use tracemq_model::{End, Observation, Opening, Reason};
 use tracing::{info, warn};
 
+use crate::admission::Guard;
 use crate::connection::Connection;
 use crate::record::Record;
 use crate::settings::DoorSettings;
@@ -27,18 +27,18 @@ pub struct Door {
 }
 
 impl Door {
-    /// Takes a bound `listener`, whose clients come to `broker` if `access` lets them in.
+    /// Takes a bound `listener`, whose clients come to `broker` if `guard` lets them in.
     pub fn new(
         listener: TcpListener,
         house: Arc<House>,
         broker: Arc<Broker>,
-        access: Arc<MqttAccess>,
+        guard: Arc<Guard>,
         settings: DoorSettings,
     ) -> Self {
         // Small packets are the rule in MQTT; waiting to fill a segment would only add delay. Accepted sockets have it
         // from their listener (Linux), which saves each connection a system call. Failing is harmless.
         let _ = SockRef::from(&listener).set_tcp_nodelay(true);
-        Self { listener, shared: Arc::new(Shared::new(house, broker, access, settings)) }
+        Self { listener, shared: Arc::new(Shared::new(house, broker, guard, settings)) }
     }
 
     /// Accepts until `stop` completes; then ends every connection with `server-shutdown`, and returns when all have

@@ -3,10 +3,11 @@
 
 mod fold;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tracemq_model::{End, Lifecycle, Meter, Observation, Opening, Reason, Traffic};
+use tracemq_model::{ConnectionId, End, Lifecycle, Meter, Observation, Opening, Reason, Traffic};
 
 pub(crate) use fold::Folds;
 
@@ -24,6 +25,15 @@ impl Record {
     /// Of a connection that TCP has just accepted.
     pub(crate) fn new(shared: Arc<Shared>, opening: Opening) -> Self {
         Self { shared, lifecycle: Lifecycle::new(opening), opened: Instant::now(), is_known: false }
+    }
+
+    pub(crate) fn connection(&self) -> ConnectionId {
+        self.lifecycle.opening().connection
+    }
+
+    /// The client's address: the peer's, or what a trusted proxy says.
+    pub(crate) fn client_address(&self) -> IpAddr {
+        self.lifecycle.opening().peer.ip()
     }
 
     /// Hands the event that `observation` makes, if it makes one, to the recorder.
@@ -58,13 +68,16 @@ impl Drop for Record {
 mod tests {
     use std::time::Duration;
 
+    use tracemq_access::AccountId;
     use tracemq_access::mqtt::MqttAccess;
+    use tracemq_access::mqtt::issued::Issued;
     use tracemq_broker::{Broker, Limits};
     use tracemq_model::{ConnectionId, InstanceId, Order, Subject, TimeMs, TimeRange, TraceQuery};
     use tracemq_recorder::{Recorder, RecorderSettings};
     use tracemq_store::{EventStore, MemoryStore};
 
     use super::*;
+    use crate::admission::{Guard, GuardSettings};
     use crate::settings::DoorSettings;
     use crate::settings::HouseSettings;
     use crate::shared::House;
@@ -74,11 +87,13 @@ mod tests {
         let instance = InstanceId::new("mqtt-local").unwrap();
         let store = Arc::new(MemoryStore::new(100));
         let recorder = Recorder::start(store.clone(), Arc::new(|| TimeMs(5)), RecorderSettings::default()).unwrap();
-        let access = Arc::new(MqttAccess::new(&[], true).unwrap());
+        let access = MqttAccess::nothing(AccountId::new("local").unwrap());
+        let clock = Arc::new(|| TimeMs(5));
+        let guard = Guard::new(access, Issued::default(), None, GuardSettings::default(), clock).unwrap();
         let settings = DoorSettings::new(instance.clone(), "mqtt");
         let broker = Broker::new(Limits::default());
         let house = House::new(recorder.clone(), Arc::new(|| TimeMs(5)), HouseSettings::default()).unwrap();
-        let shared = Arc::new(Shared::new(house, broker, access, settings));
+        let shared = Arc::new(Shared::new(house, broker, guard, settings));
         let record = |id| {
             let peer = "192.0.2.1:4000".parse().unwrap();
             let listener = "mqtt".into();

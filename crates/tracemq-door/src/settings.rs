@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracemq_access::mqtt::Anonymous;
 use tracemq_model::{InstanceId, TimeMs};
 
 use crate::transport::{Certificates, Network, WebSocketRules};
@@ -45,6 +46,8 @@ pub struct DoorSettings {
     /// A client that takes no byte for this long while bytes wait is dropped as a slow consumer. 30 s: longer than a
     /// radio handover, shorter than an operator's patience.
     pub write_stall_max: Duration,
+    /// Whether clients without user name are let in. As long as nobody is known.
+    pub anonymous: Anonymous,
     /// Where a proxy stands in front: who may send its PROXY protocol header, which then must come first.
     pub proxies: Option<Arc<[Network]>>,
     /// With it, clients speak TLS.
@@ -67,6 +70,7 @@ impl DoorSettings {
             waiting_after: Duration::from_millis(250),
             write_buffer_max: 64 * 1024,
             write_stall_max: Duration::from_secs(30),
+            anonymous: Anonymous::WhileNobodyIsKnown,
             proxies: None,
             tls: None,
             websocket: None,

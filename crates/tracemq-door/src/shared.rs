@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracemq_access::mqtt::MqttAccess;
 use tracemq_broker::{Broker, Tick};
 use tracemq_model::{ConnectionId, ConnectionIds, TimeMs};
 use tracemq_recorder::Recorder;
 
+use crate::admission::Guard;
 use crate::record::Folds;
 use crate::settings::{Clock, DoorSettings, HouseSettings};
 
@@ -104,7 +104,7 @@ impl House {
 pub(crate) struct Shared {
     pub(crate) house: Arc<House>,
     pub(crate) broker: Arc<Broker>,
-    pub(crate) access: Arc<MqttAccess>,
+    pub(crate) guard: Arc<Guard>,
     pub(crate) settings: DoorSettings,
     places: Places,
 }
@@ -123,8 +123,8 @@ pub(crate) enum Full {
 }
 
 impl Shared {
-    pub(crate) fn new(house: Arc<House>, broker: Arc<Broker>, access: Arc<MqttAccess>, settings: DoorSettings) -> Self {
-        Self { house, broker, access, places: Places::new(settings.connections_max), settings }
+    pub(crate) fn new(house: Arc<House>, broker: Arc<Broker>, guard: Arc<Guard>, settings: DoorSettings) -> Self {
+        Self { house, broker, guard, places: Places::new(settings.connections_max), settings }
     }
 
     pub(crate) fn take_place(&self) -> Result<Place, Full> {

@@ -11,9 +11,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tracemq_access::AccountId;
 use tracemq_access::mqtt::MqttAccess;
+use tracemq_access::mqtt::issued::Issued;
 use tracemq_broker::{Broker, Limits};
-use tracemq_door::{Door, DoorSettings, House, HouseSettings};
+use tracemq_door::{Door, DoorSettings, Guard, GuardSettings, House, HouseSettings};
 use tracemq_model::{Action, ClientId, Event, InstanceId, Order, Reason, Subject, TimeMs, TimeRange, TraceQuery};
 use tracemq_recorder::{Recorder, RecorderSettings};
 use tracemq_store::{EventStore, MemoryStore};
@@ -43,10 +45,12 @@ async fn world(change: impl FnOnce(&mut DoorSettings)) -> World {
     let recorder = Recorder::start(store.clone(), Arc::new(wall_clock), RecorderSettings::default()).unwrap();
     let mut settings = DoorSettings::new(instance(), "mqtt");
     change(&mut settings);
-    let access = Arc::new(MqttAccess::new(&[], true).unwrap());
+    let access = MqttAccess::nothing(AccountId::new("local").unwrap());
+    let clock = Arc::new(wall_clock);
+    let guard = Guard::new(access, Issued::default(), None, GuardSettings::default(), clock).unwrap();
     let broker = Broker::new(Limits::default());
     let house = House::new(recorder.clone(), Arc::new(wall_clock), HouseSettings::default()).unwrap();
-    let door = Door::new(listener, Arc::clone(&house), broker, access, settings);
+    let door = Door::new(listener, Arc::clone(&house), broker, guard, settings);
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(door.run(
         async {

@@ -77,6 +77,10 @@ reasons! {
     Banned = "banned", Admin;
     /// An administrator ended it.
     Kicked = "kicked", Admin;
+    /// What the client came in with is good no more: a token or key expired while it was connected.
+    CredentialsExpired = "credentials-expired", Server;
+    /// What the client came in with was withdrawn while it was connected: user, password, token, key, group.
+    CredentialsWithdrawn = "credentials-withdrawn", Admin;
     /// A newer connection with the same client identifier took the session over [MQTT-3.1.4-3].
     SessionTakenOver = "session-taken-over", Client;
 

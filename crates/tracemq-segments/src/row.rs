@@ -130,6 +130,8 @@ const fn reason_number(reason: Reason) -> u16 {
         Reason::PlainOnTlsPort => 34,
         Reason::WebsocketRefused => 35,
         Reason::ProxyHeaderInvalid => 36,
+        Reason::CredentialsExpired => 37,
+        Reason::CredentialsWithdrawn => 38,
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Clients(ClientsArgs),
     /// End connections; the record says who did it
     Kick(KickArgs),
+    /// Set a user's password in the file of MQTT users
+    Passwd(PasswdArgs),
     /// Look into the event store's files: check, stats, export, import
     Store {
         /// What about it.
@@ -51,6 +53,33 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+}
+
+/// Flags of `tracemq passwd`.
+#[derive(Args)]
+#[command(after_help = "\
+The password is asked for on the terminal, or read as one line from stdin; it
+is never an argument, which others could see. What is stored is a hash
+(argon2id). A running server reads the file again on SIGHUP.
+
+Examples:
+  tracemq passwd users pump             make or change the user
+  tracemq passwd users pump < secret    the same, from a file
+  tracemq passwd users pump --disable   known, and not let in")]
+pub(crate) struct PasswdArgs {
+    /// The file, named by mqtt.users_file of the configuration; made when it is not there
+    pub file: PathBuf,
+    /// The user's name
+    pub user: String,
+    /// Take the user out of the file
+    #[arg(long, group = "change")]
+    pub delete: bool,
+    /// Let the user in no more, and keep the password
+    #[arg(long, group = "change")]
+    pub disable: bool,
+    /// Let the user in again
+    #[arg(long, group = "change")]
+    pub enable: bool,
 }
 
 /// What to do with the configuration.

@@ -7,6 +7,7 @@ mod credentials;
 mod demo;
 mod exit;
 mod history;
+mod passwd;
 mod serve;
 mod shell;
 mod store;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::History(args) => history::run(&args),
         Command::Clients(args) => clients::list(&args),
         Command::Kick(args) => clients::kick(&args),
+        Command::Passwd(args) => passwd::run(&args),
         Command::Store { command } => store::run(&command),
         Command::Config { command: ConfigCommand::Check(args) } => check_config(&args),
     };
@@ -33,5 +35,6 @@ fn main() -> ExitCode {
 fn check_config(args: &cli::ServeArgs) -> anyhow::Result<()> {
     let config = args.resolve()?;
     serve::check_certificates(&config)?;
+    serve::access::read(&config.mqtt)?;
     Ok(std::io::stdout().write_all(config.to_toml()?.as_bytes())?)
 }

@@ -100,6 +100,11 @@ impl Policy {
     }
 }
 
+/// Whether `pattern`, in which `*` is any text and `?` any character, matches all of `name`.
+pub(crate) fn matches_name(pattern: &str, name: &str) -> bool {
+    pattern::matches(pattern, name, Case::Counts)
+}
+
 fn any(patterns: &[String], names: &[&str], case: Case) -> bool {
     patterns.iter().any(|pattern| names.iter().any(|name| pattern::matches(pattern, name, case)))
 }

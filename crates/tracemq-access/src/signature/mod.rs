@@ -128,7 +128,7 @@ pub fn mqtt_password(secret: &Secret, client_id: &str) -> String {
     BASE64.encode(hmac_sha1(secret.reveal().as_bytes(), client_id.as_bytes()))
 }
 
-fn hmac_sha1(key: &[u8], text: &[u8]) -> [u8; 20] {
+pub(crate) fn hmac_sha1(key: &[u8], text: &[u8]) -> [u8; 20] {
     let mut mac = Hmac::<Sha1>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(text);
     mac.finalize().into_bytes().into()

@@ -28,6 +28,8 @@ pub(super) fn action_info(reason: Reason) -> &'static str {
         | Reason::QuotaExceeded
         | Reason::RateLimited
         | Reason::Banned
+        | Reason::CredentialsExpired
+        | Reason::CredentialsWithdrawn
         | Reason::Kicked => "not authorized",
         Reason::SessionTakenOver => "clientId conflict",
         Reason::PublishNotAuthorized | Reason::SubscribeNotAuthorized | Reason::WillNotAuthorized => {

@@ -18,6 +18,8 @@ pub(super) fn disconnect(reason: Reason) -> u8 {
         Reason::RateLimited => 0x96,
         Reason::BadCredentials
         | Reason::NotAuthorized
+        | Reason::CredentialsExpired
+        | Reason::CredentialsWithdrawn
         | Reason::CertificateRefused
         | Reason::PublishNotAuthorized
         | Reason::SubscribeNotAuthorized
@@ -53,6 +55,8 @@ pub(super) fn connack(reason: Reason, version: ProtocolVersion) -> u8 {
         | Reason::CertificateRefused
         | Reason::PublishNotAuthorized
         | Reason::SubscribeNotAuthorized
+        | Reason::CredentialsExpired
+        | Reason::CredentialsWithdrawn
         | Reason::WillNotAuthorized => (0x87, 5),
         Reason::Banned | Reason::Kicked => (0x8a, 5),
         Reason::QuotaExceeded => (0x97, 3),

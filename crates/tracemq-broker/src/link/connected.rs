@@ -187,6 +187,9 @@ impl Link {
         connected.resolve(&mut publish, alias_max)?;
         let topic = &publish.message.topic;
         if !connected.permissions.may_publish(topic) {
+            if self.broker.limits().refuses_by_code {
+                return self.refuse_publish(publish.message.qos, publish.packet_id, output);
+            }
             let detail = format!("PUBLISH: no permission for topic {:?}", &**topic);
             return Err(Fault::new(Reason::PublishNotAuthorized, 0x87, detail));
         }
@@ -199,6 +202,19 @@ impl Link {
             return Ok(());
         }
         self.publish_acknowledged(now, publish, output)
+    }
+
+    /// The message goes nowhere, and is counted. Only MQTT 5.0 has a code to say so.
+    fn refuse_publish(&mut self, qos: Qos, packet_id: u16, output: &mut BytesMut) -> Result<(), Fault> {
+        Counters::add(&self.broker.counters().dropped, 1);
+        let code = 0x87;
+        let answer = match qos {
+            Qos::AtMostOnce => return Ok(()),
+            Qos::AtLeastOnce => Answer::PubAck { packet_id, code },
+            Qos::ExactlyOnce => Answer::PubRec { packet_id, code },
+        };
+        let kept = self.is_kept();
+        self.answer(kept, answer, output)
     }
 
     /// An acknowledgement of the client. One that nobody waits for is passed over: it may be late, from before a
@@ -259,12 +275,20 @@ impl Link {
         let broker = Arc::clone(&self.broker);
         let connected = self.connected()?;
         let mut judged = Vec::with_capacity(filters.len());
+        let mut allowed = Vec::with_capacity(filters.len());
         for one in filters {
-            may_subscribe(connected, rules::filter(&one.filter, broker.limits())?.matched())?;
-            judged.push(one);
+            let may = may_subscribe(connected, rules::filter(&one.filter, broker.limits())?.matched());
+            allowed.push(may.is_ok());
+            match may {
+                Ok(()) => judged.push(one),
+                Err(_) if broker.limits().refuses_by_code => {}
+                Err(fault) => return Err(fault),
+            }
         }
         let session = Arc::clone(&connected.session);
-        let codes = broker.subscribe(now, &session, subscription_id, &judged);
+        let mut codes = broker.subscribe(now, &session, subscription_id, &judged).into_iter();
+        let code = |allowed| if allowed { codes.next().unwrap_or(0x80) } else { 0x87 };
+        let codes = allowed.into_iter().map(code).collect();
         let kept = self.is_kept();
         self.answer(kept, Answer::SubAck { packet_id, codes }, output)
     }

@@ -18,7 +18,7 @@ use tracemq_broker::Closing;
 use tracemq_model::{Details, End, Observation, Reason, TlsFacts};
 
 pub use certificates::{Certificates, CertificatesError, ClientCertificates, TlsFiles};
-pub use proxy::{Network, NetworkError};
+pub use tracemq_access::{Network, NetworkError};
 pub use upgrade::WebSocketRules;
 
 use crate::settings::DoorSettings;
@@ -276,6 +276,8 @@ fn close_code(closing: &Closing) -> u16 {
         | Reason::QuotaExceeded
         | Reason::RateLimited
         | Reason::Banned
+        | Reason::CredentialsExpired
+        | Reason::CredentialsWithdrawn
         | Reason::Kicked
         | Reason::SessionTakenOver
         | Reason::PublishNotAuthorized

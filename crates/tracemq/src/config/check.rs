@@ -3,9 +3,8 @@
 use std::fmt::Display;
 
 use anyhow::bail;
-use tracemq_access::mqtt::{MqttAccess, MqttUser};
 
-use super::{Config, Mqtt, Store, listeners};
+use super::{Config, Mqtt, Store, access, listeners};
 use crate::serve::keys;
 
 /// Files are what retention deletes, and a smaller bound is less than one.
@@ -87,20 +86,7 @@ fn check_mqtt(faults: &mut Faults, mqtt: &Mqtt) {
     {
         faults.0.push(format!("mqtt.response_topics: `{}` can't be the beginning of a topic", topics.escape_debug()));
     }
-    if let Err(error) = MqttAccess::new(&users(mqtt), false) {
-        faults.0.push(format!("mqtt.users: {error}"));
-    }
-}
-
-/// The users as the access rules take them.
-pub(crate) fn users(mqtt: &Mqtt) -> Vec<MqttUser> {
-    let user = |user: &super::User| MqttUser {
-        name: user.name.clone(),
-        password: user.password.reveal().to_owned(),
-        publish: user.publish.clone(),
-        subscribe: user.subscribe.clone(),
-    };
-    mqtt.users.iter().map(user).collect()
+    access::check(faults, mqtt);
 }
 
 /// Seconds east of UTC; none when `text` is not `+hh:mm` or `-hh:mm` up to 14 hours, or `Z`.
@@ -153,7 +139,7 @@ mod tests {
         assert!(faults("mqtt.listen = '0.0.0.0:1883'").contains("mqtt.allow_anonymous = true"));
         assert!(faults("mqtt.listen = '[::]:1883'").contains("mqtt.listen"));
         assert_eq!(faults("mqtt.listen = '0.0.0.0:1883'\nmqtt.allow_anonymous = true"), "");
-        assert_eq!(faults("mqtt.listen = '0.0.0.0:1883'\n[[mqtt.users]]\nname = 'a'\npassword = 'b'"), "");
+        assert_eq!(faults("mqtt.listen = '0.0.0.0:1883'\nmqtt.users_file = 'users'"), "");
     }
 
     #[test]
@@ -195,7 +181,7 @@ mod tests {
         for key in ["mqtt.connect_timeout_s", "mqtt.max_inflight", "api.utc_offset", "store.max_bytes"] {
             assert!(told.contains(key), "{key} in {told}");
         }
-        let rule = "[[mqtt.users]]\nname = 'a'\npassword = 'b'\npublish = ['a/#/b']";
+        let rule = "[[mqtt.rules]]\nusers = ['a']\npublish = ['a/#/b']";
         assert!(faults(rule).contains("`a/#/b`"));
     }
 
@@ -215,6 +201,27 @@ mod tests {
         }
         let unknown = toml::from_str::<Config>(&format!("{entry}keep_day = 3")).unwrap_err().to_string();
         assert!(unknown.contains("unknown field `keep_day`") && unknown.contains("`keep_days`"), "{unknown}");
+    }
+
+    #[test]
+    fn what_can_t_be_meant_of_who_may_connect_is_told_with_its_key() {
+        let hook = |rest: &str| format!("[mqtt.hook]\nurl = 'http://127.0.0.1:1/'\n{rest}");
+        assert_eq!(faults(&hook("cache_s = 60")), "");
+        assert_eq!(faults("[[mqtt.banned]]\naddress = '192.0.2.0/24'\nuser = 'a'"), "");
+        for (toml, said) in [
+            ("[[mqtt.rules]]\nusers = ['a']".to_owned(), "mqtt.rules: rule 1 names no topic"),
+            ("[[mqtt.rules]]\nusers = ['']\npublish = ['a']".to_owned(), "empty name"),
+            ("[[mqtt.rules]]\npublish = ['a/%x']".to_owned(), "`a/%x`"),
+            ("[[mqtt.banned]]".to_owned(), "mqtt.banned 1: names neither"),
+            ("[[mqtt.banned]]\naddress = '192.0.2.0/33'".to_owned(), "mqtt.banned 1: address"),
+            ("mqtt.groups = ['GID_a@@@1']".to_owned(), "mqtt.groups"),
+            ("[mqtt.hook]\nurl = 'https://x/'".to_owned(), "mqtt.hook.url"),
+            (hook("timeout_ms = 0"), "mqtt.hook.timeout_ms"),
+            (hook("max_concurrent = 0"), "mqtt.hook.max_concurrent"),
+        ] {
+            let told = faults(&toml);
+            assert!(told.contains(said), "{toml}: {told}");
+        }
     }
 
     #[test]
@@ -245,7 +252,8 @@ mod tests {
                 "line 4",
                 "did you mean `wss`?",
             ),
-            ("[[mqtt.users]]\nname = 'a'\npassword = 'sekrit' x", "line 3", ""),
+            ("[[access_keys]]\nid = 'a'\nsecret = 'sekrit' x", "line 3", ""),
+            ("[[mqtt.users]]\nname = 'a'\npassword = 'sekrit'", "line 1", "mqtt.users_file"),
             ("mqtt.listen = 'localhost:1883'", "line 1", "127.0.0.1:1883"),
         ] {
             std::fs::write(&file, text).unwrap();
@@ -271,7 +279,7 @@ mod tests {
 
     #[test]
     fn secrets_do_not_come_out_again() {
-        let config: Config = toml::from_str("[[mqtt.users]]\nname = 'a'\npassword = 'hunter2'").unwrap();
+        let config: Config = toml::from_str("[[access_keys]]\nid = 'a'\nsecret = 'hunter2'").unwrap();
         assert!(!config.to_toml().unwrap().contains("hunter2"));
         assert!(!format!("{config:?}").contains("hunter2"));
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tracemq_access::mqtt::Anonymous;
 use tracemq_door::Network;
 use tracemq_model::InstanceId;
 
@@ -171,12 +172,17 @@ impl Config {
 
     /// Whether `listener` lets clients in without a user name: where that is said, and, as long as there are no users,
     /// where nobody comes from another machine, or only with a certificate.
-    pub(crate) fn admits_anonymous(&self, listener: &Listener) -> bool {
+    pub(crate) fn anonymous(&self, listener: &Listener) -> Anonymous {
         let required = |tls: &Tls| tls.client_certificate == ClientCertificate::Required;
         let is_kept = listener.tls.as_ref().is_some_and(required)
             || (listener.listen.ip().is_loopback() && !listener.proxy_protocol);
-        let unsaid = self.mqtt.allow_anonymous || (self.mqtt.users.is_empty() && is_kept);
-        listener.allow_anonymous.unwrap_or(unsaid)
+        match listener.allow_anonymous {
+            Some(true) => Anonymous::Yes,
+            Some(false) => Anonymous::No,
+            None if self.mqtt.allow_anonymous => Anonymous::Yes,
+            None if is_kept => Anonymous::WhileNobodyIsKnown,
+            None => Anonymous::No,
+        }
     }
 }
 
@@ -198,11 +204,12 @@ pub(super) fn check(faults: &mut Faults, config: &Config) {
         if let Some(max) = listener.max_connections {
             faults.within(&format!("{key}: max_connections"), max, 1, 10_000_000);
         }
-        if config.mqtt.users.is_empty() && listener.allow_anonymous.is_none() && !config.admits_anonymous(listener) {
+        let nobody_is_known = !config.mqtt.asks_for_passwords() && config.access_keys.is_empty();
+        if nobody_is_known && listener.allow_anonymous.is_none() && config.anonymous(listener) == Anonymous::No {
             let whence = if listener.proxy_protocol { "through a proxy" } else { "from other machines" };
             faults.add(format!(
                 "{key}.listen: {} can be reached {whence}, and nobody is asked for a password there. \
-                 Add [[mqtt.users]] with name and password, or set mqtt.allow_anonymous = true",
+                 Set mqtt.users_file to a file that `tracemq passwd` makes, or set mqtt.allow_anonymous = true",
                 listener.listen
             ));
         }

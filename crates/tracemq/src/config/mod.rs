@@ -2,6 +2,7 @@
 //!
 //! An unknown key, a wrong type or a value out of bounds is refused with its name; nothing is silently corrected.
 
+mod access;
 mod check;
 mod listeners;
 mod nearest;
@@ -14,7 +15,8 @@ use anyhow::{Context, anyhow};
 use serde::{Deserialize, Serialize};
 use tracemq_model::{InstanceId, TimeMs};
 
-pub(crate) use check::{parse_utc_offset, users};
+pub(crate) use access::{BanEntry, HookEntry, OnRefusal, Rule};
+pub(crate) use check::parse_utc_offset;
 pub(crate) use listeners::{ClientCertificate, DEFAULT_LISTENER, Listener, Tls, UsernameFrom};
 pub(crate) use secret::{ConfigSecret, secret_text};
 
@@ -92,30 +94,25 @@ pub(crate) struct Mqtt {
     /// What clients that ask for Response Information are told: `{this}/{client id}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_topics: Option<String>,
-    /// Who may connect; with none, clients from loopback are let in without a password.
-    pub users: Vec<User>,
+    /// The file of users, which `tracemq passwd` writes; without one, clients from loopback are let in without a password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users_file: Option<PathBuf>,
+    /// Failed logins a second that one address may have before it is refused unheard.
+    pub max_failed_logins_per_s: u32,
+    /// What a PUBLISH or SUBSCRIBE without permission brings.
+    pub on_refusal: OnRefusal,
+    /// The groups that client identifiers (`GROUP@@@DEVICE`) must name; absent, any identifier will do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<String>>,
+    /// Who may use which topics; with none, everybody all but those that begin with `$`.
+    pub rules: Vec<Rule>,
+    /// Who is kept out.
+    pub banned: Vec<BanEntry>,
+    /// A program that is asked about users that are not in the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hook: Option<HookEntry>,
     /// The ways in; with none, the one of `listen`.
     pub listeners: Vec<Listener>,
-}
-
-/// An MQTT user.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct User {
-    /// User name of the CONNECT.
-    pub name: String,
-    /// Password of the CONNECT.
-    pub password: ConfigSecret,
-    /// Topic filters that it may publish to.
-    #[serde(default = "everything")]
-    pub publish: Vec<String>,
-    /// Topic filters that it may subscribe to.
-    #[serde(default = "everything")]
-    pub subscribe: Vec<String>,
-}
-
-fn everything() -> Vec<String> {
-    vec!["#".into()]
 }
 
 /// The HTTP listener.
@@ -286,7 +283,13 @@ impl Default for Mqtt {
             sys_interval_s: limits.sys_interval_s,
             redirect_to: None,
             response_topics: None,
-            users: Vec::new(),
+            users_file: None,
+            max_failed_logins_per_s: 20,
+            on_refusal: OnRefusal::Close,
+            groups: None,
+            rules: Vec::new(),
+            banned: Vec::new(),
+            hook: None,
             listeners: Vec::new(),
         }
     }
@@ -345,7 +348,13 @@ impl Config {
             std::fs::read_to_string(file).with_context(|| format!("can't read the config {}", file.display()))?;
         toml::from_str(&text).map_err(|error| {
             let fault = fault_of_toml(&text, &error);
-            let hint = if fault.contains("socket address") { "; write IP:PORT, such as 127.0.0.1:1883" } else { "" };
+            let hint = if fault.contains("socket address") {
+                "; write IP:PORT, such as 127.0.0.1:1883"
+            } else if fault.contains("unknown field `users`") {
+                "; passwords stand in a file of their own, mqtt.users_file, which `tracemq passwd` makes, and what users may do in mqtt.rules"
+            } else {
+                ""
+            };
             let meant = nearest::nearest(error.message()).map(|word| format!("; did you mean `{word}`?"));
             anyhow!("{}: {fault}{hint}{}", file.display(), meant.unwrap_or_default())
         })

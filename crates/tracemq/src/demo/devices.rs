@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::ROUND;
 use super::wire::{self, Identity};
 
-/// The user whose rights end at `telemetry/#` and `commands/#`.
+/// The user that may not publish to `admin/#`.
 pub(super) const USER: &str = "device";
 /// Its password.
 pub(super) const PASSWORD: &str = "demo";

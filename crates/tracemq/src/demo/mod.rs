@@ -6,11 +6,15 @@ mod wire;
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::config::{Config, User};
+use tracemq_access::mqtt::{Cost, StoredPassword, users};
+
+use crate::config::{Config, Rule};
+use crate::passwd;
 use crate::serve::{Server, StopSignals};
 use crate::shell;
 
@@ -29,12 +33,14 @@ pub(crate) fn run() -> anyhow::Result<()> {
         config.http.listen = free_or_any(config.http.listen).await;
         config.mqtt.allow_anonymous = true;
         config.mqtt.connect_timeout_s = 3;
-        config.mqtt.users = vec![User {
-            name: devices::USER.into(),
-            password: devices::PASSWORD.to_owned().into(),
-            publish: vec!["telemetry/#".into()],
-            subscribe: vec!["commands/#".into()],
-        }];
+        config.mqtt.users_file = Some(make_user(folder.path())?);
+        // Whoever else comes by to try it may do everything.
+        let (users, admin) = (vec![devices::USER.into()], vec!["admin/#".to_owned()]);
+        let everything = vec!["#".to_owned()];
+        config.mqtt.rules = vec![
+            Rule { users, deny: true, publish: admin, ..Rule::default() },
+            Rule { publish: everything.clone(), subscribe: everything, ..Rule::default() },
+        ];
         let server = Server::start(config.clone()).await?;
         // The demo goes on also when nobody reads what it says.
         let _ = introduce(&config, &server);
@@ -44,6 +50,14 @@ pub(crate) fn run() -> anyhow::Result<()> {
         fleet.abort();
         server.stop().await
     })
+}
+
+/// A file with the devices' user.
+fn make_user(folder: &Path) -> anyhow::Result<PathBuf> {
+    let password = StoredPassword::hash(devices::PASSWORD.as_bytes(), b"only for display", Cost::default())?;
+    let file = folder.join("users");
+    passwd::write(&file, &users::with_password("", devices::USER, &password)?)?;
+    Ok(file)
 }
 
 /// `wanted` if it is free, else the same address with any port.

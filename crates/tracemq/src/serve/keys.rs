@@ -38,12 +38,12 @@ pub(super) fn ring(entries: &[AccessKeyEntry], credentials: &Credentials, data_d
     KeyRing::new(keys).map_err(|error| anyhow!("access_keys: {error}"))
 }
 
-/// The keys that stand now in the files of a server that was started with `args` and runs on `data_dir`. Nothing is
+/// The configuration and the keys that stand now in the files of a server that was started with `args` and runs on `data_dir`. Nothing is
 /// written.
 ///
 /// # Errors
 /// When a start would refuse the files, or would make a key because there is none: with the file and the field.
-pub(super) fn read_again(args: &ServeArgs, data_dir: &Path) -> anyhow::Result<KeyRing> {
+pub(super) fn read_again(args: &ServeArgs, data_dir: &Path) -> anyhow::Result<(Config, KeyRing)> {
     if let Some(file) = &args.config
         && fs::metadata(file).is_ok_and(|found| !found.is_file())
     {
@@ -54,7 +54,8 @@ pub(super) fn read_again(args: &ServeArgs, data_dir: &Path) -> anyhow::Result<Ke
     let Some(credentials) = credentials::load(data_dir)? else {
         bail!("{} is not there; a restart makes a new key", credentials::path(data_dir).display());
     };
-    ring(&config.access_keys, &credentials, data_dir)
+    let ring = ring(&config.access_keys, &credentials, data_dir)?;
+    Ok((config, ring))
 }
 
 fn own(credentials: &Credentials) -> anyhow::Result<AccessKey> {

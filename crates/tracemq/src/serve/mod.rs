@@ -1,6 +1,8 @@
 //! `tracemq serve`: builds the parts from the configuration, runs them, and stops them in order.
 
+pub(crate) mod access;
 mod clients;
+mod hook;
 pub(crate) mod keys;
 mod log;
 mod server;
@@ -49,7 +51,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
                 // The window was closed: a server that nobody sees any more would hold its ports.
                 _ = hangups.recv() => if on_terminal && !is_on_terminal() { break } else {
                     server.reload_certificates();
-                    server.reload_keys(args);
+                    server.reload_access(args);
                 },
             }
         }
@@ -126,10 +128,8 @@ fn announce(config: &Config, server: &Server) -> std::io::Result<()> {
 
 /// What `mosquitto_pub` needs to be let in.
 fn login_flags(config: &Config) -> String {
-    match config.mqtt.users.first() {
-        Some(user) if !config.mqtt.allow_anonymous => format!(" -u {} -P PASSWORD", shell::quoted(&user.name)),
-        Some(_) | None => String::new(),
-    }
+    let asks = config.mqtt.asks_for_passwords() && !config.mqtt.allow_anonymous;
+    if asks { " -u USER -P PASSWORD".to_owned() } else { String::new() }
 }
 
 /// Raises the limit of open files as far as it goes, and tells how many MQTT connections fit below it: each is a

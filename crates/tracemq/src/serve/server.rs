@@ -9,9 +9,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracemq_access::AccountId;
+use tracemq_access::mqtt::Users;
 use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, Keys};
 use tracemq_broker::{Broker, Limits};
-use tracemq_door::{Certificates, House, HouseSettings};
+use tracemq_door::{Certificates, Guard, House, HouseSettings};
 use tracemq_model::TimeMs;
 use tracemq_recorder::{Recorder, RecorderSettings};
 use tracemq_segments::{Keep, Retention, SegmentSettings, Segments};
@@ -21,9 +22,9 @@ use tracing::{error, info, warn};
 use super::clients::LiveClients;
 use super::sessions::Sessions;
 use super::ways_in::{self, Listening, WaysIn};
-use super::{STOP_STAGE_MAX, connections_that_fit, create_data_dir, keys};
+use super::{STOP_STAGE_MAX, access, connections_that_fit, create_data_dir, keys};
 use crate::cli::ServeArgs;
-use crate::config::{self, Config, LOCAL_ACCOUNT};
+use crate::config::{self, Config, LOCAL_ACCOUNT, OnRefusal};
 use crate::credentials::{self, Credentials};
 use crate::store::progress::Progress;
 
@@ -42,6 +43,7 @@ pub(crate) struct Server {
     pub credentials_are_new: bool,
     config: Config,
     keys: Keys,
+    guard: Arc<Guard>,
     certificates: Vec<(String, Certificates)>,
     recorder: Recorder,
     segments: Arc<Segments>,
@@ -66,6 +68,7 @@ impl Server {
     /// # Errors
     /// With the part that can't start, and what would help.
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
+        let access = access::read(&config.mqtt)?;
         let bound = ways_in::bind(&config).await?;
         let http_listener =
             bind(config.http.listen, "http", "Choose another with --http ADDR, port 0 picks a free one").await?;
@@ -77,7 +80,9 @@ impl Server {
         let segments = open_store(&config)?;
         let store: Arc<dyn EventStore> = Arc::clone(&segments) as Arc<dyn EventStore>;
         let (credentials, credentials_are_new) = credentials::load_or_draw(&config.data_dir, &config.instance.id)?;
-        let keys = Keys::new(keys::ring(&config.access_keys, &credentials, &config.data_dir)?);
+        let ring = keys::ring(&config.access_keys, &credentials, &config.data_dir)?;
+        let guard = access::guard(&config, access.with_keys(ring.clone()), Arc::new(wall_clock))?;
+        let keys = Keys::new(ring);
         let recorder = start_recorder(&config, &store)?;
 
         let in_all = HouseSettings {
@@ -88,7 +93,7 @@ impl Server {
         let sessions = Sessions::open(&config, &limits(&config.mqtt), &house)?;
         let brokers = sessions.brokers.clone();
         let listeners = ways_in::told(&bound);
-        let WaysIn { doors, certificates } = ways_in::doors(&config, bound, &house, &brokers)?;
+        let WaysIn { doors, certificates } = ways_in::doors(&config, bound, &house, &guard, &brokers)?;
         let (stop, stage) = watch::channel(Stage::Running);
         let clients = Arc::new(LiveClients { brokers: brokers.clone() });
         let gauges = gauges(brokers.values().cloned().collect(), Arc::clone(&house), stage.clone());
@@ -104,7 +109,9 @@ impl Server {
         })?;
 
         credentials::save(&config.data_dir, &credentials)?;
-        let time = brokers.into_values().map(|broker| tokio::spawn(Arc::clone(&house).keep_time(broker))).collect();
+        let mut time: Vec<_> =
+            brokers.into_values().map(|broker| tokio::spawn(Arc::clone(&house).keep_time(broker))).collect();
+        time.push(tokio::spawn(Arc::clone(&guard).keep_watch()));
         let doors = doors
             .into_iter()
             .map(|door| tokio::spawn(door.run(reached(stage.clone(), Stage::StopMqtt), STOP_STAGE_MAX)))
@@ -124,6 +131,7 @@ impl Server {
             credentials_are_new,
             config,
             keys,
+            guard,
             certificates,
             recorder,
             segments,
@@ -141,20 +149,32 @@ impl Server {
         self.listeners.first().map(|listening| listening.address)
     }
 
-    /// Puts the keys in force that stand in the files now; when they can't be used, the old ones stay. `args` are those
-    /// that the server was started with.
-    pub(crate) fn reload_keys(&self, args: &ServeArgs) {
-        match keys::read_again(args, &self.config.data_dir) {
-            Ok(ring) => {
-                let keys = ring.len();
-                self.keys.replace(ring);
-                info!(
-                    keys,
-                    "access keys reloaded; users, topic rules, listeners and all other settings are not: they are read at the start"
-                );
+    /// Puts in force what stands in the files now: access keys, users, topic rules, groups and bans. When they can't be
+    /// used, the old ones stay. `args` are those that the server was started with.
+    pub(crate) fn reload_access(&self, args: &ServeArgs) {
+        let (config, ring) = match keys::read_again(args, &self.config.data_dir) {
+            Ok(read) => read,
+            Err(error) => {
+                let error = format!("{error:#}");
+                error!(error, "access keys not reloaded: the old ones stay in force, and so do users and topic rules");
+                return;
             }
-            Err(error) => error!(error = format!("{error:#}"), "access keys not reloaded: the old ones stay in force"),
+        };
+        let keys = ring.len();
+        match access::read(&config.mqtt) {
+            Ok(access) => {
+                let access = access.with_keys(ring.clone());
+                let (users, rules) = (access.users.as_ref().map_or(0, Users::len), access.rules.len());
+                let ended = self.guard.replace(access);
+                info!(users, rules, ended, "MQTT users and topic rules reloaded; `ended` connections may be no more");
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                error!(error, "MQTT users and topic rules not reloaded: the old ones stay in force");
+            }
         }
+        self.keys.replace(ring);
+        info!(keys, "access keys reloaded; listeners, limits and other settings are not: they are read at the start");
     }
 
     /// Puts the certificates, keys and CAs in force that stand in the listeners' files now, for handshakes from here on.
@@ -346,6 +366,7 @@ fn limits(mqtt: &config::Mqtt) -> Limits {
         sys_interval_s: mqtt.sys_interval_s,
         redirect_to: mqtt.redirect_to.as_deref().map(Arc::from),
         response_topics: mqtt.response_topics.as_deref().map(Arc::from),
+        refuses_by_code: mqtt.on_refusal == OnRefusal::ReasonCode,
         ..Limits::default()
     }
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tracemq_access::mqtt::MqttAccess;
 use tracemq_broker::Broker;
-use tracemq_door::{Certificates, ClientCertificates, Door, DoorSettings, House, Network, TlsFiles, WebSocketRules};
+use tracemq_door::{
+    Certificates, ClientCertificates, Door, DoorSettings, Guard, House, Network, TlsFiles, WebSocketRules,
+};
 use tracemq_model::InstanceId;
 
 use super::server;
-use crate::config::{self, ClientCertificate, Config, DEFAULT_LISTENER, Listener, Tls, UsernameFrom};
+use crate::config::{ClientCertificate, Config, DEFAULT_LISTENER, Listener, Tls, UsernameFrom};
 
 /// A listener that is bound.
 pub(super) struct Bound {
@@ -69,27 +70,25 @@ pub(super) fn told(bound: &[Bound]) -> Vec<Listening> {
     bound.iter().map(told).collect()
 }
 
-/// A door for each, to the broker of its instance.
+/// A door for each, with `guard` at it, to the broker of its instance.
 ///
 /// # Errors
-/// When users can't be used.
+/// When a network of proxies is none.
 pub(super) fn doors(
     config: &Config,
     bound: Vec<Bound>,
     house: &Arc<House>,
+    guard: &Arc<Guard>,
     brokers: &BTreeMap<InstanceId, Arc<Broker>>,
 ) -> anyhow::Result<WaysIn> {
-    let users = config::users(&config.mqtt);
-    let with_anonymous = Arc::new(MqttAccess::new(&users, true)?);
-    let without = Arc::new(MqttAccess::new(&users, false)?);
     let (mut doors, mut certificates) = (Vec::new(), Vec::new());
     for Bound { listener, socket, tls, .. } in bound {
-        let access = if config.admits_anonymous(&listener) { &with_anonymous } else { &without };
         let instance = listener.instance.as_ref().unwrap_or(&config.instance.id);
         let broker = brokers.get(instance).context("an instance has no broker")?;
         let proxies = proxies(&listener)?;
         certificates.extend(tls.clone().map(|tls| (listener.name.clone(), tls)));
         let settings = DoorSettings {
+            anonymous: config.anonymous(&listener),
             proxies,
             tls,
             websocket: listener.transport.is_websocket().then(|| rules(&listener)),
@@ -97,7 +96,7 @@ pub(super) fn doors(
             connections_max: listener.max_connections.unwrap_or(config.mqtt.max_connections),
             ..DoorSettings::new(instance.clone(), &listener.name)
         };
-        doors.push(Door::new(socket, Arc::clone(house), Arc::clone(broker), Arc::clone(access), settings));
+        doors.push(Door::new(socket, Arc::clone(house), Arc::clone(broker), Arc::clone(guard), settings));
     }
     Ok(WaysIn { doors, certificates })
 }

@@ -70,7 +70,10 @@ fn a_listener_for_the_world_needs_users() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(message.contains("allow_anonymous"), "the message does not name the key: {message}");
-    assert!(message.contains("mqtt.users"), "the message does not name the better way: {message}");
+    assert!(
+        message.contains("mqtt.users_file") && message.contains("tracemq passwd"),
+        "the message does not name the better way: {message}"
+    );
 }
 
 #[test]
@@ -90,7 +93,7 @@ fn an_unknown_key_is_refused_with_its_line() {
 #[test]
 fn config_check_prints_what_will_be_in_force() {
     let home =
-        Home::new("[mqtt]\nlisten = \"127.0.0.1:2883\"\n\n[[mqtt.users]]\nname = \"ops\"\npassword = \"hunter2\"\n");
+        Home::new("[mqtt]\nlisten = \"127.0.0.1:2883\"\n\n[[access_keys]]\nid = \"ops\"\nsecret = \"hunter2\"\n");
     let config = home.path().join("tracemq.toml");
     let output = finish_within(PATIENCE, tracemq().args(["config", "check", "--config"]).arg(&config));
     assert_eq!(output.status.code(), Some(0), "{output:?}");

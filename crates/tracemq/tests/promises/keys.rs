@@ -82,7 +82,7 @@ fn a26_a_key_of_the_config_is_disabled_changed_taken_out_and_added_at_once() {
     home.reconfigure(&entry("dash", "one", "enabled = false"));
     let word = server.reload();
     assert!(word.contains("access keys reloaded") && word.contains("\"keys\":2"), "{word}");
-    assert!(word.contains("users, topic rules, listeners"), "what is not reloaded is told: {word}");
+    assert!(word.contains("listeners, limits"), "what is not reloaded is told: {word}");
     caller.assert_refused("dash", "one", 400, "InvalidAccessKeyId.Inactive");
     assert_eq!(code_of(&caller.rpc.get(&taken, &[])), "InvalidAccessKeyId.Inactive");
     caller.assert_let_in(&own.access_key_id, &own.access_key_secret);

@@ -12,6 +12,8 @@
     reason = "to panic is how a test, and the harness that it is made of, says no"
 )]
 
+mod access;
+mod access_hook;
 mod clients_cli;
 mod durability;
 mod first_minute;
@@ -20,6 +22,7 @@ mod health_checks;
 mod history_cli;
 mod hostile;
 mod keys;
+mod passwd_cli;
 mod persistence;
 mod reasons;
 mod store_cli;

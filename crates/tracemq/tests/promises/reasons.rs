@@ -14,10 +14,9 @@ const CONFIG: &str = r#"
 [mqtt]
 connect_timeout_s = 1
 max_packet_bytes = 4096
+users_file = "users"
 
-[[mqtt.users]]
-name = "ops"
-password = "secret"
+[[mqtt.rules]]
 publish = ["a/#"]
 subscribe = ["a/#"]
 "#;

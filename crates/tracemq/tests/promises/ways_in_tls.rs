@@ -85,7 +85,8 @@ fn a_device_over_tls_has_its_tls_on_record() {
 
 #[test]
 fn a_client_certificate_is_the_user_and_on_record() {
-    let config = format!("{CONFIG}\n[[mqtt.users]]\nname = 'pump-07'\npassword = 'unused'\npublish = ['b']\n");
+    let config = CONFIG.replace("[mqtt]", "[mqtt]\nusers_file = 'users'")
+        + "\n[[mqtt.rules]]\nusers = ['pump-07']\npublish = ['b']\n";
     let (world, server) = World::new(&config);
     let good = world.devices.client("pump-07", 2098);
     assert_eq!(visit(server.listener("mutual"), world.client(Some(&good)), "pump").unwrap(), 0);

@@ -20,7 +20,7 @@ pub(crate) use mqtt::{
     Connect, Device, PINGREQ, VERSIONS, Version, disconnect, packet, publish, string, subscribe, varint,
 };
 pub(crate) use pki::{Authority, Paper, client_config, tls};
-pub(crate) use server::{Credentials, Home, Server, finish_within, signal, tracemq};
+pub(crate) use server::{Credentials, Home, Server, USERS, finish_within, signal, tracemq};
 
 /// The longest that anything may take before a test gives up; generous, for slow and busy machines.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

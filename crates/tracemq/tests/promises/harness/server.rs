@@ -53,6 +53,14 @@ pub(crate) struct Home {
     starts: AtomicU32,
 }
 
+/// Users `ops` with the password `secret`, `pump` with `other`, and `pump-07` with one that nobody knows; cheap to compare.
+pub(crate) const USERS: &str = "\
+# users of the tests
+ops:$argon2id$v=19$m=8,t=1,p=1$YSBzYWx0IG9mIHRlc3RzLg$C1YFMsMdu4/KV5hRG8InwwIJHQfHiSscfnPIxfZzHYs
+pump:$argon2id$v=19$m=8,t=1,p=1$YSBzYWx0IG9mIHRlc3RzLg$KDCvj5wMvIfFe5Kyn7sh84A3S1uwk3WK01JknED86V4
+pump-07:$argon2id$v=19$m=8,t=1,p=1$YSBzYWx0IG9mIHRlc3RzLg$qK4BVsTF+rL4bqLaF6XbquPRz4+TSGkpTYamaP22xjc
+";
+
 /// What the first start writes down for the operator.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Credentials {
@@ -62,10 +70,11 @@ pub(crate) struct Credentials {
 }
 
 impl Home {
-    /// A fresh folder with `config` as its TOML file.
+    /// A fresh folder with `config` as its TOML file, and [`USERS`] in the file `users`.
     pub(crate) fn new(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let home = Self { folder, starts: AtomicU32::new(0) };
+        fs::write(home.path().join("users"), USERS).unwrap();
         home.reconfigure(config);
         home
     }
@@ -252,9 +261,17 @@ impl Server {
 
     /// Has the access keys read again, and waits for the line of the log that says what came of it.
     pub(crate) fn reload(&self) -> String {
-        let lines = || -> Vec<String> {
-            self.log().lines().filter(|line| line.contains("\"access keys ")).map(str::to_owned).collect()
-        };
+        self.reload_and_find("\"access keys ")
+    }
+
+    /// Has users and topic rules read again, and waits for the line of the log that says what came of it.
+    pub(crate) fn reload_users(&self) -> String {
+        self.reload_and_find("users and topic rules")
+    }
+
+    fn reload_and_find(&self, said: &str) -> String {
+        let lines =
+            || -> Vec<String> { self.log().lines().filter(|line| line.contains(said)).map(str::to_owned).collect() };
         let before = lines().len();
         self.hang_up();
         wait_until("word of the reload", || {

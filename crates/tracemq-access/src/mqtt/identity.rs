@@ -1,0 +1,203 @@
+//! Who a client has proven to be, for as long as its connection lives, and whether that still holds.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tracemq_model::{Reason, TimeMs};
+
+use super::hook::HookRules;
+use super::issued::{Issued, TokenState, Tokens};
+use super::rules::{ClientRules, Use, Who};
+use super::{Login, MqttAccess, Refusal, StoredPassword};
+
+/// A digest of a secret: tells whether it is still the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    pub(super) fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(..)")
+    }
+}
+
+/// What a client has shown.
+#[derive(Clone, Debug)]
+pub(super) enum Proof {
+    /// Nothing: it was not asked.
+    Nothing,
+    /// The password that is stored so.
+    Password(StoredPassword),
+    /// A certificate.
+    Certificate,
+    /// A signature by an access key.
+    Signature(Fingerprint),
+    /// Tokens.
+    Tokens(Tokens),
+    /// A signature by its own credential.
+    Device(Fingerprint),
+    /// The program elsewhere let it in, with these rules of its own.
+    Hook(Option<Arc<HookRules>>),
+}
+
+/// Who a client is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The client identifier.
+    pub client_id: Arc<str>,
+    /// The user name of its CONNECT.
+    pub username: Option<Arc<str>>,
+    /// The user that it has proven to be: a user's name, or the id of an access key or device credential.
+    pub user: Option<Arc<str>>,
+    /// Its address.
+    pub address: IpAddr,
+    pub(super) instance: Arc<str>,
+    pub(super) anonymous: super::Anonymous,
+    pub(super) proof: Proof,
+}
+
+impl Identity {
+    pub(super) fn new(login: &Login<'_>) -> Self {
+        Self {
+            client_id: login.client_id.into(),
+            username: login.username.map(Arc::from),
+            user: None,
+            address: login.address,
+            instance: login.instance.into(),
+            anonymous: login.anonymous,
+            proof: Proof::Nothing,
+        }
+    }
+
+    fn who(&self) -> Who<'_> {
+        Who { client_id: &self.client_id, user: self.user.as_deref() }
+    }
+
+    /// When what it came in with ends; none when it does not.
+    pub fn expires(&self, access: &MqttAccess) -> Option<TimeMs> {
+        match &self.proof {
+            Proof::Tokens(tokens) => tokens.expires(),
+            Proof::Signature(_) => access.keys.get(self.user.as_deref()?)?.expires,
+            Proof::Nothing | Proof::Password(_) | Proof::Certificate | Proof::Device(_) | Proof::Hook(_) => None,
+        }
+    }
+}
+
+/// What one client may do, under the rules of one moment.
+#[derive(Clone, Debug)]
+pub struct ClientAccess {
+    rules: ClientRules,
+    /// It may do nothing any more.
+    shut: bool,
+}
+
+impl ClientAccess {
+    /// Whether `who`, whose access this is, may use a topic or filter so.
+    pub fn allows(&self, who: &Identity, used: Use, wanted: &str) -> bool {
+        if self.shut {
+            return false;
+        }
+        match &who.proof {
+            // A token is a right by itself; only what a rule forbids it does not open.
+            Proof::Tokens(tokens) => tokens.allow(used, wanted) && !self.rules.deny(&who.who(), used, wanted),
+            Proof::Hook(Some(own)) => {
+                own.allow(&who.client_id, used, wanted) && !self.rules.deny(&who.who(), used, wanted)
+            }
+            Proof::Nothing
+            | Proof::Password(_)
+            | Proof::Certificate
+            | Proof::Signature(_)
+            | Proof::Device(_)
+            | Proof::Hook(None) => self.rules.allow(&who.who(), used, wanted),
+        }
+    }
+}
+
+impl MqttAccess {
+    /// What `who` may do now.
+    pub fn of(&self, who: &Identity, issued: &Issued, now: TimeMs) -> ClientAccess {
+        ClientAccess { rules: self.rules.of(&who.who()), shut: self.standing(who, issued, now).is_err() }
+    }
+
+    /// Whether a client that was let in would still be.
+    ///
+    /// # Errors
+    /// Why not: its connection is to be ended with that.
+    pub fn standing(&self, who: &Identity, issued: &Issued, now: TimeMs) -> Result<(), Refusal> {
+        if self.bans.iter().any(|ban| ban.fits_identity(who)) {
+            return Err(Refusal::new(Reason::Banned, "client, user or address is in mqtt.banned since a reload"));
+        }
+        let withdrawn = |detail: &'static str| Err(Refusal::new(Reason::CredentialsWithdrawn, detail));
+        if self.check_group(&who.client_id).is_err() {
+            return withdrawn("the client's group is not in mqtt.groups any more");
+        }
+        let user = || self.users.as_ref().zip(who.user.as_deref()).and_then(|(users, name)| users.get(name));
+        match &who.proof {
+            Proof::Nothing => match who.anonymous {
+                super::Anonymous::WhileNobodyIsKnown if !self.knows_nobody() => {
+                    withdrawn("since a reload there are users, and it came in without a password")
+                }
+                super::Anonymous::Yes if who.username.is_some() && !self.knows_nobody() => {
+                    withdrawn("since a reload there are users, and its user name was never checked")
+                }
+                super::Anonymous::Yes | super::Anonymous::WhileNobodyIsKnown | super::Anonymous::No => Ok(()),
+            },
+            Proof::Password(stored) => match user() {
+                None => withdrawn("its user was taken out"),
+                Some(user) if !user.enabled => withdrawn("its user was disabled"),
+                Some(user) if user.password != *stored => withdrawn("its user's password was changed"),
+                Some(_) => Ok(()),
+            },
+            Proof::Certificate => match (&self.users, user()) {
+                (None, _) => Ok(()),
+                (Some(_), Some(user)) if user.enabled => Ok(()),
+                (Some(_), Some(_)) => withdrawn("its user was disabled"),
+                (Some(_), None) => withdrawn("its user was taken out"),
+            },
+            Proof::Signature(known) => self.key_stands(who, Some(*known), now),
+            Proof::Tokens(tokens) => {
+                for digest in tokens.digests() {
+                    match issued.tokens.state_of(digest, now) {
+                        TokenState::Valid(_) => {}
+                        TokenState::Expired => return Err(expired("its token has expired")),
+                        TokenState::Revoked | TokenState::Unknown => return withdrawn("its token was revoked"),
+                    }
+                }
+                self.key_stands(who, None, now)
+            }
+            Proof::Device(known) => {
+                let credential = issued.devices.get(&who.instance, &who.client_id);
+                match credential.filter(|one| Some(&*one.id) == who.user.as_deref()) {
+                    Some(one) if Fingerprint::of(&one.secret) == *known => Ok(()),
+                    Some(_) => withdrawn("its device credential was refreshed"),
+                    None => withdrawn("its device credential was taken away"),
+                }
+            }
+            Proof::Hook(_) if self.has_hook => Ok(()),
+            Proof::Hook(_) => withdrawn("the program that let it in is not asked any more"),
+        }
+    }
+
+    fn key_stands(&self, who: &Identity, known: Option<Fingerprint>, now: TimeMs) -> Result<(), Refusal> {
+        let id = who.user.as_deref().unwrap_or_default();
+        if self.keys.get(id).is_some_and(|key| key.enabled && key.has_expired(now)) {
+            return Err(expired("its access key has expired"));
+        }
+        match self.signing_key(id, &who.instance, now) {
+            Ok(secret) if known.is_none_or(|known| known == Fingerprint::of(secret)) => Ok(()),
+            Ok(_) => Err(Refusal::new(Reason::CredentialsWithdrawn, "its access key's secret was changed")),
+            Err(_) => Err(Refusal::new(Reason::CredentialsWithdrawn, "its access key is not good any more")),
+        }
+    }
+}
+
+fn expired(detail: &'static str) -> Refusal {
+    Refusal::new(Reason::CredentialsExpired, detail)
+}

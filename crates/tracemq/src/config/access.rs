@@ -1,0 +1,138 @@
+//! Who may connect by MQTT and what a client may do, as it stands in the configuration.
+
+use serde::{Deserialize, Serialize};
+use tracemq_access::mqtt::{Ban, RuleBook, RuleEntry};
+
+use super::Mqtt;
+use super::check::Faults;
+
+/// What a PUBLISH or SUBSCRIBE without permission brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OnRefusal {
+    /// The end of the connection.
+    Close,
+    /// A reason code.
+    ReasonCode,
+}
+
+/// Who may use which topics.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Rule {
+    /// For these users alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<String>,
+    /// For these groups alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// For these client identifiers alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<String>,
+    /// Forbids.
+    pub deny: bool,
+    /// Topic filters that may be published to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<String>,
+    /// Topic filters that may be subscribed to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscribe: Vec<String>,
+}
+
+/// Who is kept out: whoever fits all that is there.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct BanEntry {
+    /// Client identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// User name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Address or network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+}
+
+/// A program that is asked about users.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HookEntry {
+    /// Where it is asked: `http://...`.
+    pub url: String,
+    /// How long it may take for an answer.
+    #[serde(default = "two_seconds")]
+    pub timeout_ms: u64,
+    /// How long its word to let a client in holds for the same client, user, password and address.
+    #[serde(default)]
+    pub cache_s: u64,
+    /// Questions under way at once.
+    #[serde(default = "sixteen")]
+    pub max_concurrent: usize,
+}
+
+fn two_seconds() -> u64 {
+    2_000
+}
+
+fn sixteen() -> usize {
+    16
+}
+
+impl Mqtt {
+    /// Whether there is anybody whom a client must prove to be.
+    pub(crate) fn asks_for_passwords(&self) -> bool {
+        self.users_file.is_some() || self.hook.is_some()
+    }
+
+    /// The topic rules.
+    pub(crate) fn rule_entries(&self) -> Vec<RuleEntry> {
+        let entry = |rule: &Rule| RuleEntry {
+            users: rule.users.clone(),
+            groups: rule.groups.clone(),
+            clients: rule.clients.clone(),
+            deny: rule.deny,
+            publish: rule.publish.clone(),
+            subscribe: rule.subscribe.clone(),
+        };
+        self.rules.iter().map(entry).collect()
+    }
+
+    /// The bans.
+    ///
+    /// # Errors
+    /// The first that names nobody, or no address.
+    pub(crate) fn bans(&self) -> anyhow::Result<Vec<Ban>> {
+        let ban = |(number, entry): (usize, &BanEntry)| {
+            let said = || format!("mqtt.banned {number}");
+            let address = entry.address.as_deref().map(str::parse).transpose();
+            let address = address.map_err(|error| anyhow::Error::new(error).context(said() + ": address"))?;
+            let ban = Ban { client: entry.client.clone(), user: entry.user.clone(), address };
+            ban.check().map_err(|error| anyhow::Error::new(error).context(said()))?;
+            Ok(ban)
+        };
+        (1..).zip(&self.banned).map(ban).collect()
+    }
+}
+
+pub(super) fn check(faults: &mut Faults, mqtt: &Mqtt) {
+    faults.within("mqtt.max_failed_logins_per_s", mqtt.max_failed_logins_per_s, 1, 1_000_000);
+    if let Err(error) = RuleBook::new(&mqtt.rule_entries()) {
+        faults.add(format!("mqtt.rules: {error}"));
+    }
+    if let Err(error) = mqtt.bans() {
+        faults.add(format!("{error:#}"));
+    }
+    for group in mqtt.groups.iter().flatten().filter(|group| group.is_empty() || group.contains("@@@")) {
+        faults.add(format!("mqtt.groups: `{}` can't be the part of a client id before @@@", group.escape_debug()));
+    }
+    if let Some(hook) = &mqtt.hook {
+        // There is no TLS on this way: a password must not leave for another machine in the clear by mistake.
+        if !hook.url.starts_with("http://") || hook.url.contains(char::is_whitespace) {
+            faults.add("mqtt.hook.url: is no http:// address; for https put a proxy on this machine".to_owned());
+        }
+        faults.within("mqtt.hook.timeout_ms", hook.timeout_ms, 1, 30_000);
+        faults.within("mqtt.hook.cache_s", hook.cache_s, 0, 86_400);
+        faults.within("mqtt.hook.max_concurrent", hook.max_concurrent, 1, 256);
+    }
+}

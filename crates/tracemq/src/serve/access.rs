@@ -1,0 +1,96 @@
+//! Who may connect by MQTT: read at the start, and again on SIGHUP.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use tracemq_access::AccountId;
+use tracemq_access::mqtt::attempts::{Allowance, AttemptLimits};
+use tracemq_access::mqtt::issued::{DeviceBook, Issued, TokenBook};
+use tracemq_access::mqtt::{MqttAccess, RuleBook, Users};
+use tracemq_door::{Clock, Guard, GuardSettings, Hook, HookLimits};
+
+use super::hook::HttpHook;
+use crate::config::{Config, HookEntry, LOCAL_ACCOUNT, Mqtt};
+
+/// Larger files are mistakes: a million users have half of it.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+
+/// The file of tokens, and that of device credentials, in the data folder.
+const TOKENS_FILE: &str = "mqtt-tokens";
+const DEVICES_FILE: &str = "mqtt-devices";
+
+/// All that the configuration and the file of users say now; access keys are to be added.
+///
+/// # Errors
+/// When the file can't be read or used, with its name; never is that taken for a file without users.
+pub(crate) fn read(mqtt: &Mqtt) -> anyhow::Result<MqttAccess> {
+    Ok(MqttAccess {
+        users: mqtt.users_file.as_deref().map(read_users).transpose()?,
+        rules: RuleBook::new(&mqtt.rule_entries()).context("mqtt.rules")?,
+        groups: mqtt.groups.as_ref().map(|groups| groups.iter().cloned().collect()),
+        bans: mqtt.bans()?,
+        has_hook: mqtt.hook.is_some(),
+        ..MqttAccess::nothing(AccountId::new(LOCAL_ACCOUNT)?)
+    })
+}
+
+fn read_users(file: &Path) -> anyhow::Result<Users> {
+    let said = || format!("mqtt.users_file {}", file.display());
+    let found = fs::metadata(file).with_context(said)?;
+    if !found.is_file() {
+        bail!("{} is no regular file, which could be read again", said());
+    }
+    if found.len() > FILE_BYTES_MAX {
+        bail!("{} is larger than {FILE_BYTES_MAX} bytes", said());
+    }
+    let text = fs::read_to_string(file).with_context(said)?;
+    Users::parse(&text).with_context(said)
+}
+
+/// What stands at the door.
+///
+/// # Errors
+/// When what was given out can't be read.
+pub(super) fn guard(config: &Config, access: MqttAccess, clock: Clock) -> anyhow::Result<Arc<Guard>> {
+    let mqtt = &config.mqtt;
+    let per_second = mqtt.max_failed_logins_per_s;
+    let of_address = Allowance { burst: per_second.saturating_mul(5), per_second };
+    let attempts = AttemptLimits { of_address, ..AttemptLimits::default() };
+    let settings = GuardSettings { attempts, ..GuardSettings::default() };
+    let hook = mqtt.hook.as_ref().map(hook);
+    Guard::new(access, read_issued(&config.data_dir)?, hook, settings, clock).context("no random numbers")
+}
+
+fn hook(entry: &HookEntry) -> (Arc<dyn Hook>, HookLimits) {
+    let timeout = Duration::from_millis(entry.timeout_ms);
+    let limits = HookLimits {
+        asking_max: entry.max_concurrent,
+        waiting_max: 1_024,
+        wait_max: timeout,
+        remembered_for: Duration::from_secs(entry.cache_s),
+        remembered_max: 100_000,
+    };
+    (Arc::new(HttpHook::new(&entry.url, timeout)), limits)
+}
+
+fn read_issued(data_dir: &Path) -> anyhow::Result<Issued> {
+    let tokens = TokenBook::parse(&text_of(&data_dir.join(TOKENS_FILE))?);
+    let devices = DeviceBook::parse(&text_of(&data_dir.join(DEVICES_FILE))?);
+    let damaged = |error, file| anyhow!("{}: {error}", data_dir.join(file).display());
+    Ok(Issued {
+        tokens: tokens.map_err(|error| damaged(error, TOKENS_FILE))?,
+        devices: devices.map_err(|error| damaged(error, DEVICES_FILE))?,
+    })
+}
+
+fn text_of(file: &Path) -> anyhow::Result<String> {
+    match fs::read_to_string(file) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(error).with_context(|| format!("can't read {}", file.display())),
+    }
+}
