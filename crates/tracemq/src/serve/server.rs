@@ -85,11 +85,7 @@ impl Server {
         let keys = Keys::new(ring);
         let recorder = start_recorder(&config, &store)?;
 
-        let in_all = HouseSettings {
-            connections_max: connections_max(config.mqtt.max_connections),
-            fold_window: Duration::from_secs(config.mqtt.fold_silent_s),
-        };
-        let house = House::new(recorder.clone(), Arc::new(wall_clock), in_all)?;
+        let house = house(&config, &recorder)?;
         let sessions = Sessions::open(&config, &limits(&config.mqtt), &house)?;
         let brokers = sessions.brokers.clone();
         let listeners = ways_in::told(&bound);
@@ -231,6 +227,14 @@ impl Server {
 async fn reached(mut stage: watch::Receiver<Stage>, wanted: Stage) {
     // An error means that the server is gone without a stop: then it is time as well.
     let _ = stage.wait_for(|stage| *stage >= wanted).await;
+}
+
+fn house(config: &Config, recorder: &Recorder) -> std::io::Result<Arc<House>> {
+    let in_all = HouseSettings {
+        connections_max: connections_max(config.mqtt.max_connections),
+        fold_window: Duration::from_secs(config.mqtt.fold_silent_s),
+    };
+    House::new(recorder.clone(), Arc::new(wall_clock), in_all)
 }
 
 fn connections_max(configured: usize) -> usize {
