@@ -365,9 +365,10 @@ fn who_came_in_unasked_leaves_when_there_are_users() {
 #[test]
 fn b63_the_program_elsewhere_is_asked_about_whom_the_file_does_not_know() {
     let access = MqttAccess { has_hook: true, ..with_users() };
-    let ask = |name| match access.judge(&login("c", Some(name), "x"), &Issued::default(), NOW) {
-        Judgement::Ask(question) => question,
-        other => panic!("{other:?}"),
+    let ask = |name| {
+        let judgement = access.judge(&login("c", Some(name), "x"), &Issued::default(), NOW);
+        let Judgement::Ask(question) = judgement else { panic!("{judgement:?}") };
+        question
     };
     assert_eq!(reason(&access, &login("c", Some("ops"), "secret")), None);
     assert_eq!(ask("x").outcome(Ok(Verdict::Allow(None))).unwrap().user.as_deref(), Some("x"));
