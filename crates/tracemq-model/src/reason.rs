@@ -77,10 +77,6 @@ reasons! {
     Banned = "banned", Admin;
     /// An administrator ended it.
     Kicked = "kicked", Admin;
-    /// What the client came in with is good no more: a token or key expired while it was connected.
-    CredentialsExpired = "credentials-expired", Server;
-    /// What the client came in with was withdrawn while it was connected: user, password, token, key, group.
-    CredentialsWithdrawn = "credentials-withdrawn", Admin;
     /// A newer connection with the same client identifier took the session over [MQTT-3.1.4-3].
     SessionTakenOver = "session-taken-over", Client;
 
@@ -145,6 +141,12 @@ reasons! {
     WebsocketRefused = "websocket-refused", Server;
     /// No PROXY protocol header where one is due, a broken one, one too many, or one from a peer that is not trusted.
     ProxyHeaderInvalid = "proxy-header-invalid", Server;
+
+    // New ones come last: the log of the store has their place in this list.
+    /// What the client came in with is good no more: a token or key expired while it was connected.
+    CredentialsExpired = "credentials-expired", Server;
+    /// What the client came in with was withdrawn while it was connected: user, password, token, key, group.
+    CredentialsWithdrawn = "credentials-withdrawn", Admin;
 }
 
 impl fmt::Display for Reason {

@@ -139,6 +139,8 @@ mod tests {
             ("plain-on-tls-port", "invalid param"),
             ("websocket-refused", "invalid param"),
             ("proxy-header-invalid", "invalid param"),
+            ("credentials-expired", "not authorized"),
+            ("credentials-withdrawn", "not authorized"),
         ];
         assert_eq!(table, expected);
     }
