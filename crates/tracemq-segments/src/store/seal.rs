@@ -88,6 +88,8 @@ impl Shared {
         for meta in metas {
             segments.push(self.open_new(meta)?);
         }
+        // Notes of erasures go with the log's file: two manifests have them by then, so that one may be lost.
+        self.publish_erasures()?;
         let mut publisher = lock(&self.publisher);
         let mut carried = publisher.carried.clone();
         carried.advance(unpaired);
