@@ -86,6 +86,12 @@ impl Pairing {
                 None => unpaired.push(ConnectionId(connection)),
             }
         }
+        // What began under two subjects and ended under one of them is over under both.
+        if !begun.is_empty() {
+            for connection in &paired {
+                begun.remove(&connection.0);
+            }
+        }
         let begun = begun.into_iter().map(|(connection, begun)| (ConnectionId(connection), begun.place)).collect();
         Unpaired { begun, ended: unpaired, paired }
     }
@@ -127,5 +133,6 @@ mod tests {
         assert_eq!(unpaired(&[&[(1, Open, 0)], &[(1, Disconnect, 1)]]), (vec![], vec![]));
         assert_eq!(unpaired(&[&[(1, Close, 0)], &[(2, Connect, 2), (3, Connect, 1)]]), (vec![1, 2], vec![1]));
         assert_eq!(unpaired(&[&[(1, Close, 0), (1, Connect, 1)]]), (vec![], vec![]));
+        assert_eq!(unpaired(&[&[(1, Open, 0), (1, Disconnect, 1)], &[(1, Connect, 2)]]), (vec![], vec![]));
     }
 }
