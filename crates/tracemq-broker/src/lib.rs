@@ -13,7 +13,7 @@
 //!
 //! Where the standard leaves a choice: a payload that is not what its Payload Format Indicator says goes through
 //! unjudged; a PUBLISH or SUBSCRIBE without permission, and a filter that breaks the rules, end the connection, also in
-//! MQTT 5.0, so that the cause stands on record; overlapping subscriptions give one copy; messages of QoS 0 do not wait
+//! MQTT 5.0, so that the cause stands on record (unless `Limits::refuses_by_code`); overlapping subscriptions give one copy; messages of QoS 0 do not wait
 //! for a client that is away; MQTT 3.1 clients may have identifiers longer than 23 characters.
 
 mod broker;

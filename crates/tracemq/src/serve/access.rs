@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tracemq_access::mqtt::attempts::{Allowance, AttemptLimits};
 use tracemq_access::mqtt::issued::{DeviceBook, Issued, TokenBook};
 use tracemq_access::mqtt::{MqttAccess, RuleBook, Users};
 use tracemq_door::{Clock, Guard, GuardSettings, Hook, HookLimits};
+use tracing::warn;
 
 use super::hook::HttpHook;
 use crate::config::{Config, HookEntry, LOCAL_ACCOUNT, Mqtt};
@@ -46,6 +48,9 @@ fn read_users(file: &Path) -> anyhow::Result<Users> {
     }
     if found.len() > FILE_BYTES_MAX {
         bail!("{} is larger than {FILE_BYTES_MAX} bytes", said());
+    }
+    if found.permissions().mode() & 0o077 != 0 {
+        warn!(file = %file.display(), "the file of MQTT users can be read by others on this machine, who may guess at passwords: chmod 600");
     }
     let text = fs::read_to_string(file).with_context(said)?;
     Users::parse(&text).with_context(said)
