@@ -1,15 +1,40 @@
-//! Comparing passwords, away from the connections' threads.
+//! Comparing passwords, on threads of their own.
+//!
+//! Not on the runtime's threads for whatever blocks: there are many of them, and the allocator keeps the 19 MiB of a
+//! comparison for each thread that ever made one.
 
-use std::sync::{Arc, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracemq_access::mqtt::{Comparison, Identity, Refusal, StoredPassword};
 use tracemq_model::Reason;
 
 use super::{Asked, Guard, GuardSettings};
 
+struct Job {
+    stored: StoredPassword,
+    password: Bytes,
+    answer: oneshot::Sender<bool>,
+    /// Given back when it is done, also when nobody waits for the answer any more.
+    turn: OwnedSemaphorePermit,
+}
+
+/// Works until nobody can send jobs any more.
+fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
+    loop {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Job { stored, password, answer, turn }) = job else { return };
+        let _ = answer.send(stored.fits(&password)); // the client may be gone
+        drop(turn);
+    }
+}
+
 pub(super) struct Comparing {
+    jobs: mpsc::Sender<Job>,
     turns: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     waiting_max: usize,
@@ -17,13 +42,20 @@ pub(super) struct Comparing {
 }
 
 impl Comparing {
-    pub(super) fn new(settings: &GuardSettings) -> Self {
-        Self {
+    pub(super) fn new(settings: &GuardSettings) -> io::Result<Self> {
+        let (jobs, inbox) = mpsc::channel();
+        let inbox = Arc::new(Mutex::new(inbox));
+        for _ in 0..settings.comparing_max {
+            let inbox = Arc::clone(&inbox);
+            thread::Builder::new().name("passwords".into()).spawn(move || work(&inbox))?;
+        }
+        Ok(Self {
+            jobs,
             turns: Arc::new(Semaphore::new(settings.comparing_max)),
             waiting: Arc::new(Semaphore::new(settings.waiting_max)),
             waiting_max: settings.waiting_max,
             wait_max: settings.wait_max,
-        }
+        })
     }
 }
 
@@ -46,13 +78,10 @@ impl Guard {
         drop(waiting);
         // While it waited, others of its address may have failed.
         self.check_attempts(asked)?;
-        let (stored, password) = (comparison.stored.clone(), asked.attempt.password.clone());
-        let compared = tokio::task::spawn_blocking(move || {
-            let fits = stored.fits(password.as_deref().unwrap_or_default());
-            drop(turn); // also when nobody waits for the answer any more
-            fits
-        });
-        let Ok(fits) = compared.await else {
+        let (stored, password) = (comparison.stored.clone(), asked.attempt.password.clone().unwrap_or_default());
+        let (answer, compared) = oneshot::channel();
+        let sent = comparing.jobs.send(Job { stored, password, answer, turn });
+        let (Ok(()), Ok(fits)) = (sent, compared.await) else {
             return Err(Refusal::new(Reason::InternalError, "the password could not be compared"));
         };
         let stored = comparison.stored.clone();

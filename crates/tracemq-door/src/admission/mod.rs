@@ -122,7 +122,7 @@ impl Guard {
     /// Lets in whom `access` and `issued` let in; `hook` is asked about others, if `access` says so.
     ///
     /// # Errors
-    /// When the operating system has no random numbers.
+    /// When the operating system has no random numbers or threads.
     pub fn new(
         access: MqttAccess,
         issued: Issued,
@@ -141,7 +141,7 @@ impl Guard {
             issued: Mutex::new(issued),
             verified: Mutex::new(Verified::new(key()?, settings.remembered_max)),
             attempts: Mutex::new(Attempts::new(settings.attempts)),
-            comparing: Comparing::new(&settings),
+            comparing: Comparing::new(&settings)?,
             asking: hook.map(|(hook, limits)| Ok::<_, io::Error>(Asking::new(hook, limits, key()?))).transpose()?,
             live: Live::default(),
             clock,

@@ -67,7 +67,8 @@ pub(super) fn guard(config: &Config, access: MqttAccess, clock: Clock) -> anyhow
     let attempts = AttemptLimits { of_address, ..AttemptLimits::default() };
     let settings = GuardSettings { attempts, ..GuardSettings::default() };
     let hook = mqtt.hook.as_ref().map(hook);
-    Guard::new(access, read_issued(&config.data_dir)?, hook, settings, clock).context("no random numbers")
+    Guard::new(access, read_issued(&config.data_dir)?, hook, settings, clock)
+        .context("can't compare passwords: no random numbers or no threads")
 }
 
 fn hook(entry: &HookEntry) -> (Arc<dyn Hook>, HookLimits) {
