@@ -18,12 +18,14 @@
 //! Chunks stand by segment and row.
 
 mod chunk;
+mod events;
 mod file;
 mod known;
 mod moved;
 mod verify;
 
 pub(crate) use chunk::OpenRows;
+pub(crate) use events::EventsAt;
 pub(crate) use known::Known;
 pub(crate) use moved::Moved;
 pub(crate) use verify::verify;
@@ -153,9 +155,14 @@ impl Carried {
         self.early.drain(..self.early.len().saturating_sub(EARLY_MAX));
     }
 
-    /// Adds beginnings in segments that none began in yet.
     fn add(&mut self, mut begun: Vec<(u128, Place)>) {
+        let new: HashSet<u64> = begun.iter().map(|(_, place)| place.segment).collect();
+        let (known, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.chunks).into_iter().partition(|chunk| new.contains(&chunk.segment()));
+        self.chunks = others;
+        begun.extend(known.iter().flat_map(|chunk| chunk.entries()));
         begun.sort_unstable_by_key(|(_, place)| (place.segment, place.row));
+        begun.dedup_by_key(|(_, place)| (place.segment, place.row));
         for of_segment in begun.chunk_by(|(_, one), (_, other)| one.segment == other.segment) {
             let mut packer = Packer::default();
             for (connection, place) in of_segment {
@@ -229,6 +236,16 @@ mod tests {
         assert!(carried.differs_from(&before) && !before.clone().differs_from(&before));
         let shared = carried.chunks.iter().filter(|chunk| before.chunks.iter().any(|other| Arc::ptr_eq(chunk, other)));
         assert_eq!((shared.count(), before.chunks.len()), (1, 3));
+    }
+
+    #[test]
+    fn beginnings_are_added_between_those_of_their_segment() {
+        let mut carried = Carried::default();
+        carried.advance(begun([(1, place(1, 5, true)), (2, place(1, 9, true)), (3, place(2, 0, true))]));
+        carried.advance(begun([(4, place(1, 7, true)), (5, place(1, 2, false))]));
+        let all =
+            [(5, 2, false), (1, 5, true), (4, 7, true), (2, 9, true)].map(|(id, row, is)| (id, place(1, row, is)));
+        assert_eq!(listed(&carried), [&all[..], &[(3, place(2, 0, true))]].concat());
     }
 
     #[test]

@@ -8,12 +8,11 @@ use tracemq_store::StoreError;
 
 use super::choose::{Chosen, find, is_same};
 use super::found::Found;
-use crate::carried::{self, Carried, Place};
+use crate::carried::{self, Carried, EventsAt, Place};
 use crate::fs::Fs;
-use crate::key::{self, Key};
-use crate::query::Keys;
+use crate::key;
 use crate::row::Row;
-use crate::segment::{RowCursor, Segment};
+use crate::segment::Segment;
 use crate::store::Unpaired;
 
 pub(super) struct Open {
@@ -36,56 +35,35 @@ pub(super) fn choose(fs: &dyn Fs, dir: &Path, found: &Found, chosen: &Chosen) ->
             continue;
         }
         let list = Carried::load(fs, dir, found.store, number)?;
-        let rewritten = moved(&list, found, chosen)?;
+        let moved = moved(&list, found, chosen)?;
+        let rewritten = moved.differs_from(&list).then_some(moved);
         return Ok(Open { number: Some(number), rewritten, is_lost: false });
     }
     Ok(Open { number: None, rewritten: None, is_lost: named.is_some() || !found.opens.is_empty() })
 }
 
-/// The same list, of rows of live segments; none when it is of such already. What is in none stands in the log, or is gone.
-fn moved(list: &Carried, found: &Found, chosen: &Chosen) -> Result<Option<Carried>, StoreError> {
-    let is_live = |number: u64| {
-        let known = found.whole.iter().find(|segment| segment.meta().id.number == number);
-        known.is_some_and(|segment| chosen.live.iter().any(|live| is_same(live, segment)))
-    };
-    if list.segments().all(is_live) {
-        return Ok(None);
-    }
+/// The same list, without rows of segments that are put aside. What is in no live one stands in the log, or is gone.
+fn moved(list: &Carried, found: &Found, chosen: &Chosen) -> Result<Carried, StoreError> {
+    let is_aside = |segment: &&Arc<Segment>| !chosen.live.iter().any(|live| is_same(live, segment));
+    let aside: Vec<&Arc<Segment>> = found.whole.iter().filter(is_aside).collect();
     let mut begun = Vec::new();
-    for segment in &found.whole {
-        let number = segment.meta().id.number;
-        let (mut rows, mut keys) = (segment.rows(), Keys::new(segment));
-        for (connection, place) in list.rows_of(number) {
-            if is_live(number) {
-                begun.push((ConnectionId(connection), place));
-                continue;
-            }
-            let event = match event_at(segment, &mut rows, &mut keys, place.row) {
-                Err(StoreError::Damaged { .. }) => continue,
-                event => event?,
+    for segment in &aside {
+        let mut events = EventsAt::new(segment);
+        for (connection, place) in list.rows_of(segment.meta().id.number) {
+            let event = match events.event(place.row, |_| false) {
+                Ok(event) => event,
+                Err(StoreError::Damaged { .. }) => None,
+                Err(error) => return Err(error),
             };
-            let Some(event) = event else { continue };
-            let moved = place_in(&chosen.live, &event)?;
-            begun.extend(moved.map(|(segment, row)| (ConnectionId(connection), Place { segment, row, ..place })));
+            let moved = event.map_or(Ok(None), |event| place_in(&chosen.live, &event))?;
+            let moved = moved.map(|(segment, row)| (ConnectionId(connection), Place { segment, row, ..place }));
+            begun.extend(moved);
         }
     }
-    let mut moved = Carried::default();
-    moved.advance(Unpaired { ended: list.early().collect(), ..Unpaired::default() });
+    let mut moved = list.clone();
+    moved.forget_others(|number| !aside.iter().any(|segment| segment.meta().id.number == number));
     moved.advance(Unpaired { begun, ..Unpaired::default() });
-    Ok(Some(moved))
-}
-
-fn event_at(
-    segment: &Segment,
-    rows: &mut RowCursor<'_>,
-    keys: &mut Keys<'_>,
-    row: u64,
-) -> Result<Option<Event>, StoreError> {
-    let (bytes, _) = keys.of(row)?;
-    let Some(key) = Key::read(bytes) else { return Ok(None) };
-    let (block, at) = rows.at(row)?;
-    let Some(found) = block.row(at) else { return Ok(None) };
-    Ok(found.to_event(&key, segment.details(block, at)?))
+    Ok(moved)
 }
 
 fn place_in(live: &[Arc<Segment>], event: &Event) -> Result<Option<(u64, u64)>, StoreError> {

@@ -6,10 +6,8 @@ use tracemq_model::Event;
 use tracemq_store::StoreError;
 use tracing::warn;
 
-use crate::carried::Carried;
-use crate::key::Key;
+use crate::carried::{Carried, EventsAt};
 use crate::memtable::Memtable;
-use crate::query::Keys;
 use crate::segment::Segment;
 use crate::view::{Erasures, Snapshot};
 
@@ -75,30 +73,15 @@ impl Orphans {
         now: &Snapshot,
         visit: &mut dyn FnMut(Event),
     ) -> Result<usize, StoreError> {
-        let (mut rows, mut keys) = (segment.rows(), Keys::new(segment));
-        let (mut key, mut range, mut unread) = (None, 0..0, 0);
+        let (mut events, mut unread) = (EventsAt::new(segment), 0);
+        let is_erased = |key: &[u8]| self.erasures.cover(segment, key) || now.is_erased(segment, key);
         for (_, place) in self.carried.rows_of(segment.meta().id.number) {
-            let mut event = || {
-                if !range.contains(&place.row) {
-                    let (bytes, of_key) = keys.of(place.row)?;
-                    key = Key::read(bytes).filter(|_| !self.is_erased(segment, bytes, now));
-                    range = of_key.clone();
-                }
-                let Some(key) = &key else { return Ok(None) };
-                let (block, at) = rows.at(place.row)?;
-                let Some(row) = block.row(at) else { return Ok(None) };
-                Ok(row.to_event(key, segment.details(block, at)?))
-            };
-            match event() {
+            match events.event(place.row, is_erased) {
                 Ok(event) => event.into_iter().for_each(&mut *visit),
                 Err(StoreError::Damaged { .. }) => unread += 1,
                 Err(error) => return Err(error),
             }
         }
         Ok(unread)
-    }
-
-    fn is_erased(&self, segment: &Segment, key: &[u8], now: &Snapshot) -> bool {
-        self.erasures.cover(segment, key) || now.is_erased(segment, key)
     }
 }

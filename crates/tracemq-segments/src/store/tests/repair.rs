@@ -255,6 +255,7 @@ fn s40_a_segment_that_cannot_be_opened_leaves_a_gap_and_is_there_again_when_it_i
             world.restart_on(broken);
             world.expect_gaps();
             world.check(&context);
+            world.check_orphans(&context);
         }
     }
     assert!(tried > 3, "{tried}");
