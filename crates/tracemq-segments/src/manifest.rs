@@ -9,6 +9,9 @@
 //! {                                         JSON, see `format`
 //! ```
 //!
+//! The checksum of a later version covers its number, as decimal digits, and then all that follows the line: a flipped bit in the
+//! number of this one is damage, and is not taken for a later one.
+//!
 //! # How it is replaced
 //! The new one is written to `manifest.new`, synced, and renamed; then the folder is synced. Before the rename the present
 //! one gets the second name `manifest.old`, by a link: so `manifest` is there at every moment from the first

@@ -12,9 +12,12 @@
 //! payload            1, then a batch (see `encode`), or 2, then the key of an erased subject
 //! ```
 //!
+//! The header of a later version is as long and has the same checksum in the same place, so that a flipped bit in the version
+//! is not taken for one.
+//!
 //! A record is a batch: it counts as a whole or not at all, and needs no other record to be read. Its checksum covers
 //! whose it is and where it stands, so that bytes which are valid elsewhere (in another store or file, or as they
-//! were before) are not valid here.
+//! were before) are not valid here. So they are read behind a header that is damaged, too.
 //!
 //! # What a broken record means
 //! A record is written only when all before it are durable. So a broken one at the very end is a write that a crash cut
@@ -31,6 +34,7 @@ mod connection;
 mod decode;
 mod encode;
 mod file;
+mod found;
 mod front;
 mod names;
 mod reader;
@@ -41,6 +45,6 @@ mod tests;
 mod writer;
 
 pub(crate) use decode::Entry;
-pub(crate) use file::{StoreId, path};
+pub(crate) use file::{StoreId, is_whole_header, path};
 pub(crate) use replay::{Damage, Mode, Replayed, replay};
 pub(crate) use writer::{Synced, Unsynced, Wal};

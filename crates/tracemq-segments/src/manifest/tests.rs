@@ -285,7 +285,7 @@ fn every_flipped_bit_and_every_cut_is_seen() {
     for bit in 0..whole.len() * 8 {
         disk.change(&path("manifest"), |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
         let refused = load(&disk).unwrap_err();
-        let is_named = matches!(&refused, StoreError::Damaged { path: named, .. } | StoreError::UnknownFormat { path: named, .. } if *named == path("manifest"));
+        let is_named = matches!(&refused, StoreError::Damaged { path: named, .. } if *named == path("manifest"));
         assert!(is_named, "bit {bit}: {refused}");
         disk.change(&path("manifest"), |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
     }
@@ -314,10 +314,17 @@ fn a_missing_manifest_is_no_new_store() {
 fn a_later_format_is_named() {
     let disk = published(1..=1);
     let text = String::from_utf8(disk.content(&path("manifest"))).unwrap();
-    disk.put(&path("manifest"), text.replacen("manifest 1 ", "manifest 7 ", 1).into_bytes());
+    let (_, body) = text.split_once('\n').unwrap();
+    disk.put(&path("manifest"), (super::format::first_line(7, body) + body).into_bytes());
     let before = disk.contents();
     assert!(matches!(load(&disk), Err(StoreError::UnknownFormat { found: 7, known: 1, .. })));
     assert_eq!(disk.contents(), before);
+    // And is none with a checksum that does not cover its number.
+    for version in ["0", "3", "7", "01", "+1", "4294967296", ""] {
+        let changed = text.replacen("manifest 1 ", &format!("manifest {version} "), 1);
+        disk.put(&path("manifest"), changed.into_bytes());
+        assert!(matches!(load(&disk), Err(StoreError::Damaged { .. })), "{version}");
+    }
 }
 
 /// With the right checksum.

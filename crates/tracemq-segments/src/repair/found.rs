@@ -10,7 +10,7 @@ use crate::fs::{Fs, read_exact_at};
 use crate::manifest::{MISSING, Manifest};
 use crate::segment::{Segment, SegmentId};
 use crate::store::Damage;
-use crate::wal::StoreId;
+use crate::wal::{self, StoreId};
 
 /// The number of the operating system's error for what a disk can't read: EIO.
 const UNREADABLE: i32 = 5;
@@ -54,6 +54,8 @@ struct Named {
     length: u64,
     /// The store that it says it is of; none when it begins otherwise.
     store: Option<StoreId>,
+    /// Whether that can be relied on: the checksum of a log's header is right. Other files have theirs seen to when they are opened.
+    is_vouched_for: bool,
     is_blank: bool,
 }
 
@@ -118,7 +120,7 @@ impl Found {
     }
 
     fn take(&mut self, fs: &dyn Fs, file: Named) -> Result<(), StoreError> {
-        let Named { number, path, kind, length, store, is_blank } = file;
+        let Named { number, path, kind, length, store, is_vouched_for, is_blank } = file;
         // What never got as far as its header may be anybody's, and may be ours.
         let is_ours = store == Some(self.store) || (store.is_none() && (length < 28 || is_blank));
         if kind != "wal" {
@@ -126,7 +128,7 @@ impl Found {
         }
         match kind {
             // A file of the log whose header is damaged is named as damage by whoever replays it.
-            "wal" if store.is_none_or(|store| store == self.store) => self.logs.push(number),
+            "wal" if !is_vouched_for || store == Some(self.store) => self.logs.push(number),
             "open" if is_ours => self.opens.push(number),
             "segment" => match Segment::open(fs, &path, SegmentId { store: self.store, number }) {
                 Ok(segment) => self.whole.push(Arc::new(segment)),
@@ -182,7 +184,11 @@ fn names(fs: &dyn Fs, dir: &Path) -> Result<Vec<Named>, StoreError> {
             let is_read = read_exact_at(&*file, &mut begin, 0).is_ok();
             let is_ours = is_read && begin.starts_with(magic);
             let store = begin.last_chunk().copied().filter(|_| is_ours);
-            found.push(Named { number, path, kind, length, store, is_blank: begin == [0; 28] });
+            let is_vouched_for = kind != "wal" || {
+                let mut header = [0; 48];
+                read_exact_at(&*file, &mut header, 0).is_ok() && wal::is_whole_header(&header)
+            };
+            found.push(Named { number, path, kind, length, store, is_vouched_for, is_blank: begin == [0; 28] });
         }
     }
     Ok(found)
@@ -191,8 +197,10 @@ fn names(fs: &dyn Fs, dir: &Path) -> Result<Vec<Named>, StoreError> {
 /// The store that most files are of; of two the one that a manifest is of.
 fn store_of(named: &[Named], present: Option<&Manifest>, previous: Option<&Manifest>) -> Option<StoreId> {
     let mut files: BTreeMap<StoreId, usize> = BTreeMap::new();
-    for store in named.iter().filter_map(|file| file.store) {
-        *files.entry(store).or_default() += 2;
+    for file in named {
+        if let Some(store) = file.store {
+            *files.entry(store).or_default() += if file.is_vouched_for { 2 } else { 0 };
+        }
     }
     for manifest in present.into_iter().chain(previous) {
         *files.entry(manifest.store).or_default() += 1;

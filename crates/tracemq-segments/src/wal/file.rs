@@ -48,9 +48,14 @@ pub(super) enum HeaderFault {
 
 impl Header {
     pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
-        let mut bytes = Vec::with_capacity(HEADER_BYTES);
+        self.encode_as(VERSION)
+    }
+
+    /// As a later version would write it: the length and the checksum of a header stay what they are.
+    pub(super) fn encode_as(&self, version: u32) -> [u8; HEADER_BYTES] {
+        let mut bytes: Vec<u8> = Vec::with_capacity(HEADER_BYTES);
         bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&version.to_le_bytes());
         bytes.extend_from_slice(&self.store);
         bytes.extend_from_slice(&self.number.to_le_bytes());
         bytes.extend_from_slice(&self.previous_bytes.to_le_bytes());
@@ -68,19 +73,26 @@ impl Header {
         if take::<8>(&mut rest)? != MAGIC {
             return None;
         }
-        // Ahead of the checksum: a later version may keep its checksum elsewhere.
         let version = u32::from_le_bytes(take(&mut rest)?);
-        if version > VERSION {
-            return Some(Err(HeaderFault::Newer(version)));
-        }
         let store = take(&mut rest)?;
         let number = u64::from_le_bytes(take(&mut rest)?);
         let previous_bytes = u64::from_le_bytes(take(&mut rest)?);
         let checksum = u32::from_le_bytes(take(&mut rest)?);
         let covered = file.get(..HEADER_BYTES - 4)?;
-        let is_whole = version == VERSION && crc32fast::hash(covered) == checksum;
-        is_whole.then_some(Ok(Self { store, number, previous_bytes }))
+        if crc32fast::hash(covered) != checksum {
+            return None;
+        }
+        match version {
+            VERSION => Some(Ok(Self { store, number, previous_bytes })),
+            0 => None,
+            newer => Some(Err(HeaderFault::Newer(newer))),
+        }
     }
+}
+
+/// Whether `file` begins with a header that is what was written, by this version or a later one.
+pub(crate) fn is_whole_header(file: &[u8]) -> bool {
+    Header::decode(file) != Err(HeaderFault::Invalid)
 }
 
 /// Takes the first `N` bytes off `bytes`; none when there are fewer.
@@ -102,8 +114,10 @@ mod tests {
         for bit in 0..HEADER_BYTES * 8 {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(Header::decode(&flipped).is_err(), "bit {bit}");
+            assert_eq!(Header::decode(&flipped), Err(HeaderFault::Invalid), "bit {bit}");
         }
+        assert_eq!(Header::decode(&header.encode_as(7)), Err(HeaderFault::Newer(7)));
+        assert_eq!(Header::decode(&header.encode_as(0)), Err(HeaderFault::Invalid));
         assert_eq!(Header::decode(&bytes[..47]), Err(HeaderFault::Invalid));
         assert_eq!(Header::decode(&[0; 48]), Err(HeaderFault::Invalid));
     }

@@ -1,19 +1,18 @@
 //! Reads the log through at start: what it holds, and what of it is not what was written.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use tracemq_model::{Gap, GapCause, TimeMs, TimeRange};
 use tracemq_store::StoreError;
 
 use super::decode::{Decoded, Entry};
-use super::file::{self, HEADER_END, Header, HeaderFault, StoreId, VERSION};
+use super::file::{self, HEADER_END, StoreId};
+use super::found::{Found, drop_unborn, failed, open_all, refuse_folders};
 use super::reader::{Reader, RecordAt};
 use super::record::Identity;
 use super::writer::Tail;
-use crate::fs::{Fs, LogFile};
+use crate::fs::Fs;
 
 /// No report names more damaged places than this: the first ones of a folder that is wrecked say enough.
 const DAMAGES_MAX: usize = 1_000;
@@ -104,7 +103,10 @@ pub(crate) fn replay(
     let unborn = drop_unborn(&mut found, first);
     let (old, live): (Vec<_>, Vec<_>) = found.into_iter().partition(|file| file.number < first);
     refuse_folders(dir, &folders, first, live.last().map_or(first, |last| last.number.saturating_add(1)))?;
-    let stale = old.iter().filter(|file| file.strangeness(store).is_none()).map(|file| file.number).collect();
+    let is_ours = |file: &&Found| {
+        file.strangeness(store).is_none() || file.is_ours_by_records(store).is_ok_and(|is_ours| is_ours)
+    };
+    let stale = old.iter().filter(is_ours).map(|file| file.number).collect();
     let mut replay = Replay::new(fs, dir, store, mode, visit);
     replay.replayed.stale = stale;
     replay.replayed.unborn = unborn;
@@ -117,87 +119,6 @@ pub(crate) fn replay(
         }
     }
     replay.finish(live.last(), first)
-}
-
-struct Found {
-    number: u64,
-    path: PathBuf,
-    file: Arc<dyn LogFile>,
-    length: u64,
-    header: Option<Header>,
-}
-
-/// The log's files in the order of their numbers, and what their headers say; and the numbers that folders have.
-fn open_all(fs: &dyn Fs, dir: &Path) -> Result<(Vec<Found>, Vec<u64>), StoreError> {
-    let failed = |source| StoreError::Io { operation: "list", path: dir.to_owned(), source };
-    let names = fs.list(dir).map_err(failed)?;
-    // A listing may name a file twice.
-    let numbers: BTreeSet<u64> = names.iter().filter_map(|name| file::number(name.to_str()?)).collect();
-    let (mut files, mut folders) = (Vec::new(), Vec::new());
-    for number in numbers {
-        match Found::open(fs, file::path(dir, number), number) {
-            Ok(found) => files.extend(found),
-            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::IsADirectory => folders.push(number),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok((files, folders))
-}
-
-/// A folder is in nobody's way, unless it has the name of a live file, or of the `next` one.
-fn refuse_folders(dir: &Path, folders: &[u64], first: u64, next: u64) -> Result<(), StoreError> {
-    match folders.iter().find(|number| (first..=next).contains(number)) {
-        None => Ok(()),
-        Some(number) => Err(StoreError::Io {
-            operation: "write the log while a folder has the name of a file of it; move it away:",
-            path: file::path(dir, *number),
-            source: io::ErrorKind::IsADirectory.into(),
-        }),
-    }
-}
-
-/// Takes the last file away when it is one whose making was cut off: no record can have been written to it.
-fn drop_unborn(found: &mut Vec<Found>, first: u64) -> Option<PathBuf> {
-    let last = found.pop_if(|last| last.number > first && last.header.is_none() && last.length <= HEADER_END)?;
-    Some(last.path)
-}
-
-impl Found {
-    /// None when the file is gone by now.
-    fn open(fs: &dyn Fs, path: PathBuf, number: u64) -> Result<Option<Self>, StoreError> {
-        let file = match fs.open_to_read(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(StoreError::Io { operation: "open", path, source }),
-        };
-        let failed = |source| StoreError::Io { operation: "read", path: path.clone(), source };
-        let mut reader = Reader::new(&*file).map_err(failed)?;
-        let header = Header::decode(reader.start().map_err(failed)?);
-        let length = reader.length();
-        let header = match header {
-            Ok(header) => Some(header),
-            Err(HeaderFault::Invalid) => None,
-            Err(HeaderFault::Newer(format)) => {
-                return Err(StoreError::UnknownFormat { path, found: format, known: VERSION });
-            }
-        };
-        Ok(Some(Self { number, path, file, length, header }))
-    }
-
-    /// Why the file can't be a part of `store`; none when it is.
-    fn strangeness(&self, store: StoreId) -> Option<&'static str> {
-        match self.header {
-            None => Some("the header is not what was written"),
-            Some(header) if header.store != store => Some("the file belongs to another store"),
-            Some(header) if header.number != self.number => Some("the file has another one's name"),
-            Some(_) => None,
-        }
-    }
-
-    /// Whether it is of `store` and no record was ever written to it.
-    fn is_fresh(&self, store: StoreId) -> bool {
-        self.length == HEADER_END && self.strangeness(store).is_none()
-    }
 }
 
 struct Replay<'a> {
@@ -240,11 +161,15 @@ impl<'a> Replay<'a> {
     /// Reads a file. `behind` are those that follow.
     fn file(&mut self, this: &Found, behind: &[Found]) -> Result<(), StoreError> {
         self.is_writable = false;
-        if let Some(what) = this.strangeness(self.store) {
-            self.damage(this, 0, this.length, what);
-            return Ok(());
-        }
         let damages_before = self.replayed.damaged.len();
+        match this.strangeness(self.store) {
+            None => {}
+            Some(what) if this.is_ours_by_records(self.store)? => self.damage(this, 0, HEADER_END, what),
+            Some(what) => {
+                self.damage(this, 0, this.length, what);
+                return Ok(());
+            }
+        }
         let (whole_until, length) = self.records(this).map_err(|source| failed("read", this, source))?;
         // A file that was begun before an attempt to go on to it failed says nothing about what was written after that.
         let told = self.length_told_by(this, behind.first());
@@ -362,8 +287,4 @@ impl<'a> Replay<'a> {
         }
         Ok(self.replayed)
     }
-}
-
-fn failed(operation: &'static str, file: &Found, source: io::Error) -> StoreError {
-    StoreError::Io { operation, path: file.path.clone(), source }
 }

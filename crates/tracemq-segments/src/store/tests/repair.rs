@@ -266,19 +266,41 @@ fn s40_what_is_damaged_in_the_log_is_a_gap_after_a_repair_as_before() {
     let mut world = at_rest();
     let disk = world.disk.copy();
     for path in of_kind(&disk, "wal") {
-        for at in (0..disk.content(&path).len()).step_by(7) {
+        // Each byte of the header, and then some.
+        for at in (0..48).chain((48..disk.content(&path).len()).step_by(7)) {
             let broken = disk.copy();
             broken.change(&path, |bytes| bytes[at] ^= 0x10);
             lose_manifests(&broken, &world.dir(), at % 5);
-            match repair(&broken, &world.dir(), RepairMode::CarryOut) {
-                Ok(_) => {}
-                Err(StoreError::UnknownFormat { .. }) => continue,
-                Err(error) => panic!("{error}"),
-            }
+            repair(&broken, &world.dir(), RepairMode::CarryOut).unwrap();
             world.restart_on(broken);
             world.check_left(&format!("byte {at}"));
         }
     }
+}
+
+/// Neither ends a repair, or makes it take the manifest for another store's.
+#[test]
+fn s30_s40_a_flipped_bit_in_a_version_or_a_name_is_no_later_format_and_no_other_store() {
+    let mut world = World::new();
+    let batch = world.batch(&mut Dice(4));
+    world.append(batch).unwrap();
+    world.close();
+    let disk = world.disk.copy();
+    let manifest = world.dir().join("manifest");
+    let logs = of_kind(&disk, "wal");
+    assert_eq!(logs.len(), 1);
+    for at in [8, 12, 20, 28, 44] {
+        let broken = disk.copy();
+        broken.change(&logs[0], |bytes| bytes[at] ^= 2);
+        // With a manifest there is nothing to do.
+        assert_eq!(repair(&broken, &world.dir(), RepairMode::CarryOut).unwrap().damage, None, "byte {at}");
+        world.restart_on(broken);
+        assert_eq!(world.check_left(&format!("byte {at}")), 0);
+        world.close();
+    }
+    let broken = disk.copy();
+    broken.change(&manifest, |bytes| bytes["tracemq-manifest ".len()] ^= 2);
+    repaired(&mut world, broken, "the version of the manifest");
 }
 
 #[test]
@@ -446,7 +468,11 @@ fn s40_a_segment_has_the_number_of_its_log_file_whatever_became_of_the_files_bef
     world.append(batch).unwrap();
     world.close();
     let first = of_kind(&world.disk, "wal").pop().unwrap();
-    world.disk.change(&first, |bytes| bytes[20] ^= 1);
+    // Neither its header nor a record in it says whose it is.
+    world.disk.change(&first, |bytes| {
+        bytes[20] ^= 1;
+        bytes.truncate(70);
+    });
     world.acknowledged.clear();
     world.open().unwrap();
     world.expect_gaps();

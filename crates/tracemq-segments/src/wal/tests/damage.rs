@@ -10,26 +10,27 @@ use super::{DIR, Mode, STORE, batch, damages, look, missing_in, path, start, try
 use crate::fs::Fs;
 use crate::fs::simulated::SimulatedFs;
 use crate::wal::Wal;
-use crate::wal::file::{HEADER_END, Header};
+use crate::wal::file::{HEADER_BYTES, HEADER_END, Header};
 use crate::wal::record::{Head, Identity};
 use crate::wal::writer::Tail;
 
-/// Every bit of a log of several files: the start fails, or what is missing is named and bounded.
+/// Every bit of a log of several files: what is missing is named and bounded, and no start fails.
 #[test]
 fn no_flipped_bit_gives_a_wrong_event_or_hides_a_missing_one() {
     let disk = written(0..5, 2);
     for path in disk.paths() {
         for bit in 0..disk.content(&path).len() * 8 {
             disk.change(&path, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
-            if let Ok(found) = try_look(&disk, 1, Mode::Look) {
-                assert!(found.batches.is_sorted() && found.batches.iter().all(|number| *number < 5));
-                let is_reported = found.replayed.cut.is_some() || !found.replayed.damaged.is_empty();
-                assert!(is_reported && found.batches.len() < 5, "bit {bit} of {path:?} is covered by no checksum");
-                let spans = missing_in(&found);
-                for missing in (0..5).filter(|number| !found.batches.contains(number)) {
-                    let time = TimeMs(i64::from(missing) * 10);
-                    assert!(spans.iter().any(|span| span.contains(time)), "bit {bit}: {missing} in none of {spans:?}");
-                }
+            let found = try_look(&disk, 1, Mode::Look).unwrap_or_else(|error| panic!("bit {bit} of {path:?}: {error}"));
+            assert!(found.batches.is_sorted() && found.batches.iter().all(|number| *number < 5));
+            let is_reported = found.replayed.cut.is_some() || !found.replayed.damaged.is_empty();
+            assert!(is_reported, "bit {bit} of {path:?} is covered by no checksum");
+            let expected = if bit < HEADER_BYTES * 8 { 5 } else { 4 };
+            assert_eq!(found.batches.len(), expected, "bit {bit} of {path:?}");
+            let spans = missing_in(&found);
+            for missing in (0..5).filter(|number| !found.batches.contains(number)) {
+                let time = TimeMs(i64::from(missing) * 10);
+                assert!(spans.iter().any(|span| span.contains(time)), "bit {bit}: {missing} in none of {spans:?}");
             }
             disk.change(&path, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
         }
@@ -62,6 +63,38 @@ fn damage_in_the_middle_is_left_named_and_bounded() {
     assert_eq!((disk.content(&path(1)), wal.number()), (before, 2));
     let found = start(&disk).1;
     assert_eq!((found.batches, found.replayed.damaged.len()), (vec![0, 1, 3, 4, 5], 1));
+}
+
+/// Each record says itself whose it is and where it stands.
+#[test]
+fn whole_records_behind_a_damaged_header_are_read() {
+    for number in 1..=3 {
+        let disk = written(0..5, 2);
+        let whole = disk.content(&path(number));
+        disk.change(&path(number), |bytes| bytes[9] ^= 1);
+        let broken = disk.content(&path(number));
+        for _ in 0..2 {
+            let found = start(&disk.copy()).1;
+            assert_eq!((found.batches.as_slice(), &found.replayed.cut), (&[0, 1, 2, 3, 4][..], &None));
+            assert_eq!(damages(&found), [(path(number).as_path(), "the header is not what was written")]);
+            assert_eq!((found.replayed.damaged[0].offset, found.replayed.damaged[0].length), (0, HEADER_END));
+        }
+        // It is left for whoever wants to look into it, and the log goes on.
+        let (mut wal, _) = start(&disk);
+        wal.append(&batch(5)).unwrap();
+        assert_eq!((disk.content(&path(number)), look(&disk).batches.len()), (broken.clone(), 6));
+        // Another one's records are not read, and not taken for left over.
+        let disk = written(0..5, 2);
+        let other = if number == 1 { 2 } else { 1 };
+        disk.put(&path(other), broken);
+        let found = start(&disk).1;
+        assert!(damages(&found).contains(&(path(other).as_path(), "the header is not what was written")));
+        assert_eq!(found.batches, (0..5).filter(|batch| u64::from(batch / 2 + 1) != other).collect::<Vec<_>>());
+        disk.change(&path(number), |bytes| *bytes = [&whole[..9], &[1], &whole[10..]].concat());
+        let stale = try_look(&disk, 4, Mode::Look).unwrap().replayed.stale;
+        assert!(number == 3 || stale.contains(&number));
+        assert!(!stale.contains(&other));
+    }
 }
 
 #[test]
@@ -157,7 +190,8 @@ fn swapped_files_are_named() {
 #[test]
 fn a_later_format_is_refused_and_nothing_changed() {
     let disk = written(0..6, 2);
-    disk.change(&path(2), |bytes| bytes[8] = 7);
+    let later = Header { store: STORE, number: 2, previous_bytes: 0 }.encode_as(7);
+    disk.change(&path(2), |bytes| bytes[..HEADER_BYTES].copy_from_slice(&later));
     disk.change(&path(4), |bytes| bytes.push(1));
     let before = disk.contents();
     for mode in [Mode::Recover, Mode::Look] {
