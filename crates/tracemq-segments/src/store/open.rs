@@ -1,5 +1,6 @@
 //! Opening: from what is on disk to a store that takes and answers.
 
+mod left_over;
 mod log;
 mod look;
 
@@ -21,8 +22,8 @@ use super::retain::Clock;
 use super::syncer::Syncer;
 use super::{Changes, Segments, Shared};
 use crate::SegmentSettings;
-use crate::carried::{self, Carried};
-use crate::fs::{Fs, RealFs, read_exact_at};
+use crate::carried::Carried;
+use crate::fs::{Fs, RealFs};
 use crate::lock::Lock;
 use crate::manifest::{self, Erasure, Manifest};
 use crate::memtable::Memtable;
@@ -33,8 +34,6 @@ use log::ReplayedLog;
 
 /// The number of the operating system's error for what a disk can't read: EIO.
 const UNREADABLE: i32 = 5;
-/// A store whose files have larger numbers is not opened: no run uses up four billion.
-const NUMBER_MAX: u64 = u64::MAX - (1 << 32);
 
 /// What was found at the opening of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,7 +71,7 @@ impl Segments {
     /// were open (a tenth of a second for five millions).
     ///
     /// Files that are not the store's are left alone. What is damaged is reported and left as it is, but for an unfinished
-    /// write at the end of the log, which is cut off.
+    /// write at the end of the log, which is cut off. Files that a crash has left over are deleted when all else is done.
     ///
     /// # Errors
     /// [`StoreError::InUse`] while another process has it open; [`StoreError::UnknownFormat`], with nothing changed, when a
@@ -97,7 +96,7 @@ impl Segments {
         let lock = Lock::take(dir)?;
         let mut opening = Opening::new(fs, dir, settings, lock.last_alive())?;
         opening.has_workers = with_workers;
-        let (shared, orphans, recovery) = opening.open()?;
+        let Opened { shared, orphans, recovery, left_over } = opening.open()?;
         let shared = Arc::new(shared);
         let workers = if with_workers { shared.start() } else { Ok(Vec::new()) };
         let workers = workers.map_err(|source| StoreError::Io {
@@ -105,6 +104,8 @@ impl Segments {
             path: dir.to_owned(),
             source,
         })?;
+        // Only now: a start that is refused has deleted nothing. Nobody makes files of these names any more.
+        left_over::remove(&*shared.fs, left_over);
         let orphans = Mutex::new(Some(Arc::new(orphans)));
         let store = Self { shared, lock, orphans, workers };
         Ok((store, recovery))
@@ -121,6 +122,15 @@ fn create_dir(dir: &Path) -> Result<(), StoreError> {
         Some(parent) => RealFs.sync_dir(parent).map_err(failed),
         None => Ok(()),
     }
+}
+
+/// What an opening leads to.
+struct Opened {
+    shared: Shared,
+    orphans: Orphans,
+    recovery: Recovery,
+    /// Files of the store that nothing needs.
+    left_over: Vec<PathBuf>,
 }
 
 /// What is gathered on the way.
@@ -144,7 +154,6 @@ impl Opening {
         settings: SegmentSettings,
         last_alive: Option<TimeMs>,
     ) -> Result<Self, StoreError> {
-        manifest::remove_unfinished(&*fs, dir)?;
         let (manifest, new_log) = match Manifest::load(&*fs, dir)? {
             Some(manifest) => (manifest, None),
             None => {
@@ -162,22 +171,23 @@ impl Opening {
         Ok(Self { fs, dir, settings, has_workers: true, last_alive, manifest, new_log, recovery, unreadable })
     }
 
-    fn open(mut self) -> Result<(Shared, Orphans, Recovery), StoreError> {
+    fn open(mut self) -> Result<Opened, StoreError> {
         let store: StoreId = self.manifest.store;
         let segments = self.segments(store)?;
-        let (next_number, orphaned) = self.orphaned_files()?;
-        self.refuse_an_older_manifest(&orphaned)?;
-        for path in orphaned {
-            // Should it stay, the next start tries again.
-            let _ = self.fs.remove(&path);
-        }
+        let (next_number, mut left_over) = self.orphaned_files()?;
+        self.refuse_an_older_manifest(&left_over)?;
         let mut carried = match self.manifest.orphans {
             Some(number) => Carried::load(&*self.fs, &self.dir, store, number)?,
             None => Carried::default(),
         };
         carried.forget_others(|number| self.manifest.segments.iter().any(|entry| entry.number == number));
+        let syncer = Syncer::start().map_err(|source| {
+            let (operation, path) = ("start the threads of", self.dir.clone());
+            StoreError::Io { operation, path, source }
+        })?;
         let mut log = ReplayedLog::new(&self.settings, &carried);
-        let (wal, log_files) = self.replay(&mut log)?;
+        let (wal, log_files) = self.replay(&mut log, &mut left_over)?;
+        manifest::remove_unfinished(&*self.fs, &self.dir)?;
         let newest = segments.iter().map(|segment| *segment.meta().sequence.end());
         let newest = newest.chain(self.manifest.erasures.iter().map(|erasure| erasure.seq)).max().unwrap_or(0);
         hide_erased(&mut self.manifest.erasures, log.erased(), newest);
@@ -190,10 +200,6 @@ impl Opening {
         self.recovery.events = segments.iter().map(|segment| segment.meta().rows).sum::<u64>() + self.recovery.replayed;
         let view = view_of(&self.manifest, segments, frozen, Arc::clone(&active));
         let gaps = self.log_gaps();
-        let syncer = Syncer::start().map_err(|source| {
-            let (operation, path) = ("start the threads of", self.dir.clone());
-            StoreError::Io { operation, path, source }
-        })?;
         let shared = Shared {
             fs: self.fs,
             dir: self.dir,
@@ -221,11 +227,16 @@ impl Opening {
         let recorded = super::lock(&shared.publisher).manifest.gaps.clone();
         shared.change_view(|view| view.gaps = Arc::new(shared.sorted(recorded)));
         shared.write_down(gaps);
-        Ok((shared, orphans, self.recovery))
+        Ok(Opened { shared, orphans, recovery: self.recovery, left_over })
     }
 
-    /// Reads the log into `log`, and gives it to be written on, with its files and their lengths.
-    fn replay(&mut self, log: &mut ReplayedLog) -> Result<(Wal, Vec<(u64, u64)>), StoreError> {
+    /// Reads the log into `log`, and gives it to be written on, with its files and their lengths. Files of it that nothing needs
+    /// go to `left_over`.
+    fn replay(
+        &mut self,
+        log: &mut ReplayedLog,
+        left_over: &mut Vec<PathBuf>,
+    ) -> Result<(Wal, Vec<(u64, u64)>), StoreError> {
         if let Some(new) = self.new_log.take() {
             return Ok((new, Vec::new()));
         }
@@ -235,10 +246,16 @@ impl Opening {
             wal::replay(&*fs, &dir, store, first, Mode::Recover, &mut |file, entry| feed.take(file, entry))
         })?;
         self.note(&replayed);
-        for number in &replayed.stale {
-            let _ = fs.remove(&wal::path(&dir, *number));
-        }
-        Ok((Wal::resume(fs, &dir, &replayed.tail)?, replayed.files))
+        left_over.extend(replayed.stale.iter().map(|number| wal::path(&dir, *number)));
+        let wal = match Wal::resume(Arc::clone(&fs), &dir, &replayed.tail) {
+            // It may be what a crash has left over that fills the disk.
+            Err(StoreError::Full { .. }) if !left_over.is_empty() => {
+                left_over::remove(&*fs, std::mem::take(left_over));
+                Wal::resume(fs, &dir, &replayed.tail)?
+            }
+            resumed => resumed?,
+        };
+        Ok((wal, replayed.files))
     }
 
     /// The live segments that can be opened. Those that can't stay where they are, and leave a gap.
@@ -272,92 +289,6 @@ impl Opening {
         }
         segments.sort_by_key(|segment| age_of(segment));
         Ok(segments)
-    }
-
-    /// A number that no file has, and the files that a crash left: begun, or merged into others, and never named by a
-    /// manifest that was published.
-    fn orphaned_files(&self) -> Result<(u64, Vec<PathBuf>), StoreError> {
-        let names = self.fs.list(&self.dir).map_err(|source| StoreError::Io {
-            operation: "list",
-            path: self.dir.clone(),
-            source,
-        })?;
-        let mut next = self.manifest.next_file.max(1);
-        let mut orphaned = Vec::new();
-        for name in names.iter().filter_map(|name| name.to_str()) {
-            let Some((number, kind)) = name.split_once('.') else { continue };
-            let Some(number) = number.parse::<u64>().ok().filter(|_| number.len() >= 10) else { continue };
-            let (is_live, is_ours): (bool, fn(&Self, &Path) -> bool) = match kind {
-                "segment" => (self.manifest.segments.iter().any(|entry| entry.number == number), Self::is_our_file),
-                "open" => (self.manifest.orphans == Some(number), Self::is_our_file),
-                _ => continue,
-            };
-            next = next.max(number.saturating_add(1));
-            let path = self.dir.join(name);
-            if is_live {
-                continue;
-            }
-            if is_ours(self, &path) {
-                orphaned.push(path);
-            } else {
-                warn!(path = %path.display(), "not a file of this store; it is left alone");
-            }
-        }
-        if next > NUMBER_MAX {
-            let source = std::io::Error::other("the numbers of files are used up");
-            return Err(StoreError::Io { operation: "number a file in", path: self.dir.clone(), source });
-        }
-        Ok((next, orphaned))
-    }
-
-    /// Whether the file begins as one of this store's segments, or files of open connections, does; or is too short to tell; or
-    /// begins with zeros, which a power loss leaves where nothing was written yet.
-    fn is_our_file(&self, path: &Path) -> bool {
-        let mut begin = [0; 28];
-        let Ok(file) = self.fs.open_to_read(path) else { return false };
-        match file.length() {
-            Ok(length) if length < 28 => true,
-            Ok(_) => {
-                let is_read = read_exact_at(&*file, &mut begin, 0).is_ok();
-                is_read && (begin.get(12..) == Some(self.manifest.store.as_slice()) || begin == [0; 28])
-            }
-            Err(_) => false,
-        }
-    }
-
-    /// A manifest that was put back names what is gone by now, and doesn't name what came after it: that would be deleted as
-    /// left over, though its rows are in no log any more.
-    fn refuse_an_older_manifest(&self, orphaned: &[PathBuf]) -> Result<(), StoreError> {
-        let lacks_segments = self.recovery.damaged.iter().any(|damage| damage.length == 0);
-        let lacks_log = matches!(self.fs.open_to_read(&wal::path(&self.dir, self.manifest.first_wal)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound);
-        let what = if (lacks_segments || lacks_log) && orphaned.iter().any(|path| self.is_newer(path)) {
-            "it is older than files beside it; put the last one back, or make a new one with: tracemq store repair"
-        } else if lacks_segments && lacks_log && self.has_a_later_log()? {
-            "segments and log that it names are gone, and the log goes on behind: it is an older one; put the last one back, \
-             or make a new one with: tracemq store repair"
-        } else {
-            return Ok(());
-        };
-        Err(StoreError::Damaged { path: self.dir.join("manifest"), offset: 0, length: 0, what })
-    }
-
-    /// Whether the file, which the manifest does not name, is whole and came after it.
-    fn is_newer(&self, path: &Path) -> bool {
-        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-        let Some(number) = number.filter(|number| *number >= self.manifest.next_file) else { return false };
-        let store = self.manifest.store;
-        if path.extension().is_some_and(|kind| kind == "open") {
-            return carried::verify(&*self.fs, &self.dir, store, number).is_ok_and(|(_, unread)| unread.is_none());
-        }
-        Segment::open(&*self.fs, path, SegmentId { store, number }).is_ok()
-    }
-
-    fn has_a_later_log(&self) -> Result<bool, StoreError> {
-        let listed = self.fs.list(&self.dir);
-        let names = listed.map_err(|source| StoreError::Io { operation: "list", path: self.dir.clone(), source })?;
-        let numbers = names.iter().filter_map(|name| name.to_str()?.strip_suffix(".wal")?.parse::<u64>().ok());
-        Ok(numbers.max().is_some_and(|last| last > self.manifest.first_wal))
     }
 
     fn note(&mut self, replayed: &Replayed) {

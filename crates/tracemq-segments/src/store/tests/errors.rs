@@ -2,12 +2,17 @@
 
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use tracemq_model::{Event, Filter, InstanceId, Order, TimeRange};
 use tracemq_store::{Batch, EventStore, StoreError};
 
 use super::world::World;
-use crate::fs::simulated::{Dice, Fault, Unsynced};
+use crate::fs::Fs;
+use crate::fs::simulated::{Dice, Fault, SimulatedFs, Unsynced};
+use crate::manifest::Manifest;
+use crate::wal::{self, Wal};
 
 /// A scenario of all that a store does, on a disk whose N-th call fails, once or for good.
 fn scenario(call: usize, for_good: bool, kind: ErrorKind) -> bool {
@@ -218,6 +223,67 @@ fn s27_a_read_only_disk_is_refused_at_the_start_and_still_read_while_running() {
     world.check("writable again");
     let batch = world.ordered_batch(&mut Dice(4));
     world.append(batch).unwrap();
+}
+
+/// Beside `disk`'s files those that a crash leaves: they are told by their names and how they begin.
+fn with_left_overs(world: &World) -> (SimulatedFs, Vec<PathBuf>) {
+    let disk = world.disk.copy();
+    let manifest = Manifest::load(&disk, &world.dir()).unwrap().unwrap();
+    let log = wal::path(&world.dir(), manifest.first_wal - 1);
+    let mut left = vec![log.clone()];
+    Wal::create(Arc::new(disk.clone()), &world.dir(), manifest.store, manifest.first_wal - 1).unwrap();
+    for name in ["0000000998.segment", "0000000999.open", "manifest.new"] {
+        let path = world.dir().join(name);
+        disk.put(&path, vec![0; 200]);
+        left.push(path);
+    }
+    disk.sync_dir(&world.dir()).unwrap();
+    (disk, left)
+}
+
+/// Whatever is refused may be opened otherwise, or repaired: nothing of it is gone.
+#[test]
+fn s20_a_start_that_is_refused_at_any_call_has_deleted_nothing() {
+    let mut world = World::small();
+    let (whole, left_over) = with_left_overs(&world);
+    let mut refused = 0;
+    for call in 1.. {
+        let disk = whole.copy();
+        let before = disk.contents();
+        disk.set_fault(Some(Fault { first: call, for_good: false, kind: ErrorKind::Other, written: 0 }));
+        world.disk = disk.clone();
+        let opened = world.open();
+        if opened.is_err() {
+            refused += 1;
+            assert_eq!(disk.contents(), before, "call {call}");
+        }
+        let is_done = disk.calls() < call;
+        world.close();
+        disk.set_fault(None);
+        world.open().unwrap();
+        world.check(&format!("call {call}"));
+        world.close();
+        let paths = disk.paths();
+        assert!(left_over.iter().all(|path| !paths.contains(path)), "call {call}: {paths:?}");
+        if is_done {
+            break;
+        }
+    }
+    assert!(refused > 10, "{refused}");
+}
+
+/// What was left over fills the disk, and a damaged log has to go on in a new file.
+#[test]
+fn s22_a_disk_that_is_full_of_what_was_left_over_can_be_opened() {
+    let mut world = World::small();
+    let (disk, left_over) = with_left_overs(&world);
+    let manifest = Manifest::load(&disk, &world.dir()).unwrap().unwrap();
+    disk.change(&wal::path(&world.dir(), manifest.first_wal), |bytes| bytes[20] ^= 1);
+    disk.set_room(Some(0));
+    world.disk = disk;
+    world.open().unwrap();
+    assert!(left_over.iter().all(|path| !world.disk.paths().contains(path)));
+    assert_eq!(world.check_left("full"), 0);
 }
 
 #[test]
