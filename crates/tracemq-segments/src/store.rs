@@ -12,6 +12,7 @@ mod orphans;
 mod pace;
 mod pairing;
 mod publish;
+mod reserve;
 mod retain;
 mod seal;
 mod syncer;

@@ -12,11 +12,8 @@ use tracemq_model::{InstanceId, TimeMs, TimeRange};
 use tracemq_store::StoreError;
 use tracing::info;
 
-use super::merge::FREE_MIN;
 use super::{Shared, lock};
-use crate::Retention;
 use crate::carried::Moved;
-use crate::fs::write_all_at;
 use crate::manifest::Cutoff;
 use crate::segment::Segment;
 use crate::view::View;
@@ -33,12 +30,6 @@ const CATCH_UP: u64 = 8;
 const PLAUSIBLE_FROM: TimeMs = TimeMs(1_704_067_200_000);
 /// What is dated so much later than the present is so because a clock was ahead.
 const AHEAD_MS: i64 = 86_400_000;
-/// Takes room that a full disk has left for deleting: that takes a manifest.
-const RESERVE: &str = "reserve";
-#[cfg(not(test))]
-const RESERVE_BYTES: usize = 4 << 20;
-#[cfg(test)]
-const RESERVE_BYTES: usize = 16 << 10;
 
 /// What retention knows of the time.
 #[derive(Debug)]
@@ -121,23 +112,38 @@ impl Shared {
         let plausible = ends.filter(|to| *to >= PLAUSIBLE_FROM && *to < now.plus(AHEAD_MS));
         let time = lock(&self.clock).look(now, at, plausible.max().map(|newest| newest.min(now)));
         let expiry = self.expiry(&view, time)?;
-        match self.expire(&expiry) {
-            Err(StoreError::Full { path, source }) => {
-                // What arrives meanwhile would take the room.
-                let _writer = lock(&self.writer);
-                let _sealing = self.sealing.try_lock();
-                match self.fs.remove(&self.dir.join(RESERVE)) {
-                    Ok(()) => self.expire(&expiry)?,
-                    Err(_) => return Err(StoreError::Full { path, source }),
-                }
+        let expired = self.expired(&expiry);
+        match self.expire(&expiry, &expired) {
+            // Where nothing is deleted the reserve would be spent for nothing, and be missing when something is.
+            Err(full @ StoreError::Full { .. }) if !expired.is_empty() => {
+                self.with_the_reserve(full, || self.expire(&expiry, &expired))?;
             }
-            expired => expired?,
+            done => done?,
         }
         self.keep_a_reserve();
         Ok(())
     }
 
-    fn expire(&self, expiry: &Expiry) -> Result<(), StoreError> {
+    /// The segments that nothing is to be kept of.
+    fn expired(&self, expiry: &Expiry) -> Vec<Arc<Segment>> {
+        let snapshot = self.snapshot();
+        let cutoff = |instance: &InstanceId| {
+            let moved = expiry.moved.iter().find(|cutoff| cutoff.instance == *instance);
+            moved.map_or_else(|| snapshot.cutoff(instance), |cutoff| cutoff.time)
+        };
+        let is_expired = |segment: &&Arc<Segment>| {
+            let id = segment.meta().id.number;
+            segment.meta().instances.iter().all(|total| {
+                total.times.to < cutoff(&total.instance)
+                    || expiry.surplus.iter().any(|(surplus, of)| {
+                        *surplus == id && of.as_ref().is_none_or(|instance| *instance == total.instance)
+                    })
+            })
+        };
+        snapshot.segments().iter().filter(is_expired).cloned().collect()
+    }
+
+    fn expire(&self, expiry: &Expiry, expired: &[Arc<Segment>]) -> Result<(), StoreError> {
         if !expiry.moved.is_empty() {
             let mut publisher = lock(&self.publisher);
             self.publish(
@@ -154,45 +160,13 @@ impl Shared {
                 |_| {},
             )?;
         }
-        let snapshot = self.snapshot();
-        let is_expired = |segment: &&Arc<Segment>| {
-            let id = segment.meta().id.number;
-            segment.meta().instances.iter().all(|total| {
-                total.times.to < snapshot.cutoff(&total.instance)
-                    || expiry.surplus.iter().any(|(surplus, of)| {
-                        *surplus == id && of.as_ref().is_none_or(|instance| *instance == total.instance)
-                    })
-            })
-        };
-        let live = self.view();
-        let expired: Vec<Arc<Segment>> = live.segments.iter().filter(is_expired).cloned().collect();
         if !expired.is_empty() {
             let events: u64 = expired.iter().map(|segment| segment.meta().rows).sum();
             let bytes: u64 = expired.iter().map(|segment| segment.meta().bytes).sum();
-            self.replace(&expired, None, Moved::default())?;
+            self.replace(expired, None, Moved::default())?;
             info!(segments = expired.len(), events, bytes, "deleted what is older than what is to be kept");
         }
         Ok(())
-    }
-
-    /// Keeps some room for a manifest on a disk that is full some day. Bytes that can't be compressed take it for sure.
-    fn keep_a_reserve(&self) {
-        let path = self.dir.join(RESERVE);
-        let length = u64::try_from(RESERVE_BYTES).unwrap_or(0);
-        let may_delete = self.settings.retention != Retention::default();
-        let is_there = self.fs.open_to_read(&path).and_then(|file| file.length()).is_ok_and(|found| found == length);
-        if is_there || !may_delete || self.fs.free_space(&self.dir).is_ok_and(|free| free < FREE_MIN) {
-            return;
-        }
-        let mut bytes = vec![0; RESERVE_BYTES];
-        let _ = getrandom::fill(&mut bytes);
-        let written = self.fs.create(&path).and_then(|file| {
-            write_all_at(&*file, &bytes, 0)?;
-            file.sync()
-        });
-        if written.is_err() {
-            let _ = self.fs.remove(&path);
-        }
     }
 
     /// What is beyond what is to be kept at `time`; without one, only what is beyond the bounds in bytes.

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use tracemq_model::{ClientId, Event, Filter, InstanceId, Order, Subject, TimeMs, TimeRange};
-use tracemq_store::EventStore;
+use tracemq_model::{ClientId, Event, Filter, Gap, GapCause, InstanceId, Order, Subject, TimeMs, TimeRange};
+use tracemq_store::{Batch, EventStore, StoreError};
 
 use super::world::{START, World};
 use crate::fs::Fs;
@@ -285,6 +285,56 @@ fn s21_retention_gives_room_back_on_a_full_disk() {
     world.check("with room again");
     world.open().unwrap();
     world.check("after a restart");
+}
+
+/// Else it is missing when something can be deleted, and a full disk stays full.
+#[test]
+fn s21_the_reserve_is_not_spent_where_nothing_can_be_deleted_and_is_taken_back() {
+    let mut world = world(keep_days(10));
+    forty_days(&mut world);
+    let begun = Instant::now();
+    let reserve = world.dir().join("reserve");
+    look_once(&world, START + 40 * DAY, begun);
+    let whole = world.disk.content(&reserve).len();
+    assert!(whole > 10_000);
+    world.disk.set_room(Some(0));
+    // The cutoff moves, into a day of which half is to be kept.
+    world.store().mark_alive(TimeMs(START + 40 * DAY + 4 * 3_600_000)).unwrap();
+    for tries in 1..4 {
+        let refused = world.store().shared.retain_at(begun + HOUR * (4 + tries));
+        assert!(matches!(refused, Err(StoreError::Full { .. })), "{refused:?}");
+        assert_eq!(world.disk.free_space(&world.dir()).unwrap(), 0);
+        assert_eq!(world.disk.content(&reserve).len(), whole);
+    }
+    // Now whole days can go, and give more back than the reserve.
+    world.store().mark_alive(TimeMs(START + 60 * DAY)).unwrap();
+    world.store().shared.retain_at(begun + 40 * 24 * HOUR).unwrap();
+    assert_eq!(world.disk.content(&reserve).len(), whole);
+    assert!(world.disk.free_space(&world.dir()).unwrap() > 1_000);
+}
+
+#[test]
+fn s21_a_reserve_that_is_not_enough_is_not_lost() {
+    let mut world = world(keep_days(10));
+    forty_days(&mut world);
+    let gap = |at: i64| {
+        let (from, to) = (TimeMs(START + at * 1_000), TimeMs(START + at * 1_000 + 1));
+        Gap { from, to, lost: None, cause: GapCause::QueueFull }
+    };
+    let batch = Batch { events: vec![world.acknowledged[399].clone()], gaps: (0..500).map(gap).collect() };
+    world.store().append(&batch).unwrap();
+    world.store().shared.seal_all().unwrap();
+    let begun = Instant::now();
+    look_once(&world, START + 40 * DAY, begun);
+    let before = world.disk.paths();
+    world.disk.set_room(Some(0));
+    world.store().mark_alive(TimeMs(START + 45 * DAY)).unwrap();
+    let refused = world.store().shared.retain_at(begun + 40 * 24 * HOUR);
+    assert!(matches!(refused, Err(StoreError::Full { .. })), "{refused:?}");
+    assert_eq!((world.disk.paths(), world.disk.free_space(&world.dir()).unwrap()), (before.clone(), 0));
+    world.disk.set_room(Some(50_000));
+    world.store().shared.retain_at(begun + 41 * 24 * HOUR).unwrap();
+    assert!(world.disk.paths().len() < before.len() && world.disk.paths().contains(&world.dir().join("reserve")));
 }
 
 /// A few events of any time in the last weeks with each seal, for years.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::world::World;
+use tracemq_store::StoreError;
+
+use super::world::{START, World};
 use crate::fs::Fs;
 use crate::fs::simulated::{Dice, Fault};
 use crate::segment::SegmentId;
@@ -123,17 +125,38 @@ fn s23_a_new_segment_that_cant_be_opened_is_not_written_all_the_time() {
 
 /// Nothing would delete what is written when it is unknown which manifest is live.
 #[test]
-fn s18_after_a_failed_sync_of_the_manifest_no_more_segments_are_written() {
-    let mut world = with_segments(3);
-    let batch = world.ordered_batch(&mut Dice(1));
-    world.append(batch).unwrap();
-    let shared = &world.store().shared;
-    shared.freeze_now().unwrap();
-    crate::store::lock(&shared.publisher).poisoned = Some(world.dir());
-    let before = world.disk.paths();
-    for _ in 0..3 {
-        assert!(shared.seal_next().is_err() && shared.merge_next(&mut |_| {}).is_err() && shared.retain().is_ok());
+fn s18_after_a_failed_sync_of_the_manifest_nothing_more_is_written_or_deleted() {
+    let mut poisoned = 0;
+    for call in 1.. {
+        let mut world = with_segments(3);
+        world.settings.retention.each.age_ms = Some(86_400_000);
+        world.open().unwrap();
+        for _ in 0..2 {
+            let batch = world.ordered_batch(&mut Dice(1));
+            world.append(batch).unwrap();
+            world.store().shared.freeze_now().unwrap();
+        }
+        world.disk.set_fault(Some(Fault { first: call, for_good: false, kind: ErrorKind::Other, written: 0 }));
+        let sealed = world.store().shared.seal_next();
+        let is_done = world.disk.calls() < call;
+        world.disk.set_fault(None);
+        if is_done {
+            break;
+        }
+        if !matches!(sealed, Err(StoreError::Poisoned { .. })) {
+            continue;
+        }
+        poisoned += 1;
+        let before = world.disk.contents();
+        let is_refused = |result: Result<(), StoreError>| matches!(result, Err(StoreError::Poisoned { .. }));
+        for _ in 0..3 {
+            let shared = &world.store().shared;
+            assert!(is_refused(shared.seal_next().map(drop)) && is_refused(shared.merge_next(&mut |_| {}).map(drop)));
+            // A month from now all of it has expired.
+            assert!(is_refused(world.retain(START + 30 * 86_400_000)), "call {call}");
+        }
+        assert_eq!(world.disk.contents(), before, "call {call}");
+        world.check("poisoned");
     }
-    assert_eq!(world.disk.paths(), before);
-    world.check("poisoned");
+    assert_eq!(poisoned, 2, "the rename, and the sync of its folder");
 }
