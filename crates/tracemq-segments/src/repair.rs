@@ -25,6 +25,7 @@ mod unknown;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::Serialize;
 use tracemq_model::{Gap, TimeMs};
 use tracemq_store::StoreError;
 
@@ -48,7 +49,7 @@ pub enum RepairMode {
 }
 
 /// What a repair found, and what it did or would do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RepairReport {
     /// Why the store can't be opened; none when it can, and nothing is to be done.
     pub damage: Option<Damage>,
@@ -79,7 +80,7 @@ pub struct RepairReport {
 }
 
 /// A file that does not count, and keeps another name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Aside {
     /// What it was called.
     pub path: PathBuf,
@@ -118,7 +119,7 @@ pub(crate) fn repair_on(
         Err(damage) => damage.clone(),
         Ok(manifest) => match refusal(fs, dir, manifest)? {
             Some(damage) => damage,
-            None => return Ok(RepairReport::nothing()),
+            None => return Ok(RepairReport::default()),
         },
     };
     let plan = Plan::make(&**fs, dir, &found, last_alive, damage)?;
@@ -220,24 +221,4 @@ fn asides(
         }
     }
     aside
-}
-
-impl RepairReport {
-    fn nothing() -> Self {
-        Self {
-            damage: None,
-            segments: 0,
-            segment_events: 0,
-            log_files: 0,
-            log_events: 0,
-            base: None,
-            erasures: 0,
-            gaps: 0,
-            aside: Vec::new(),
-            damaged: Vec::new(),
-            new_gaps: Vec::new(),
-            unknown: Vec::new(),
-            kept: Vec::new(),
-        }
-    }
 }

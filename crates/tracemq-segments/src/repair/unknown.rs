@@ -1,12 +1,14 @@
 //! What no file says any more, now that the manifest is gone.
 
+use serde::Serialize;
 use tracemq_model::{Gap, GapCause, TimeMs, TimeRange};
 
 use super::choose::{Chosen, merged_later};
 use super::found::Found;
 
 /// What can't be known any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
 pub enum Unknown {
     /// Who was erased: those whose files were not yet written anew show again. With a span, only who was erased while these events
     /// came in.

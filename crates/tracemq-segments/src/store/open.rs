@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
+use serde::Serialize;
 use tracemq_model::{Gap, GapCause, TimeMs, TimeRange};
 use tracemq_store::{Batch, StoreError};
 use tracing::warn;
@@ -53,7 +54,7 @@ pub struct Recovery {
 }
 
 /// A part of a file that is not what was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Damage {
     /// The file.
     pub path: PathBuf,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
+use serde_json::{Value, json};
 use tracemq_model::{Gap, TimeMs};
 use tracemq_segments::{RepairMode, RepairReport, Unknown};
 
@@ -24,8 +25,9 @@ Exit status:
   0 nothing to do, or done   1 something is to be done, or it failed
   2 wrong usage, no store, or it is in use
 
-Example:
-  tracemq store repair --yes")]
+Examples:
+  tracemq store repair --yes
+  tracemq store repair --json | jq '.aside[].path'")]
 pub(crate) struct RepairArgs {
     /// The same as --data-dir DIR
     #[arg(value_name = "DIR")]
@@ -36,6 +38,9 @@ pub(crate) struct RepairArgs {
     /// Do it
     #[arg(short = 'y', long)]
     yes: bool,
+    /// Print one JSON object, which may only gain fields between releases
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(args: &RepairArgs) -> anyhow::Result<()> {
@@ -44,7 +49,11 @@ pub(super) fn run(args: &RepairArgs) -> anyhow::Result<()> {
     let mode = if args.yes { RepairMode::CarryOut } else { RepairMode::Look };
     let report = tracemq_segments::repair(&dir, mode).map_err(cannot_look)?;
     let mut out = stdout().lock();
-    write!(out, "{}", told(&report, mode))?;
+    if args.json {
+        writeln!(out, "{}", object(&report, mode)?)?;
+    } else {
+        write!(out, "{}", told(&report, mode))?;
+    }
     out.flush()?;
     if report.damage.is_none() {
         return Ok(());
@@ -55,6 +64,21 @@ pub(super) fn run(args: &RepairArgs) -> anyhow::Result<()> {
     }
     let place = data_dir.map(|dir| format!(" -D {}", shell::quoted(&dir.to_string_lossy()))).unwrap_or_default();
     bail!("nothing was changed yet; to do it: {} store repair{place} --yes", shell::own_command())
+}
+
+/// The report as it is, whether it was done, and bounds that are none as null.
+fn object(report: &RepairReport, mode: RepairMode) -> anyhow::Result<Value> {
+    let mut object = serde_json::to_value(report)?;
+    let gaps = report.new_gaps.iter().map(|gap| {
+        let (from, to) = bounds(gap);
+        json!({ "from": from, "to": to, "lost": gap.lost, "cause": gap.cause })
+    });
+    let is_done = mode == RepairMode::CarryOut && report.damage.is_some();
+    if let Some(object) = object.as_object_mut() {
+        object.insert("new_gaps".into(), gaps.collect());
+        object.insert("done".into(), json!(is_done));
+    }
+    Ok(object)
 }
 
 fn told(report: &RepairReport, mode: RepairMode) -> String {
@@ -110,13 +134,16 @@ fn quoted(path: &Path) -> String {
 }
 
 fn gap_told(gap: &Gap) -> String {
-    let from = Some(gap.from).filter(|from| *from != TimeMs::MIN);
-    let to = Some(gap.to).filter(|to| *to != TimeMs::MAX);
+    let (from, to) = bounds(gap);
     let lost = match gap.lost {
         Some(lost) => format!("{} missing", counted(lost, "event")),
         None => "it can't be told whether events are missing".to_owned(),
     };
     format!("a gap{}: {lost}", span(from, to))
+}
+
+fn bounds(gap: &Gap) -> (Option<TimeMs>, Option<TimeMs>) {
+    (Some(gap.from).filter(|from| *from != TimeMs::MIN), Some(gap.to).filter(|to| *to != TimeMs::MAX))
 }
 
 fn span(from: Option<TimeMs>, to: Option<TimeMs>) -> String {
@@ -145,6 +172,8 @@ fn unknown_told(unknown: Unknown) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tracemq_segments::Damage;
+
     use super::*;
 
     #[test]
@@ -159,5 +188,27 @@ mod tests {
         assert_eq!((span(from, None).as_str(), span(None, None).as_str()), (" from 2021-05-21 07:00:00Z on", ""));
         let gap = Gap { from: TimeMs::MIN, to: TimeMs::MAX, lost: Some(1), cause: tracemq_model::GapCause::Damaged };
         assert_eq!(gap_told(&gap), "a gap: 1 event missing");
+    }
+
+    #[test]
+    fn json_has_no_bounds_that_are_none_and_says_what_is_not_known() {
+        let damage = Damage { path: "manifest".into(), offset: 0, length: 7, what: "it is not what was written" };
+        let gap = Gap { from: TimeMs::MIN, to: TimeMs(5), lost: None, cause: tracemq_model::GapCause::Damaged };
+        let report = RepairReport {
+            damage: Some(damage),
+            new_gaps: vec![gap],
+            unknown: vec![Unknown::Erasures { from: Some(TimeMs(1)), to: None }, Unknown::OpenConnections],
+            ..RepairReport::default()
+        };
+        let object = object(&report, RepairMode::Look).unwrap();
+        assert_eq!(object["new_gaps"], json!([{ "from": null, "to": 5, "lost": null, "cause": "damaged" }]));
+        assert_eq!(
+            object["unknown"],
+            json!([{ "what": "erasures", "from": 1, "to": null }, { "what": "open-connections" }])
+        );
+        assert_eq!((&object["damage"]["length"], &object["done"]), (&json!(7), &json!(false)));
+        assert_eq!(super::object(&report, RepairMode::CarryOut).unwrap()["done"], true);
+        let sound = super::object(&RepairReport::default(), RepairMode::CarryOut).unwrap();
+        assert_eq!((&sound["damage"], &sound["done"]), (&Value::Null, &json!(false)));
     }
 }

@@ -86,12 +86,22 @@ fn history_is_all_there_after_the_manifests_were_lost_and_made_anew() {
         );
         assert!(stdout.contains("erasures are not known"), "{stdout}");
         assert!(stderr.contains("nothing was changed yet") && stderr.contains("--yes"), "{stderr}");
+        let (code, looked, stderr) = store(&home, &["repair", "--json"]);
+        assert!(code == Some(1) && stderr.contains("nothing was changed yet"), "{stderr}");
+        let looked: Value = serde_json::from_str(&looked).unwrap();
+        assert_eq!(
+            (&looked["segment_events"], &looked["log_events"], &looked["done"]),
+            (&3_000.into(), &6.into(), &false.into())
+        );
         assert!(contents(&home) == left, "nothing was changed");
         let (code, stdout, stderr) = store(&home, &["repair", "--yes"]);
         assert_eq!((code, stderr.as_str()), (Some(0), "repaired; the server can be started\n"), "{stdout}");
         assert!(contents(&home).is_superset(&left), "nothing was deleted");
         let (code, stdout, _) = store(&home, &["repair"]);
         assert!(code == Some(0) && stdout.starts_with("nothing to repair"), "{stdout}");
+        let (code, stdout, _) = store(&home, &["repair", "--yes", "--json"]);
+        let object: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!((code, &object["damage"], &object["done"]), (Some(0), &Value::Null, &false.into()));
         assert_eq!(store(&home, &["check"]).0, Some(0));
 
         let mut server = home.start();
