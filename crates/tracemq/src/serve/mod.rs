@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use tracemq_api::ServeLimits;
 
 use crate::cli::ServeArgs;
 use crate::config::{Config, DEFAULT_LISTENER};
-use crate::shell;
+use crate::{exit, shell};
 pub(crate) use server::{ADDRESS_FILE, Server};
 pub(crate) use ways_in::{Listening, check_certificates};
 
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
     runtime.block_on(async {
-        let mut stop_signals = StopSignals::listen()?; // first: a stop may be asked for while the server still starts
+        let mut stop_asked = stop_asked()?; // first: a stop may be asked for while the server still starts
         let mut hangups = signal(SignalKind::hangup()).context("can't listen for SIGHUP")?;
         let on_terminal = is_on_terminal();
         let server = Server::start(config.clone()).await?;
@@ -47,7 +48,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         }
         loop {
             tokio::select! {
-                () = stop_signals.next() => break,
+                _ = &mut stop_asked => break,
                 // The window was closed: a server that nobody sees any more would hold its ports.
                 _ = hangups.recv() => if on_terminal && !is_on_terminal() { break } else {
                     server.reload_certificates();
@@ -55,11 +56,24 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
                 },
             }
         }
-        tokio::select! {
-            result = server.stop() => result,
-            () = stop_signals.next() => Err(anyhow!("stopped at once by a second signal; what was not yet written is lost")),
-        }
+        server.stop().await
     })
+}
+
+/// Completes with the first SIGTERM or SIGINT from here on. The second ends the process at once, also while it starts.
+fn stop_asked() -> anyhow::Result<oneshot::Receiver<()>> {
+    let mut signals = StopSignals::listen()?;
+    let (ask, asked) = oneshot::channel();
+    tokio::spawn(async move {
+        signals.next().await;
+        let _ = ask.send(());
+        signals.next().await;
+        // Not by returning from `run`: the runtime would wait for what is being written, and the store close in order.
+        let told = anyhow!("stopped at once by a second signal; what was not yet written is lost");
+        let _ = exit::report(Err(told));
+        std::process::exit(exit::Ending::Failed as i32)
+    });
+    Ok(asked)
 }
 
 /// Whether anything is connected to a terminal. One that was closed is none any more.

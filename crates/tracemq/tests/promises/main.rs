@@ -25,6 +25,7 @@ mod keys;
 mod passwd_cli;
 mod persistence;
 mod reasons;
+mod second_signal;
 mod store_cli;
 mod store_moves;
 mod store_repair;

@@ -299,6 +299,11 @@ impl Server {
         signal("CONT", self.child.id());
     }
 
+    /// Sends `name` (`INT`, `TERM`, ...) to it.
+    pub(crate) fn send(&self, name: &str) {
+        signal(name, self.child.id());
+    }
+
     /// SIGTERM, without waiting for the end.
     pub(crate) fn ask_to_stop(&self) {
         signal("TERM", self.child.id());
