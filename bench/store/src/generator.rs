@@ -4,6 +4,8 @@
 //! A day begins with a storm: the server restarts, everybody's connection is closed within 5 seconds, and everybody
 //! reconnects within 2 minutes, a fifth of the attempts refused. The rest of the day clients come and go, some often and
 //! most of them seldom. One giant client has a twentieth of all events.
+//!
+//! The two ends between which each fleet lies are [`Shape`]s of their own, of steady days without a storm.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -40,14 +42,47 @@ pub(crate) enum Ids {
     Foreign,
 }
 
+/// Who has the events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Shape {
+    /// Many clients, a few of which have most events; a restart of the server each day
+    Fleet,
+    /// One client has all of them
+    OneClient,
+    /// Each is of another client, four in five of which stay connected
+    OnceEach,
+}
+
 /// Which fleet.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Fleet {
+    pub(crate) shape: Shape,
+    /// In all: a fleet that has an event each has none for the next one.
     pub(crate) clients: u32,
     pub(crate) seed: u64,
     pub(crate) ids: Ids,
     /// Whether events have the details that TraceMQ's own broker records.
     pub(crate) rich: bool,
+}
+
+impl Fleet {
+    /// The client whose events are counted apart: whoever has most of them, or has the first one.
+    pub(crate) fn giant(self) -> usize {
+        match self.shape {
+            // Neither the first nor the last by name.
+            Shape::Fleet => usize::try_from(self.clients / 3).unwrap_or_default(),
+            Shape::OneClient | Shape::OnceEach => 0,
+        }
+    }
+
+    /// Of so many clients it must be known whether they are connected.
+    fn remembered(self) -> u32 {
+        match self.shape {
+            Shape::Fleet => self.clients.max(4),
+            Shape::OneClient | Shape::OnceEach => 1,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -90,7 +125,7 @@ pub(crate) struct Generator {
 impl Generator {
     pub(crate) fn new(fleet: Fleet) -> anyhow::Result<Self> {
         let mut random = Random::new(fleet.seed);
-        let clients = (0..fleet.clients.max(4))
+        let clients = (0..fleet.remembered())
             .map(|_| Client {
                 connection: None,
                 connected_ms: 0,
@@ -104,8 +139,8 @@ impl Generator {
             own_ids: ConnectionIds::new(random.bits()),
             random,
             clients,
-            giant: giant(fleet.clients),
-            giant_name: client_name(giant(fleet.clients)),
+            giant: fleet.giant(),
+            giant_name: client_name(fleet.giant()),
             instance: InstanceId::new(INSTANCE)?,
             listener: "mqtt".into(),
             username: "fleet".into(),
@@ -117,7 +152,10 @@ impl Generator {
             made: 0,
             made_of_giant: 0,
         };
-        generator.begin_reconnecting(); // the fleet comes online for the first time
+        match fleet.shape {
+            Shape::Fleet => generator.begin_reconnecting(), // the fleet comes online for the first time
+            Shape::OneClient | Shape::OnceEach => generator.gap_us = DAY_US / EVENTS_A_DAY,
+        }
         Ok(generator)
     }
 
@@ -147,7 +185,12 @@ impl Generator {
 
     fn event(&mut self) -> Event {
         self.now_us += self.random.below(2 * self.gap_us + 1);
-        let event = if self.random.percent(GIANT_PERCENT) { self.visit(self.giant) } else { self.step() };
+        let event = match self.fleet.shape {
+            Shape::Fleet if self.random.percent(GIANT_PERCENT) => self.visit(self.giant),
+            Shape::Fleet => self.step(),
+            Shape::OneClient => self.visit(self.giant),
+            Shape::OnceEach => self.visit_once(),
+        };
         self.made += 1;
         self.made_of_giant += u64::from(event.client == self.giant_name);
         self.today += 1;
@@ -229,6 +272,16 @@ impl Generator {
         }
     }
 
+    /// The only event of a client that nothing is known of.
+    fn visit_once(&mut self) -> Event {
+        let address = address(&mut self.random);
+        if let Some(client) = self.clients.first_mut() {
+            client.connection = None;
+            client.address = address;
+        }
+        self.visit(0)
+    }
+
     fn connect(&mut self, client: usize) -> Event {
         let connection = self.next_id();
         let (moved, port) = (self.random.percent(2).then(|| address(&mut self.random)), port(&mut self.random));
@@ -292,7 +345,7 @@ impl Generator {
             action: kind.0,
             reason: kind.1,
             provenance: Provenance::Observed,
-            client: client_name(number),
+            client: self.name(number),
             peer: self.clients.get(number).map(|client| SocketAddr::new(client.address.into(), client.port)),
             details,
         }
@@ -316,13 +369,21 @@ impl Generator {
         }
     }
 
+    /// The name of the client that `number` is remembered of.
+    fn name(&self, number: usize) -> Option<ClientId> {
+        client_name(match self.fleet.shape {
+            Shape::Fleet | Shape::OneClient => number,
+            Shape::OnceEach => scattered(self.made, self.fleet.clients.into()),
+        })
+    }
+
     fn size(&self) -> u64 {
         self.clients.len().try_into().unwrap_or(u64::MAX)
     }
 
-    /// The number of the client at place `rank`: neighbours by rank are no neighbours by name.
+    /// The number of the client at place `rank`.
     fn nth(&self, rank: u64) -> usize {
-        usize::try_from(rank.wrapping_mul(STRIDE) % self.size()).unwrap_or_default()
+        scattered(rank, self.size())
     }
 
     fn find(&self, from: u64, is_wanted: impl Fn(&Client) -> bool) -> Option<(u64, usize)> {
@@ -338,13 +399,16 @@ impl Generator {
     }
 }
 
-/// The client that has a twentieth of all events; neither the first nor the last by name.
-pub(crate) fn giant(clients: u32) -> usize {
-    usize::try_from(clients / 3).unwrap_or_default()
+/// Each number below `of` once, neighbours by rank being no neighbours by name.
+fn scattered(rank: u64, of: u64) -> usize {
+    usize::try_from(rank.wrapping_mul(STRIDE) % of.max(1)).unwrap_or_default()
 }
 
 /// A client's name by its number.
 pub(crate) fn client_name(number: usize) -> Option<ClientId> {
+    if number >= 10_000_000 {
+        return ClientId::new(&format!("GID_fleet@@@dev-{number}")).ok();
+    }
     let mut text = *b"GID_fleet@@@dev-0000000";
     let mut rest = number;
     for digit in text.iter_mut().rev().take(7) {
@@ -369,7 +433,7 @@ mod tests {
 
     use super::*;
 
-    const SMALL: Fleet = Fleet { clients: 10_000, seed: 7, ids: Ids::Foreign, rich: false };
+    const SMALL: Fleet = Fleet { shape: Shape::Fleet, clients: 10_000, seed: 7, ids: Ids::Foreign, rich: false };
 
     fn events(fleet: Fleet, count: usize) -> Vec<Event> {
         Generator::new(fleet).unwrap().batch(count)
@@ -377,7 +441,8 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_events_however_they_are_cut() {
-        for fleet in [SMALL, Fleet { ids: Ids::Own, rich: true, ..SMALL }] {
+        let others = [Shape::OneClient, Shape::OnceEach].map(|shape| Fleet { shape, ..SMALL });
+        for fleet in [SMALL, Fleet { ids: Ids::Own, rich: true, ..SMALL }].into_iter().chain(others) {
             let all = events(fleet, 20_000);
             let mut generator = Generator::new(fleet).unwrap();
             let parts: Vec<Event> = [1, 7, 9_992, 10_000].into_iter().flat_map(|n| generator.batch(n)).collect();
@@ -419,7 +484,7 @@ mod tests {
     fn shares_are_as_said() {
         let all = events(SMALL, 3_000_000);
         let share = |of: &dyn Fn(&Event) -> bool| all.iter().filter(|event| of(event)).count() as f64 / 3e6;
-        let name = client_name(giant(SMALL.clients));
+        let name = client_name(SMALL.giant());
         assert!((0.049..0.052).contains(&share(&|event| event.client == name)));
         assert!((0.43..0.46).contains(&share(&|event| event.reason == Reason::Accepted)));
         assert!((0.10..0.15).contains(&share(&|event| event.reason == Reason::ClientDisconnected)));
@@ -435,6 +500,35 @@ mod tests {
         counts.sort_unstable_by(|a, b| b.cmp(a));
         let hundred = counts[1..101].iter().sum::<u64>() as f64 / 3e6;
         assert!((0.15..0.30).contains(&hundred), "the hundred busiest behind the giant: {hundred}");
+    }
+
+    #[test]
+    fn one_client_has_all_events_or_each_has_one() {
+        let one = events(Fleet { shape: Shape::OneClient, clients: 1, ..SMALL }, 20_000);
+        assert!(one.iter().all(|event| event.client == client_name(0)));
+        let ends = one.iter().filter(|event| event.action.is_end()).count();
+        assert!((9_000..12_500).contains(&ends), "{ends}");
+
+        let fleet = Fleet { shape: Shape::OnceEach, clients: 20_000, ..SMALL };
+        let each = events(fleet, 20_000);
+        assert_eq!(each[0].client, client_name(fleet.giant()));
+        let clients: HashSet<_> = each.iter().map(|event| &event.client).collect();
+        let (connections, addresses): (HashSet<_>, HashSet<_>) =
+            each.iter().map(|event| (event.connection, event.peer.unwrap().ip())).unzip();
+        assert_eq!((clients.len(), connections.len()), (20_000, 20_000));
+        assert!(addresses.len() > 19_000);
+        assert!(each.is_sorted_by_key(|event| event.time));
+        let connected = each.iter().filter(|event| event.action == Action::Connect).count();
+        assert!((15_500..16_500).contains(&connected), "{connected}");
+    }
+
+    #[test]
+    fn names_of_many_digits_are_names_too() {
+        let name = |number| client_name(number).unwrap().as_str().to_owned();
+        assert_eq!(
+            (name(9_999_999), name(10_000_000)),
+            ("GID_fleet@@@dev-9999999".into(), "GID_fleet@@@dev-10000000".into())
+        );
     }
 
     #[test]

@@ -20,8 +20,8 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use tracemq_model::TimeMs;
 
-use generator::{Fleet, Ids};
-use phases::{ACKNOWLEDGED, Known, Phase, Task};
+use generator::{Fleet, Ids, Shape};
+use phases::{Kill, Known, Phase, Task};
 use report::{Report, StoreReport};
 use stores::Kind;
 use supervise::{Bounds, Verdict};
@@ -38,8 +38,11 @@ struct Args {
     /// Events that each peer gets: the first ones of the same
     #[arg(long, default_value_t = 2_000_000)]
     peer_events: u64,
-    /// Clients of the fleet
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(10..10_000_000))]
+    /// Who has the events
+    #[arg(long, value_enum, default_value = "fleet")]
+    shape: Shape,
+    /// Clients of a fleet; the other shapes say how many they have
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(10..=20_000_000))]
     clients: u32,
     /// The same seed makes the same events
     #[arg(long, default_value_t = 1)]
@@ -77,6 +80,9 @@ enum Worker {
 /// What a worker says last when it can't go on.
 const FAILED: &str = "failed";
 
+/// Further ones would not be scattered over all names.
+const CLIENTS_MAX: u32 = 2_000_000_000;
+
 /// How the reason begins for a store that this machine can't run.
 const UNAVAILABLE: &str = "not available";
 
@@ -109,9 +115,14 @@ fn worker(task: &str) -> Result<()> {
 fn run(args: &Args) -> Result<()> {
     ensure!(args.batch > 0 && args.events > 0 && args.peer_events > 0, "nothing to append");
     let bounds = Bounds::new(Duration::from_secs(60 * args.minutes))?;
-    let fleet = Fleet { clients: args.clients, seed: args.seed, ids: args.ids, rich: args.rich };
+    let clients = match args.shape {
+        Shape::Fleet => args.clients,
+        Shape::OneClient => 1,
+        Shape::OnceEach => once_each(args)?,
+    };
+    let fleet = Fleet { shape: args.shape, clients, seed: args.seed, ids: args.ids, rich: args.rich };
     let generator_rate = phases::generator_rate(fleet)?;
-    let mut report = Report { settings: settings(args), machine: machine(), generator_rate, stores: Vec::new() };
+    let mut report = Report { settings: settings(args, fleet), machine: machine(), generator_rate, stores: Vec::new() };
     for kind in &args.stores {
         eprintln!("{} ...", kind.name());
         report.stores.push(measure(args, fleet, *kind, &bounds));
@@ -125,6 +136,14 @@ fn run(args: &Args) -> Result<()> {
     let is_fault = |why: &String| !why.starts_with(UNAVAILABLE);
     ensure!(!report.stores.iter().filter_map(|store| store.failed.as_ref()).any(is_fault), "not all could be measured");
     Ok(())
+}
+
+/// One for each event, those included that are appended while somebody asks.
+fn once_each(args: &Args) -> Result<u32> {
+    let batches = 4 * u64::try_from(args.batch)?;
+    let clients = args.events.checked_add(args.events / 10 + batches).and_then(|clients| u32::try_from(clients).ok());
+    let clients = clients.filter(|clients| *clients < CLIENTS_MAX);
+    clients.with_context(|| format!("more than {CLIENTS_MAX} clients have no names"))
 }
 
 fn measure(args: &Args, fleet: Fleet, kind: Kind, bounds: &Bounds) -> StoreReport {
@@ -149,19 +168,23 @@ fn measure_into(report: &mut StoreReport, args: &Args, fleet: Fleet, bounds: &Bo
         std::fs::create_dir_all(&dir)?;
         Ok(Task { phase, kind, dir, fleet, events, batch: args.batch, known })
     };
-    let (whole, cut) = (Path::new("whole"), Path::new("cut"));
+    let whole = Path::new("whole");
 
     supervise::run(&task(Phase::Ingest, Known::default(), whole)?, bounds, |figure| go_on(report, figure))?;
     let known = known(report)?;
     supervise::run(&task(Phase::Query, known, whole)?, bounds, |figure| go_on(report, figure))?;
 
-    let enough = (events / 2).min(2_000_000) as f64;
-    supervise::run(&task(Phase::Crash, Known::default(), cut)?, bounds, |figure| {
-        report.take(figure);
-        if report.number(ACKNOWLEDGED) >= Some(enough) { Verdict::Kill } else { Verdict::GoOn }
-    })?;
-    supervise::run(&task(Phase::Reopen, Known::default(), cut)?, bounds, |figure| go_on(report, figure))?;
-    ensure!(report.number("killed.found") >= report.number(ACKNOWLEDGED), "lost events that it had acknowledged");
+    for (kill, place) in [(Kill::AtWork, "cut"), (Kill::Logged, "logged")] {
+        let place = Path::new(place);
+        supervise::run(&task(Phase::Crash(kill), Known::default(), place)?, bounds, |figure| {
+            report.take(figure);
+            let is_enough = report.number(&kill.acknowledged()) >= Some(kill.after(events) as f64);
+            if is_enough { Verdict::Kill } else { Verdict::GoOn }
+        })?;
+        supervise::run(&task(Phase::Reopen(kill), Known::default(), place)?, bounds, |figure| go_on(report, figure))?;
+        let acknowledged = report.number(&kill.acknowledged());
+        ensure!(report.number(&kill.found()) >= acknowledged, "lost events that it had acknowledged");
+    }
     Ok(())
 }
 
@@ -181,11 +204,12 @@ fn known(report: &StoreReport) -> Result<Known> {
     })
 }
 
-fn settings(args: &Args) -> BTreeMap<String, String> {
+fn settings(args: &Args, fleet: Fleet) -> BTreeMap<String, String> {
     [
         ("events", args.events.to_string()),
         ("peer_events", args.peer_events.to_string()),
-        ("clients", args.clients.to_string()),
+        ("shape", format!("{:?}", args.shape)),
+        ("clients", fleet.clients.to_string()),
         ("seed", args.seed.to_string()),
         ("ids", format!("{:?}", args.ids).to_lowercase()),
         ("rich", args.rich.to_string()),

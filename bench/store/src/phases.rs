@@ -15,7 +15,7 @@ use crate::generator::{self, Fleet, INSTANCE};
 use crate::random::Random;
 use crate::stores::{Kind, Reader};
 
-pub(crate) use crash::ACKNOWLEDGED;
+pub(crate) use crash::Kill;
 pub(crate) use ingest::generator_rate;
 
 /// Which part of a store's run.
@@ -26,9 +26,9 @@ pub(crate) enum Phase {
     /// Open what `Ingest` left, and ask
     Query,
     /// Append until killed
-    Crash,
+    Crash(Kill),
     /// Open what `Crash` left
-    Reopen,
+    Reopen(Kill),
 }
 
 /// What one process is to do.
@@ -59,8 +59,8 @@ pub(crate) fn work(task: &Task) -> Result<()> {
     match task.phase {
         Phase::Ingest => ingest::run(task),
         Phase::Query => query::run(task),
-        Phase::Crash => crash::run(task),
-        Phase::Reopen => crash::reopen(task),
+        Phase::Crash(kill) => crash::run(task, kill),
+        Phase::Reopen(kill) => crash::reopen(task, kill),
     }
 }
 

@@ -73,6 +73,11 @@ pub(crate) trait Store {
         Ok(None)
     }
 
+    /// How many events were read from its log when it was opened, if it tells.
+    fn from_log(&self) -> Option<u64> {
+        None
+    }
+
     /// A clean stop.
     fn close(self: Box<Self>) -> Result<()>;
 }

@@ -12,7 +12,7 @@ use tracemq_model::{TimeMs, TimeRange};
 use tracemq_store::Batch;
 
 use super::{Known, Task, page_of, page_of_anybody, time_page};
-use crate::generator::{Fleet, Generator, giant};
+use crate::generator::{Fleet, Generator};
 use crate::random::Random;
 use crate::stores::{self, Reader, Store};
 use crate::{figures, machine};
@@ -26,7 +26,7 @@ const SETTLE_MAX: Duration = Duration::from_secs(600);
 
 pub(super) fn run(task: &Task) -> Result<()> {
     let mut feed = Feed::start(task)?;
-    feed.ready.recv()?; // the generator has all its memory now
+    feed.ready()?;
     let memory_before = machine::memory(&[std::process::id()]);
     let mut store = stores::open(task.kind, &task.dir)?;
     let processes = Processes { server: store.server() };
@@ -115,7 +115,7 @@ fn ask_until(stop: Arc<AtomicBool>, fleet: Fleet, mut reader: Box<dyn Reader>) -
         let (mut anybody, mut of_giant) = (Vec::new(), Vec::new());
         while !stop.load(Ordering::Relaxed) {
             anybody.push(time_page(&mut *reader, &page_of_anybody(fleet, &mut random, TimeRange::ALL)?)?);
-            of_giant.push(time_page(&mut *reader, &page_of(giant(fleet.clients), TimeRange::ALL, 0)?)?);
+            of_giant.push(time_page(&mut *reader, &page_of(fleet.giant(), TimeRange::ALL, 0)?)?);
             thread::sleep(PAUSE);
         }
         Ok((anybody, of_giant))
@@ -211,6 +211,11 @@ impl Feed {
             }
         });
         Ok(Self { ready, batches, known: Known { last: TimeMs::MIN, ..Known::default() } })
+    }
+
+    /// Waits until the generator has all its memory.
+    pub(super) fn ready(&self) -> Result<()> {
+        Ok(self.ready.recv()?)
     }
 
     pub(super) fn next(&mut self) -> Result<Batch> {

@@ -6,7 +6,6 @@ use anyhow::{Context, Result, ensure};
 use tracemq_model::{Pattern, Reason, TimeMs, TimeRange, TraceQuery};
 
 use super::{DAY_MS, PAGE, Task, page_of, page_of_anybody, time_page};
-use crate::generator::giant;
 use crate::random::Random;
 use crate::stores::{self, Reader, Store};
 use crate::{figures, machine};
@@ -43,7 +42,7 @@ pub(super) fn run(task: &Task) -> Result<()> {
 fn check(task: &Task, reader: &mut dyn Reader) -> Result<()> {
     let events = reader.events()?;
     ensure!(events == task.known.events, "has {events} events of {}", task.known.events);
-    let page = reader.page(&page_of(giant(task.fleet.clients), TimeRange::ALL, 0)?)?;
+    let page = reader.page(&page_of(task.fleet.giant(), TimeRange::ALL, 0)?)?;
     let expected = task.known.events_of_giant;
     ensure!(page.total == expected, "has {} events of the giant's {expected}", page.total);
     ensure!(page.events.len() == PAGE.min(usize::try_from(expected)?), "a page has {} events", page.events.len());
@@ -67,7 +66,7 @@ fn cold(task: &Task) -> Result<Box<dyn Store>> {
         opens.push(start.elapsed());
         let mut reader = store.reader()?;
         anybody.push(time_page(&mut *reader, &page_of_anybody(task.fleet, &mut random, TimeRange::ALL)?)?);
-        deepest.push(time_page(&mut *reader, &page_of(giant(task.fleet.clients), TimeRange::ALL, deepest_offset)?)?);
+        deepest.push(time_page(&mut *reader, &page_of(task.fleet.giant(), TimeRange::ALL, deepest_offset)?)?);
         if opens.len() == COLD_MAX || begin.elapsed() > COLD_ASKING_MAX {
             figures::latencies("cold.open", opens);
             figures::latencies("cold.page.anybody", anybody);
@@ -92,7 +91,7 @@ fn pages(task: &Task, reader: &mut dyn Reader) -> Result<()> {
     let of_giant = task.known.events_of_giant;
     let places = [("first", 0), ("middle", of_giant / 2), ("deepest", of_giant.saturating_sub(100))];
     for (place, offset) in places {
-        let latencies = ask_often(reader, &mut 0, || page_of(giant(fleet.clients), TimeRange::ALL, offset))?;
+        let latencies = ask_often(reader, &mut 0, || page_of(fleet.giant(), TimeRange::ALL, offset))?;
         figures::latencies(&format!("page.giant.{place}"), latencies);
     }
     Ok(())

@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn events_come_back_from_rows() {
-        let fleet = Fleet { clients: 100, seed: 1, ids: Ids::Own, rich: true };
+        let fleet = Fleet { shape: crate::generator::Shape::Fleet, clients: 100, seed: 1, ids: Ids::Own, rich: true };
         for event in Generator::new(fleet).unwrap().batch(1_000) {
             assert_eq!(Row::of(&event).unwrap().event().unwrap(), event);
         }

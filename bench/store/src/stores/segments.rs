@@ -15,13 +15,14 @@ use crate::generator::INSTANCE;
 
 pub(super) struct Segments {
     store: Arc<tracemq_segments::Segments>,
+    from_log: u64,
 }
 
 impl Segments {
     pub(super) fn open(dir: &Path) -> Result<Self> {
         let (store, recovery) = tracemq_segments::Segments::open(dir, SegmentSettings::default())?;
         ensure!(recovery.damaged.is_empty(), "damaged: {:?}", recovery.damaged);
-        Ok(Self { store: Arc::new(store) })
+        Ok(Self { store: Arc::new(store), from_log: recovery.replayed })
     }
 }
 
@@ -37,6 +38,10 @@ impl Store for Segments {
     fn reader(&self) -> Result<Box<dyn Reader>> {
         let store: Arc<dyn EventStore> = Arc::clone(&self.store) as _;
         Ok(Box::new(SegmentsReader { store, instance: InstanceId::new(INSTANCE)? }))
+    }
+
+    fn from_log(&self) -> Option<u64> {
+        Some(self.from_log)
     }
 
     fn close(self: Box<Self>) -> Result<()> {
