@@ -27,4 +27,4 @@ pub use inspect::{
 };
 pub use repair::{Aside, RepairMode, RepairReport, Unknown, repair};
 pub use settings::{Keep, Retention, SegmentSettings};
-pub use store::{Damage, Recovery, Segments};
+pub use store::{Damage, Left, Recovery, Segments};

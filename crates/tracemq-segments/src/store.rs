@@ -12,6 +12,7 @@ mod orphans;
 mod pace;
 mod pairing;
 mod publish;
+mod purge;
 mod reserve;
 mod retain;
 mod seal;
@@ -47,6 +48,7 @@ pub(crate) use open::{Looked, look as look_at, refusal};
 use orphans::Orphans;
 pub(crate) use pairing::Unpaired;
 use publish::Publisher;
+pub use purge::Left;
 use retain::Clock;
 use syncer::Syncer;
 

@@ -41,7 +41,7 @@ pub(crate) enum Command {
     Kick(KickArgs),
     /// Set a user's password in the file of MQTT users
     Passwd(PasswdArgs),
-    /// Look into the event store's files: check, stats, export, import
+    /// Work on the event store's files: check, stats, export, import, repair, erase
     Store {
         /// What about it.
         #[command(subcommand)]

@@ -8,7 +8,7 @@ use tracemq_store::{StoreError, Visit};
 use super::check::{self, Finding};
 use super::figures::{self, Figures};
 use super::steady;
-use crate::key::Key;
+use crate::key::{self, Key};
 use crate::query;
 use crate::store::Looked;
 use crate::view::Snapshot;
@@ -88,6 +88,7 @@ impl Look {
                 }
             });
         }
+        names.extend(self.snapshot.erasures().iter().filter_map(|(key, _)| Some(Key::read(key)?.instance)));
         names.sort_unstable();
         names.dedup();
         names
@@ -100,6 +101,13 @@ impl Look {
         gaps.retain(|gap| gap.range().overlaps(range));
         gaps.sort_by_key(|gap| (gap.from, gap.to, gap.cause.code(), gap.lost));
         gaps
+    }
+
+    /// Whether `subject` was erased, and its bytes or its name may not be gone yet.
+    pub fn is_being_erased(&self, instance: &InstanceId, subject: &Subject) -> bool {
+        let mut key = Vec::new();
+        key::push_key(instance, subject, &mut key);
+        self.snapshot.erasures().up_to(&key).is_some()
     }
 
     /// Shows `visit` the events selected: by time; those of the same millisecond by instance, then by subject, then by arrival.

@@ -146,9 +146,10 @@ impl Shared {
 
     /// Puts an empty memtable and a new log file in the place of the active ones, if there is anything in them.
     pub(super) fn freeze(&self, writer: &mut Writer) -> Result<(), StoreError> {
-        if writer.active.is_empty() {
-            return Ok(());
-        }
+        if writer.active.is_empty() { Ok(()) } else { self.put_new(writer) }
+    }
+
+    fn put_new(&self, writer: &mut Writer) -> Result<(), StoreError> {
         let log_bytes = writer.wal.bytes();
         let log = writer.wal.rotate()?;
         self.active_log_bytes.store(writer.wal.bytes(), Ordering::Relaxed);
@@ -168,6 +169,12 @@ impl Shared {
     pub(super) fn freeze_now(&self) -> Result<(), StoreError> {
         let mut writer = self.writer()?;
         self.freeze(&mut writer)
+    }
+
+    /// The same, also when there is nothing but notes of erasures in the log.
+    pub(super) fn freeze_even_if_empty(&self) -> Result<(), StoreError> {
+        let mut writer = self.writer()?;
+        self.put_new(&mut writer)
     }
 
     /// The bytes of the log files.

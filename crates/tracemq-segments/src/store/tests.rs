@@ -8,6 +8,7 @@ mod errors;
 mod groups;
 mod limits;
 mod orphans;
+mod purge;
 mod reading;
 mod repair;
 mod retain;

@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 use tracemq_model::{Action, Reason};
 
+use super::erase::EraseArgs;
 use super::repair::RepairArgs;
 
 /// What to do with the event store.
@@ -22,6 +23,8 @@ pub(crate) enum StoreCommand {
     Import(ImportArgs),
     /// Make the list of files anew when it is damaged or gone
     Repair(RepairArgs),
+    /// Take the history of clients out of the files of a stopped server
+    Erase(EraseArgs),
 }
 
 /// Where the store is.

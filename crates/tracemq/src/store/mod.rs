@@ -1,9 +1,10 @@
-//! `tracemq store`: what works on the files of the event store themselves: check, stats, export, import, repair.
+//! `tracemq store`: what works on the files of the event store themselves: check, stats, export, import, repair, erase.
 //!
-//! Check, stats and export read and change nothing, beside a running server too. Import and repair take the store's lock.
+//! Check, stats and export read and change nothing, beside a running server too. Import, repair and erase take the store's lock.
 
 mod args;
 mod check;
+mod erase;
 mod export;
 mod import;
 mod input;
@@ -35,6 +36,7 @@ pub(crate) fn run(command: &StoreCommand) -> anyhow::Result<()> {
         StoreCommand::Export(args) => export::run(args),
         StoreCommand::Import(args) => import::run(args),
         StoreCommand::Repair(args) => repair::run(args),
+        StoreCommand::Erase(args) => erase::run(args),
     }
 }
 

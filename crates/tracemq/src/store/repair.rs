@@ -158,7 +158,7 @@ fn span(from: Option<TimeMs>, to: Option<TimeMs>) -> String {
 fn unknown_told(unknown: Unknown) -> String {
     match unknown {
         Unknown::Erasures { from, to } => format!(
-            "erasures{} are not known: clients that were erased then may show again; erase them again",
+            "erasures{} are not known: clients that were erased then may show again; erase them again: tracemq store erase",
             span(from, to)
         ),
         Unknown::Cutoffs => {
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(
             unknown_told(Unknown::Erasures { from, to }),
             "erasures between 2021-05-21 07:00:00Z and 2021-05-21 08:00:00Z are not known: clients that were erased then may show again; \
-             erase them again"
+             erase them again: tracemq store erase"
         );
         assert_eq!(span(None, to), " up to 2021-05-21 08:00:00Z");
         assert_eq!((span(from, None).as_str(), span(None, None).as_str()), (" from 2021-05-21 07:00:00Z on", ""));

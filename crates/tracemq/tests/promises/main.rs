@@ -27,6 +27,7 @@ mod persistence;
 mod reasons;
 mod second_signal;
 mod store_cli;
+mod store_erase;
 mod store_moves;
 mod store_repair;
 mod ways_in;
