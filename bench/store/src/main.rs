@@ -59,6 +59,9 @@ struct Args {
     /// Events in a batch; each batch is durable before the next
     #[arg(long, default_value_t = 5_000)]
     batch: usize,
+    /// Measure what the machine needs for the least that a store must do as well
+    #[arg(long)]
+    floor: bool,
     /// Folder for the files, which are removed in the end; on the disk that is to be measured
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -170,6 +173,11 @@ fn measure_into(report: &mut StoreReport, args: &Args, fleet: Fleet, bounds: &Bo
     };
     let whole = Path::new("whole");
 
+    if args.floor && !kind.is_peer() {
+        supervise::run(&task(Phase::Floor, Known::default(), Path::new("floor"))?, bounds, |figure| {
+            go_on(report, figure)
+        })?;
+    }
     supervise::run(&task(Phase::Ingest, Known::default(), whole)?, bounds, |figure| go_on(report, figure))?;
     let known = known(report)?;
     supervise::run(&task(Phase::Query, known, whole)?, bounds, |figure| go_on(report, figure))?;

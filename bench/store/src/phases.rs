@@ -1,6 +1,7 @@
 //! What is measured, in processes of its own each, so that memory and bytes written are the store's alone.
 
 mod crash;
+mod floor;
 mod ingest;
 mod query;
 
@@ -29,6 +30,8 @@ pub(crate) enum Phase {
     Crash(Kill),
     /// Open what `Crash` left
     Reopen(Kill),
+    /// The bare cost of what no store can do without
+    Floor,
 }
 
 /// What one process is to do.
@@ -60,6 +63,7 @@ pub(crate) fn work(task: &Task) -> Result<()> {
         Phase::Ingest => ingest::run(task),
         Phase::Query => query::run(task),
         Phase::Crash(kill) => crash::run(task, kill),
+        Phase::Floor => floor::run(task),
         Phase::Reopen(kill) => crash::reopen(task, kill),
     }
 }

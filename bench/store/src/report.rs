@@ -91,8 +91,9 @@ fn show(number: f64, unit: Unit) -> String {
         Unit::BytesEach => format!("{number:.1} B"),
         Unit::Micros if number >= 1e6 => format!("{:.2} s", number / 1e6),
         Unit::Micros if number >= 1e4 => format!("{:.0} ms", number / 1e3),
+        Unit::Micros if number < 10.0 => format!("{number:.1} us"),
         Unit::Micros => format!("{:.2} ms", number / 1e3),
-        Unit::Seconds => format!("{number:.2} s"),
+        Unit::Seconds => format!("{number:.3} s"),
     }
 }
 
@@ -150,6 +151,11 @@ const ROWS: &[(&str, &str, Unit)] = &[
     ("memory, peak of ingest", "memory.peak", Unit::Bytes),
     ("memory after ingest", "memory.after_ingest", Unit::Bytes),
     ("memory after questions", "memory.after_queries", Unit::Bytes),
+    ("floor: events/s made and synced", "floor.rate", Unit::Count),
+    ("  write and sync of a batch's bytes", "floor.batch", Unit::Micros),
+    ("  read a log of a million", "floor.read_log_s", Unit::Seconds),
+    ("  read of a block, warm", "floor.read.warm", Unit::Micros),
+    ("  read of a block, cold", "floor.read.cold", Unit::Micros),
 ];
 
 impl fmt::Display for Report {
