@@ -6,6 +6,8 @@
 mod ordered;
 mod rows;
 mod subjects;
+#[cfg(test)]
+mod tests;
 mod texts;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +26,9 @@ use texts::Texts;
 
 /// So many rows are put in, or looked at, before others get their turn: some tens of microseconds.
 const ROWS_A_TURN: usize = 512;
+
+/// What the cells of a row take at most, mostly.
+const CELLS_BYTES: usize = 32;
 
 /// Counts by minute since 1970 and kind.
 pub(crate) type Minutes = HashMap<(i64, Kind), u64>;
@@ -74,8 +79,16 @@ pub(crate) struct Sealable<'a> {
 impl Memtable {
     /// An empty one that is expected to take up to `rows` rows.
     pub(crate) fn new(rows: usize) -> Self {
-        // Pages that are not touched take no memory.
-        let state = State { rows: Vec::with_capacity(rows), ..State::default() };
+        // The last batch may go beyond.
+        let rows = rows.saturating_add(rows / 8);
+        // Pages that are not touched take no memory. What is taken in one piece is given back in one piece as well, where
+        // what had grown by doubling would leave holes that the allocator keeps.
+        let state = State {
+            rows: Vec::with_capacity(rows),
+            cells: Vec::with_capacity(rows.saturating_mul(CELLS_BYTES)),
+            subjects: Subjects::with_capacity(rows),
+            ..State::default()
+        };
         Self {
             state: RwLock::new(state),
             visible: AtomicUsize::new(0),

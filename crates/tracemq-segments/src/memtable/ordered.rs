@@ -16,21 +16,22 @@ const SUBJECTS_A_WALK: usize = 64 * SUBJECTS_A_GROUP;
 struct Group {
     rows: Vec<Stored>,
     /// Which of the group's subjects each row is of.
-    subjects: Vec<u32>,
+    subjects: Vec<u16>,
 }
 
 impl State {
     /// Shows `visit` the key of each subject with its rows, as far as they are not erased.
     pub(super) fn each_in_order<E>(&self, mut visit: impl FnMut(&[u8], &[Stored]) -> Result<(), E>) -> Result<(), E> {
         let order = self.subjects.sorted();
-        let mut ranks = vec![0; order.len()];
-        for (rank, subject) in order.iter().enumerate() {
+        let mut ranks: Vec<u32> = vec![0; order.len()];
+        for (rank, subject) in (0..).zip(&order) {
             if let Some(place) = ranks.get_mut(*subject as usize) {
                 *place = rank;
             }
         }
+        let mut groups = Vec::new();
         for (walk, subjects) in order.chunks(SUBJECTS_A_WALK).enumerate() {
-            let groups = self.gather(&ranks, walk * SUBJECTS_A_WALK, subjects.len());
+            self.gather(&ranks, walk * SUBJECTS_A_WALK, subjects.len(), &mut groups);
             for (group, subjects) in groups.iter().zip(subjects.chunks(SUBJECTS_A_GROUP)) {
                 let (mut rows, ends) = group.by_subject(subjects.len());
                 let mut start = 0;
@@ -45,21 +46,23 @@ impl State {
         Ok(())
     }
 
-    /// The rows of so many subjects, in groups; the first of them has the rank `first`.
-    fn gather(&self, ranks: &[usize], first: usize, subjects: usize) -> Vec<Group> {
-        let mut groups = Vec::new();
+    /// Puts the rows of so many subjects into `groups`, in the place of what is there; the first of them has the rank `first`.
+    fn gather(&self, ranks: &[u32], first: usize, subjects: usize, groups: &mut Vec<Group>) {
         groups.resize_with(subjects.div_ceil(SUBJECTS_A_GROUP), Group::default);
+        for group in groups.iter_mut() {
+            group.rows.clear();
+            group.subjects.clear();
+        }
         for (row, stored) in self.rows.iter().enumerate() {
-            let rank = ranks.get(stored.subject as usize).copied().unwrap_or_default();
+            let rank = ranks.get(stored.subject as usize).copied().unwrap_or_default() as usize;
             let Some(place) = rank.checked_sub(first) else { continue };
             let Some(group) = groups.get_mut(place / SUBJECTS_A_GROUP) else { continue };
             if self.subjects.has_erased() && self.subjects.is_erased(stored.subject, row) {
                 continue;
             }
             group.rows.push(*stored);
-            group.subjects.push(u32::try_from(place % SUBJECTS_A_GROUP).unwrap_or_default());
+            group.subjects.push(u16::try_from(place % SUBJECTS_A_GROUP).unwrap_or_default());
         }
-        groups
     }
 }
 

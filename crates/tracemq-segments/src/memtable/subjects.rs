@@ -10,6 +10,9 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use smallvec::SmallVec;
 use tracemq_model::TimeMs;
 
+/// What a key takes at most, mostly.
+const KEY_BYTES: usize = 48;
+
 /// Keys in one place, and for each the places of its rows in order of arrival.
 #[derive(Default)]
 pub(super) struct Subjects {
@@ -54,6 +57,15 @@ struct Subject {
 }
 
 impl Subjects {
+    /// None yet, but room for so many.
+    pub(super) fn with_capacity(subjects: usize) -> Self {
+        Self {
+            keys: Vec::with_capacity(subjects.saturating_mul(KEY_BYTES)),
+            list: Vec::with_capacity(subjects),
+            ..Self::default()
+        }
+    }
+
     /// What [`Subjects::push`] wants to know beforehand.
     pub(super) fn hint(&self, key: &[u8]) -> Hint {
         let hash = self.hasher.hash_one(key);
@@ -172,6 +184,12 @@ impl Subjects {
         (1..count).fold(first.len(), |shared, number| {
             first.iter().zip(self.key(number)).take(shared).take_while(|(a, b)| a == b).count()
         })
+    }
+
+    /// For how many, and for how many bytes of keys, there is room.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> (usize, usize) {
+        (self.list.capacity(), self.keys.capacity())
     }
 
     /// The memory that they take, roughly.
