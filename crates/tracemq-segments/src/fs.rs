@@ -43,6 +43,12 @@ pub(crate) trait Fs: Send + Sync {
 pub(crate) trait LogFile: Send + Sync {
     fn length(&self) -> io::Result<u64>;
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// [`read_at`](Self::read_at) of what need not be waited for; none when all of it has to be. Where that is unknown it reads.
+    fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        self.read_at(buffer, offset).map(Some)
+    }
+    /// Says that `bytes` bytes from `offset` on will be read, and does not wait for them.
+    fn ask_for(&self, _offset: u64, _bytes: u64) {}
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
     fn set_length(&self, length: u64) -> io::Result<()>;
     /// Takes room for `bytes` bytes from `from` on, without changing the length: so that a disk that is full says so before
@@ -148,6 +154,24 @@ impl LogFile for File {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         FileExt::read_at(self, buffer, offset)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+        match preadv2(self, &mut [io::IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(Some(read)),
+            Err(Errno::AGAIN) => Ok(None),
+            // An old kernel, or a file system that doesn't know.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => LogFile::read_at(self, buffer, offset).map(Some),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn ask_for(&self, offset: u64, bytes: u64) {
+        // Without it the read waits for itself.
+        let _ = rustix::fs::fadvise(self, offset, std::num::NonZeroU64::new(bytes), rustix::fs::Advice::WillNeed);
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {

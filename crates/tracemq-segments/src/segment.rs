@@ -23,6 +23,7 @@
 //! or number that it has not held against a bound.
 
 mod affected;
+mod ahead;
 mod bits;
 mod block;
 mod checksum;

@@ -29,6 +29,10 @@ struct Disk {
     files: Vec<Content>,
     calls: usize,
     reads: usize,
+    /// Where was asked for what is read; then whatever was not has to be waited for.
+    asked: Option<BTreeSet<(PathBuf, u64)>>,
+    /// Reads that were waited for and not asked for before.
+    unasked: usize,
     fault: Option<Fault>,
     unreadable: BTreeSet<PathBuf>,
     /// How many more bytes files may take in all; none for any number.
@@ -100,6 +104,13 @@ impl SimulatedFs {
     /// Reads of files, ever.
     pub(crate) fn reads(&self) -> usize {
         self.disk().reads
+    }
+
+    /// From now on nothing is in memory that was not asked for. Gives how many reads were waited for alone since the last time.
+    pub(crate) fn cool(&self) -> usize {
+        let mut disk = self.disk();
+        disk.asked = Some(BTreeSet::new());
+        std::mem::take(&mut disk.unasked)
     }
 
     /// Calls since the fault was set.
@@ -442,7 +453,20 @@ impl LogFile for SimulatedFile {
         // A part, as an operating system may: nobody relies on getting all.
         let read = buffer.len().min(rest.len()).min(4_000);
         buffer[..read].copy_from_slice(&rest[..read]);
+        let place = (self.path.clone(), offset);
+        disk.unasked += usize::from(disk.asked.as_mut().is_some_and(|asked| asked.insert(place)));
         Ok(read)
+    }
+
+    fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        let place = (self.path.clone(), offset);
+        let waits = self.disk.disk().asked.as_ref().is_some_and(|asked| !asked.contains(&place));
+        if waits { Ok(None) } else { self.read_at(buffer, offset).map(Some) }
+    }
+
+    fn ask_for(&self, offset: u64, _bytes: u64) {
+        let place = (self.path.clone(), offset);
+        self.disk.disk().asked.as_mut().map(|asked| asked.insert(place));
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {

@@ -28,15 +28,18 @@ pub(crate) fn page(snapshot: &Snapshot, query: &TraceQuery) -> Result<TracePage,
     let page = window(usize::try_from(total).unwrap_or(usize::MAX), query);
     let page = u64::try_from(page.start).unwrap_or(u64::MAX)..u64::try_from(page.end).unwrap_or(u64::MAX);
     let mut events = Vec::new();
-    let (mut before, mut spare) = (0, None);
-    for mut group in groups(sources)? {
-        let count: u64 = group.iter().map(Source::len).sum();
-        let wanted = page.start.clamp(before, before + count) - before..page.end.clamp(before, before + count) - before;
-        if !wanted.is_empty() {
-            take(&mut group, wanted, &key, &mut unreadable, &mut spare, &mut events)?;
+    let (mut spare, mut waits) = (None, false);
+    let mut parts = on_page(split(sources), &page, &mut unreadable)?.into_iter();
+    while let Some(mut part) = parts.next() {
+        if !waits && !part.is_at_hand(&mut spare) {
+            part.ask_for();
+            parts.as_slice().iter().for_each(Part::ask_for);
+            waits = true;
         }
-        group.iter_mut().try_for_each(|source| source.tell(&mut unreadable))?;
-        before += count;
+        for mut part in part.tighten(&mut unreadable)? {
+            take(&mut part.group, part.wanted, &key, &mut unreadable, &mut spare, &mut events)?;
+            part.group.iter_mut().try_for_each(|source| source.tell(&mut unreadable))?;
+        }
     }
     if query.order == Order::NewestFirst {
         events.reverse();
@@ -44,23 +47,60 @@ pub(crate) fn page(snapshot: &Snapshot, query: &TraceQuery) -> Result<TracePage,
     Ok(TracePage { total, events, gaps: gaps(snapshot, query.range, unreadable) })
 }
 
-/// Sources that share moments, together; the groups by time. Within a group the older source comes first.
-fn groups(sources: Vec<Source>) -> Result<Vec<Vec<Source>>, StoreError> {
-    let mut groups = Vec::new();
-    for mut group in split(sources.into_iter().enumerate().collect()) {
-        if group.len() > 1 {
-            for (_, source) in &mut group {
-                source.tighten()?;
-            }
-            groups.extend(split(group));
-        } else {
-            groups.push(group);
-        }
-    }
-    Ok(groups.into_iter().map(|group| group.into_iter().map(|(_, source)| source).collect()).collect())
+/// Sources that share moments, the older ones first, and which of their rows are on the page.
+struct Part {
+    group: Vec<Source>,
+    wanted: Range<u64>,
 }
 
-fn split(mut sources: Vec<(usize, Source)>) -> Vec<Vec<(usize, Source)>> {
+/// Those of `groups`, which follow each other by time, that have rows at `page`. Of the others nothing more is read.
+fn on_page(groups: Vec<Vec<Source>>, page: &Range<u64>, unreadable: &mut Unreadable) -> Result<Vec<Part>, StoreError> {
+    let (mut parts, mut before) = (Vec::new(), 0);
+    for mut group in groups {
+        let count: u64 = group.iter().map(Source::len).sum();
+        let wanted = page.start.clamp(before, before + count) - before..page.end.clamp(before, before + count) - before;
+        before += count;
+        if wanted.is_empty() {
+            group.iter_mut().try_for_each(|source| source.tell(unreadable))?;
+        } else {
+            parts.push(Part { group, wanted });
+        }
+    }
+    Ok(parts)
+}
+
+impl Part {
+    /// The same in smaller parts, if its sources share fewer moments than their files do.
+    fn tighten(mut self, unreadable: &mut Unreadable) -> Result<Vec<Self>, StoreError> {
+        if self.group.len() < 2 {
+            return Ok(vec![self]);
+        }
+        self.group.iter_mut().try_for_each(Source::tighten)?;
+        on_page(split(self.group), &self.wanted, unreadable)
+    }
+
+    /// Whether reading it begins without waiting for the disk.
+    fn is_at_hand(&mut self, spare: &mut Option<Box<Block>>) -> bool {
+        let Self { group, wanted } = self;
+        match group.as_mut_slice() {
+            [source] => source.is_at_hand(wanted, spare),
+            // Where each has them is not known yet.
+            many => many.iter_mut().all(|source| source.is_at_hand(&(0..source.len()), spare)),
+        }
+    }
+
+    /// Asks the disk for what it will read.
+    fn ask_for(&self) {
+        match self.group.as_slice() {
+            [source] => source.ask_for(&self.wanted),
+            many => many.iter().for_each(|source| source.ask_for(&(0..source.len()))),
+        }
+    }
+}
+
+/// Sources that share moments, together; the groups by time. Within a group the older source comes first, as it does in `sources`.
+fn split(sources: Vec<Source>) -> Vec<Vec<Source>> {
+    let mut sources: Vec<(usize, Source)> = sources.into_iter().enumerate().collect();
     sources.sort_by_key(|(age, source)| (source.times.from, *age));
     let mut groups: Vec<Vec<(usize, Source)>> = Vec::new();
     // Where the last group ends, and its youngest source.
@@ -82,7 +122,7 @@ fn split(mut sources: Vec<(usize, Source)>) -> Vec<Vec<(usize, Source)>> {
     for group in &mut groups {
         group.sort_by_key(|(age, _)| *age);
     }
-    groups
+    groups.into_iter().map(|group| group.into_iter().map(|(_, source)| source).collect()).collect()
 }
 
 /// Appends the events at `wanted` of the group's rows in the order of time, source and arrival.

@@ -41,6 +41,9 @@ pub(super) struct Placed {
     pub(super) event: Option<Event>,
 }
 
+/// So many blocks of a source are asked for together: more than a page has.
+const ASKED_MAX: u64 = 16;
+
 /// The sources that have rows under `bytes` in `range`, oldest first.
 pub(super) fn sources(
     snapshot: &Snapshot,
@@ -49,14 +52,22 @@ pub(super) fn sources(
     unreadable: &mut Unreadable,
 ) -> Result<Vec<Source>, StoreError> {
     let mut sources = Vec::new();
+    let mut found = Vec::new();
     let mut lookup = Lookup::default();
-    for segment in snapshot.segments() {
-        let times = segment.meta().times;
-        if !times.overlaps(range) || snapshot.is_erased(segment, bytes) {
-            continue;
+    let may_have =
+        |segment: &&Arc<Segment>| segment.meta().times.overlaps(range) && !snapshot.is_erased(segment, bytes);
+    let mut segments = snapshot.segments().iter().filter(may_have);
+    let mut waits = false;
+    while let Some(segment) = segments.next() {
+        if !waits && !segment.has_key_at_hand(bytes, &mut lookup) {
+            segments.clone().for_each(|later| later.ask_for_key(bytes));
+            waits = true;
         }
-        let found = unreadable.note(segment.find_with(bytes, &mut lookup), times, None)?;
-        let Some(rows) = found.flatten() else { continue };
+        let rows = unreadable.note(segment.find_with(bytes, &mut lookup), segment.meta().times, None)?;
+        found.extend(rows.flatten().map(|rows| (segment, rows)));
+    }
+    for (segment, rows) in found {
+        let times = segment.meta().times;
         let count = rows.end - rows.start;
         let mut source = Source::new(Place::Segment { segment: Arc::clone(segment), rows }, count, times);
         source.cut(range)?;
@@ -141,6 +152,27 @@ impl Source {
             }
             Place::Memory(rows) => Ok(rows.time(place)),
         }
+    }
+
+    /// Whether what stands at `places`, as far as it is in the first block, is read without waiting for the disk. Takes memory for
+    /// it from `spare`.
+    pub(super) fn is_at_hand(&mut self, places: &Range<u64>, spare: &mut Option<Box<Block>>) -> bool {
+        let Place::Segment { segment, rows } = &self.place else { return true };
+        let (number, _) = place_of(rows.start + self.range.start + places.start);
+        let block = self.block.get_or_insert_with(|| spare.take().unwrap_or_default());
+        self.unread.contains_key(&number) || segment.has_block_at_hand(number, block)
+    }
+
+    /// Asks the disk for what stands at `places`, or for the first and the last block of it if that is much.
+    pub(super) fn ask_for(&self, places: &Range<u64>) {
+        let Place::Segment { segment, rows } = &self.place else { return };
+        let Some(last) = places.end.checked_sub(1) else { return };
+        let number_of = |place| place_of(rows.start + self.range.start + place).0;
+        let (first, last) = (number_of(places.start), number_of(last));
+        let many = if last - first < ASKED_MAX { first + 1..last } else { last..last };
+        [first].into_iter().chain(many).chain([last].into_iter().filter(|last| *last > first)).for_each(|number| {
+            segment.ask_for_block(number);
+        });
     }
 
     /// Hands over what stands at `places`, counted from the first row in the range. Takes the memory for a block from `spare`,

@@ -278,15 +278,27 @@ fn head(key: &[u8], skip: usize) -> u64 {
 pub(super) fn find(content: &[u8], key: &[u8], current: &mut Vec<u8>) -> Result<Option<Range<u64>>, What> {
     let mut source = Source::new(content);
     let mut row = 0_u64;
+    // How many bytes the last entry, which is less than `key`, begins with as `key` does: what an entry shares with the one before
+    // tells how the two compare without their bytes, but where both part from it at the same place.
+    let mut alike = 0;
     current.clear();
     while !source.is_empty() {
-        let rows = read_entry(&mut source, current)?.rows;
+        let Entry { rows, shared } = read_entry(&mut source, current)?;
         let end = row.checked_add(rows).ok_or(CUT)?;
-        match current.as_slice().cmp(key) {
-            std::cmp::Ordering::Less => row = end,
-            std::cmp::Ordering::Equal => return Ok(Some(row..end)),
-            std::cmp::Ordering::Greater => return Ok(None),
+        if shared < alike {
+            return Ok(None);
         }
+        if shared == alike {
+            let (rest, sought) = (current.get(alike..).unwrap_or_default(), key.get(alike..).unwrap_or_default());
+            let more = common(rest, sought);
+            match (rest.get(more), sought.get(more)) {
+                (None, None) => return Ok(Some(row..end)),
+                (Some(_), None) => return Ok(None),
+                (Some(next), Some(wanted)) if next > wanted => return Ok(None),
+                (_, Some(_)) => alike += more,
+            }
+        }
+        row = end;
     }
     Ok(None)
 }

@@ -42,10 +42,17 @@ pub(crate) struct Segment {
 /// Memory for looking up keys; neighbours are found with one read.
 #[derive(Default)]
 pub(crate) struct Lookup {
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     current: Vec<u8>,
     /// The block whose content, of so many bytes, is in `bytes`.
-    held: Option<(SegmentId, usize, usize)>,
+    pub(super) held: Option<(SegmentId, usize, usize)>,
+}
+
+impl Lookup {
+    /// The length of a block's content, if that is in `bytes`.
+    pub(super) fn holds(&self, id: SegmentId, block: usize) -> Option<usize> {
+        self.held.filter(|(known, of, _)| (*known, *of) == (id, block)).map(|(_, _, content)| content)
+    }
 }
 
 impl std::fmt::Debug for Segment {
@@ -123,12 +130,15 @@ impl Segment {
         let Some((extent, rows)) = self.directory.extent(block).zip(self.directory.rows(block)) else {
             return Ok(None);
         };
-        let Lookup { bytes, current, held } = lookup;
-        let content = match held.take() {
-            Some((id, known, content)) if id == self.meta.id && known == block => content,
-            _ => self.read(Piece::Directory, extent, bytes)?,
+        let content = match lookup.holds(self.meta.id, block) {
+            Some(content) => content,
+            None => {
+                lookup.held = None;
+                self.read(Piece::Directory, extent, &mut lookup.bytes)?
+            }
         };
-        *held = Some((self.meta.id, block, content));
+        lookup.held = Some((self.meta.id, block, content));
+        let Lookup { bytes, current, .. } = lookup;
         let found = directory::find(bytes.get(..content).unwrap_or_default(), key, current);
         let found = found.map_err(|what| self.damaged(extent, what))?;
         match found.map(|range| rows.start.saturating_add(range.start)..rows.start.saturating_add(range.end)) {
@@ -376,6 +386,25 @@ impl Pieces<'_> {
         let bytes = buffer.get_mut(..size(length)).unwrap_or_default();
         self.fill(bytes, offset)?;
         self.check(piece, offset, bytes)
+    }
+
+    /// [`read`](Self::read) of what is there without waiting for the disk and is what was written.
+    pub(super) fn read_at_once(&self, piece: Piece, offset: u64, length: u64, buffer: &mut Vec<u8>) -> Option<usize> {
+        buffer.resize(size(length).saturating_add(PADDING), 0);
+        let bytes = buffer.get_mut(..size(length)).unwrap_or_default();
+        let mut done = 0;
+        while done < bytes.len() {
+            let rest = bytes.get_mut(done..).unwrap_or_default();
+            match self.file.read_at_once(rest, offset.saturating_add(wide(done))) {
+                Ok(Some(read)) if read > 0 => done += read,
+                _ => return None,
+            }
+        }
+        self.sums.open(piece, offset, bytes).map(<[u8]>::len)
+    }
+
+    pub(super) fn ask_for(&self, offset: u64, length: u64) {
+        self.file.ask_for(offset, length);
     }
 
     /// The length of the content of `bytes`, which stand at `offset`.

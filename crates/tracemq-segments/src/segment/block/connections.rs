@@ -144,7 +144,7 @@ impl Connections {
         }
     }
 
-    /// Puts the ids of the rows in `range`, which were followed, into `out`; `time` gives the time of a row.
+    /// Puts the ids of the rows in `range` into `out`; `time` gives the time of a row.
     pub(super) fn fill(
         &self,
         bytes: &[u8],
@@ -152,9 +152,9 @@ impl Connections {
         time: impl Fn(usize) -> TimeMs,
         out: &mut Vec<ConnectionId>,
     ) -> Result<(), What> {
-        self.slots.fill(range, out, |slot| match self.ids.raw {
+        self.slots.fill(range, out, |slot, first| match self.ids.raw {
             Some(start) => raw(bytes, start, slot),
-            None => self.ids.get(bytes, slot, time(self.slots.first(slot).unwrap_or(0))),
+            None => self.ids.get(bytes, slot, time(first)),
         })
     }
 }

@@ -138,7 +138,7 @@ impl Block {
         if range.clone().any(|at| front.kind(bytes, at).is_none()) {
             return Err(NO_KIND);
         }
-        connections.slots.follow(range.end)?;
+        connections.slots.prepare(&range)?;
         connections.fill(bytes, range.clone(), |at| front.time(bytes, at), row_connections)?;
         peers.fill(bytes, range.clone(), &connections.slots, row_peers)?;
         self.decoded = range;

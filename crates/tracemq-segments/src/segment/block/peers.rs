@@ -173,7 +173,7 @@ impl Peers {
         Ok(())
     }
 
-    /// Puts the peers of the rows in `range` into `out`; the connections of the rows before its end were followed.
+    /// Puts the peers of the rows in `range` into `out`.
     pub(super) fn fill(
         &mut self,
         bytes: &[u8],
@@ -187,12 +187,12 @@ impl Peers {
             return Ok(());
         }
         if self.mode == OWN {
-            self.own.follow(range.end)?;
+            self.own.prepare(&range)?;
         }
         // An address stands no later than the peer that has it.
-        self.addresses.follow(range.end)?;
+        self.addresses.prepare(&range)?;
         let slots = if self.mode == OWN { &self.own } else { connections };
-        slots.fill(range, out, |slot| self.peer(bytes, slot))
+        slots.fill(range, out, |slot, _| self.peer(bytes, slot))
     }
 
     /// The new peer at `slot`.

@@ -12,6 +12,8 @@ const TABLE_BITS: u32 = 10;
 /// Places that are tried for one thing. What is not found then counts as new, which costs room and nothing else.
 const TRIES: usize = 16;
 const FREE: u16 = u16::MAX;
+/// Fewer places than this are followed one by one: following all costs as much as a hundred, and a chain may be long.
+const FEW: usize = 16;
 const LEAVES: What = "a reference leaves its block";
 
 /// Finds what stood before; kept for its memory.
@@ -92,13 +94,13 @@ fn mixed(hash: u128) -> usize {
     usize::try_from(mixed).unwrap_or(0)
 }
 
-/// Of each of a number of places, which of the new things stands there. References point backwards only, so that the places
-/// before the last one that is wanted are enough.
+/// Of each of a number of places, which of the new things stands there. References point backwards only: those of a few places
+/// are followed one by one, and for many all that stand before the last one, once.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     distances: Vec<u64>,
     new: usize,
-    /// Of the places that were [followed](Self::follow).
+    /// Of the places that were followed.
     slots: Vec<u16>,
     /// Where each new thing that was met stands first.
     first: Vec<u16>,
@@ -116,6 +118,11 @@ impl Slots {
         Ok(self.new)
     }
 
+    /// Makes ready for the places in `range`.
+    pub(super) fn prepare(&mut self, range: &Range<usize>) -> Result<(), What> {
+        if range.len() > FEW { self.follow(range.end).map(|_| ()) } else { Ok(()) }
+    }
+
     /// Follows the references of the places before `end`. Returns how many of the new things stand there.
     pub(super) fn follow(&mut self, end: usize) -> Result<usize, What> {
         let known = self.slots.len();
@@ -124,8 +131,7 @@ impl Slots {
                 self.first.push(small(at));
                 small(self.first.len() - 1)
             } else {
-                let before = at.checked_sub(usize::try_from(*distance).unwrap_or(usize::MAX));
-                *before.and_then(|before| self.slots.get(before)).ok_or(LEAVES)?
+                *before(at, *distance).and_then(|before| self.slots.get(before)).ok_or(LEAVES)?
             };
             self.slots.push(slot);
         }
@@ -137,35 +143,56 @@ impl Slots {
         self.new
     }
 
-    /// Which new thing stands at `at`, a place that was followed.
+    /// Which new thing stands at `at`.
     pub(super) fn slot(&self, at: usize) -> Result<usize, What> {
-        self.slots.get(at).map(|slot| usize::from(*slot)).ok_or(LEAVES)
+        self.thing(at).map(|(slot, _)| slot)
     }
 
-    /// Where the new thing `slot` stands first.
+    /// Where the new thing `slot` stands first, if that was followed.
     pub(super) fn first(&self, slot: usize) -> Option<usize> {
         self.first.get(slot).map(|first| usize::from(*first))
     }
 
-    /// Puts what stands at the places in `range`, which were followed, into `out`; `thing` makes a new one.
+    /// Which new thing stands at `at`, and where it stands first.
+    fn thing(&self, at: usize) -> Result<(usize, usize), What> {
+        if let Some(slot) = self.slots.get(at).map(|slot| usize::from(*slot)) {
+            return Ok((slot, self.first(slot).ok_or(LEAVES)?));
+        }
+        let mut first = at;
+        loop {
+            match *self.distances.get(first).ok_or(LEAVES)? {
+                0 => break,
+                distance => first = before(first, distance).ok_or(LEAVES)?,
+            }
+        }
+        let new_before = self.distances.iter().take(first).filter(|distance| **distance == 0);
+        Ok((new_before.count(), first))
+    }
+
+    /// Puts what stands at the places in `range` into `out`; `make` makes a new thing, told where it stands first.
     pub(super) fn fill<T: Copy>(
         &self,
         range: Range<usize>,
         out: &mut Vec<T>,
-        thing: impl Fn(usize) -> Result<T, What>,
+        make: impl Fn(usize, usize) -> Result<T, What>,
     ) -> Result<(), What> {
         out.clear();
-        for slot in self.slots.get(range.clone()).ok_or(LEAVES)? {
-            let slot = usize::from(*slot);
-            let made = self.first(slot).and_then(|first| out.get(first.checked_sub(range.start)?));
+        for at in range.clone() {
+            let (slot, first) = self.thing(at)?;
+            let made = first.checked_sub(range.start).and_then(|place| out.get(place));
             let value = match made {
                 Some(made) => *made,
-                None => thing(slot)?,
+                None => make(slot, first)?,
             };
             out.push(value);
         }
         Ok(())
     }
+}
+
+/// The place that is `distance` before `at`.
+fn before(at: usize, distance: u64) -> Option<usize> {
+    at.checked_sub(usize::try_from(distance).unwrap_or(usize::MAX))
 }
 
 /// A place in a block.

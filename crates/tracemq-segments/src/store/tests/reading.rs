@@ -99,6 +99,44 @@ fn the_newest_events_are_found_without_a_look_at_older_blocks() {
     }
 }
 
+/// Each wait for a disk takes longer than all else that a page costs.
+#[test]
+fn a_page_waits_for_its_segments_together() {
+    let settings = SegmentSettings { memtable_events: 100, merge_segments: 100, ..SegmentSettings::default() };
+    let (mut world, mut dice) = (World::with(settings), Dice(7));
+    for part in 0..20 {
+        let mut batch = world.batch(&mut dice);
+        for (event, ms) in batch.iter_mut().zip(0..) {
+            event.time = TimeMs(START + part * 1_000 + ms);
+            event.instance = InstanceId::new("mqtt-local").unwrap();
+            event.client = Some(ClientId::new("a").unwrap());
+        }
+        // In half of the cases what follows in the next segment is older.
+        if part % 4 == 3 {
+            batch.iter_mut().for_each(|event| event.time = TimeMs(event.time.0 - 1_500));
+        }
+        world.append(batch).unwrap();
+        world.store().shared.seal_all().unwrap();
+    }
+    assert!(world.store().shared.view().segments.len() >= 20);
+    for order in [Order::NewestFirst, Order::OldestFirst] {
+        let query = TraceQuery {
+            instance: InstanceId::new("mqtt-local").unwrap(),
+            subject: Subject::Client(ClientId::new("a").unwrap()),
+            range: TimeRange::ALL,
+            order,
+            offset: 0,
+            limit: TraceQuery::LIMIT_MAX,
+        };
+        let warm = world.store().page(&query).unwrap();
+        assert_eq!(warm.total, warm.events.len() as u64);
+        world.disk.cool();
+        assert_eq!(world.store().page(&query).unwrap(), warm);
+        let waits = world.disk.cool();
+        assert!(waits <= 3, "{waits}, {order:?}");
+    }
+}
+
 #[test]
 fn s46_a_merge_in_the_middle_of_a_question_changes_no_answer() {
     let mut world = days(12);
