@@ -10,7 +10,8 @@ pub struct SegmentSettings {
     pub memtable_events: usize,
     /// A memtable that takes so many bytes is sealed as well, however few events it holds: events with long texts.
     pub memtable_bytes: usize,
-    /// So many segments of about one size become one. More make fewer writes, and more segments for a page to look into.
+    /// So many segments of about one size become one, a third of them at leisure. More make fewer writes, and more segments for a
+    /// page to look into.
     pub merge_segments: usize,
     /// Merging makes no segment of more events than this, so that retention, which deletes files, has something to delete.
     pub segment_events: u64,

@@ -113,8 +113,9 @@ impl fmt::Debug for Segments {
 }
 
 impl Segments {
-    /// Seals what the memtables hold, and merges until there is nothing to merge: leaves the store as it would be after a
-    /// quiet while. `progress` is told the share of the work that is done, from 0 to 1, every now and then.
+    /// Seals what the memtables hold, and merges until there is nothing to merge: leaves the store as it would be soon
+    /// after the last batch; what it does [at leisure](SegmentSettings::merge_segments) is not waited for. `progress` is told the
+    /// share of the work that is done, from 0 to 1, every now and then.
     ///
     /// # Errors
     /// As [`EventStore::append`].

@@ -27,6 +27,8 @@ use crate::view::Snapshot;
 
 /// How often, in rows, a merge looks whether it should stop, and tells how far it is.
 const ROWS_A_LOOK: u64 = 16_384;
+/// At leisure a part of the segments that become one otherwise is enough.
+const LEISURE: usize = 3;
 /// Nothing is written that can wait while less than this is free: a few seconds of recording.
 pub(super) const FREE_MIN: u64 = 16 << 20;
 
@@ -44,11 +46,21 @@ impl Shared {
 
     /// Merges once; false when nothing is worth it.
     pub(super) fn merge_next(&self, progress: &mut dyn FnMut(f64)) -> Result<bool, StoreError> {
+        self.merge_once(self.settings.merge_segments, progress)
+    }
+
+    /// Merges once as is done at leisure: fewer segments are enough. Each event is written once or twice more for that.
+    pub(super) fn merge_at_leisure(&self, progress: &mut dyn FnMut(f64)) -> Result<bool, StoreError> {
+        self.merge_once(self.settings.merge_segments / LEISURE, progress)
+    }
+
+    /// Merges so many segments of about a size, or more.
+    fn merge_once(&self, count: usize, progress: &mut dyn FnMut(f64)) -> Result<bool, StoreError> {
         let _merging = lock(&self.merging);
         self.refuse_when_poisoned()?;
         self.publish_erasures()?;
         let snapshot = self.snapshot();
-        let inputs = match self.choose_within_room(&snapshot) {
+        let inputs = match self.choose_within_room(&snapshot, count) {
             Ok(Some(inputs)) => inputs,
             Ok(None) => return Ok(false),
             Err(error) => return self.set_aside(snapshot.segments(), error),
@@ -61,12 +73,12 @@ impl Shared {
 
     /// A merge needs as much room as what it merges takes until that is deleted. What arrives meanwhile is to find as much
     /// again: recording goes before order.
-    fn choose_within_room(&self, snapshot: &Snapshot) -> Result<Option<Vec<Arc<Segment>>>, StoreError> {
+    fn choose_within_room(&self, snapshot: &Snapshot, count: usize) -> Result<Option<Vec<Arc<Segment>>>, StoreError> {
         let free = self.fs.free_space(&self.dir).unwrap_or(u64::MAX);
         let bytes_max = free.saturating_sub(FREE_MIN) / 2;
-        let chosen = self.choose(snapshot, bytes_max)?;
+        let chosen = self.choose(snapshot, count, bytes_max)?;
         let all = snapshot.segments().iter().map(|segment| segment.meta().bytes).sum::<u64>();
-        let lacks_room = chosen.is_none() && all > bytes_max && self.choose(snapshot, u64::MAX)?.is_some();
+        let lacks_room = chosen.is_none() && all > bytes_max && self.choose(snapshot, count, u64::MAX)?.is_some();
         if lacks_room && !std::mem::replace(&mut lock(&self.changes).merges_lack_room, lacks_room) {
             warn!(free, "too little room to merge segments; questions get slower until there is more");
         }

@@ -18,6 +18,9 @@ const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(300);
 /// What waits for being sealed may hold appends up.
 const SEAL_RETRY_MAX: Duration = Duration::from_secs(30);
+/// The store is at leisure when no segment was made of what arrives for so long. At a million events a segment, that is with fewer
+/// than seventeen thousand a second.
+const LEISURE: Duration = Duration::from_secs(60);
 /// What failed for lack of room is tried again as soon as there is so much more.
 const MORE_ROOM: u64 = 16 << 20;
 
@@ -47,15 +50,19 @@ impl Shared {
 
     fn merge_on(&self) {
         let (mut last, mut retaining, mut merging) = (None, Attempts::to_retain(), Attempts::to_merge());
+        let mut leisure = Leisure::new(Instant::now());
         loop {
             let now = Instant::now();
-            let at_most = [&retaining, &merging].into_iter().filter_map(|attempts| attempts.wait_at_most(now)).min();
+            let at_most = [&retaining, &merging].into_iter().filter_map(|attempts| attempts.wait_at_most(now));
+            let at_most = at_most.chain(leisure.wait_at_most(now)).min();
             if !self.wait(&mut last, at_most) {
                 return;
             }
             while !self.is_stopping() {
                 self.retain_when_due(&mut retaining, Instant::now());
-                if !self.merge_when_due(&mut merging, Instant::now()) {
+                if !self.merge_when_due(&mut merging, Instant::now())
+                    && !self.merge_when_at_leisure(&mut leisure, &mut merging, Instant::now())
+                {
                     break;
                 }
             }
@@ -83,6 +90,18 @@ impl Shared {
     pub(super) fn merge_when_due(&self, merging: &mut Attempts, now: Instant) -> bool {
         merging.is_due(now, || self.free_space())
             && self.note(merging, now, self.merge_next(&mut |_| {})).unwrap_or(false)
+    }
+
+    /// Merges once more than needs be, when nothing was sealed for a while; whether there may be more to merge.
+    pub(super) fn merge_when_at_leisure(&self, leisure: &mut Leisure, merging: &mut Attempts, now: Instant) -> bool {
+        let newest = self.view().segments.iter().map(|segment| *segment.meta().sequence.end()).max();
+        if !leisure.has_come(newest, now) || !merging.is_due(now, || self.free_space()) {
+            return false;
+        }
+        let merged = self.note(merging, now, self.merge_at_leisure(&mut |_| {})).unwrap_or(false);
+        // What failed is tried again when the next segment has come.
+        leisure.is_used_up = !merged;
+        merged
     }
 
     fn note<T>(&self, attempts: &mut Attempts, now: Instant, result: Result<T, StoreError>) -> Option<T> {
@@ -134,6 +153,34 @@ impl Drop for LastWords<'_> {
             error!("the thread that makes segments has panicked; restart to reopen the store");
             self.0.announce(|changes| changes.sealer_is_gone = true);
         }
+    }
+}
+
+/// Since when nothing was sealed.
+pub(super) struct Leisure {
+    /// The arrival sequence of the newest segment.
+    newest: Option<u64>,
+    since: Instant,
+    /// Whether nothing is left to do with it.
+    is_used_up: bool,
+}
+
+impl Leisure {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { newest: None, since: now, is_used_up: false }
+    }
+
+    /// Whether it has come and is of use, when the newest segment is `newest`.
+    fn has_come(&mut self, newest: Option<u64>, now: Instant) -> bool {
+        if newest != self.newest {
+            *self = Self { newest, ..Self::new(now) };
+        }
+        !self.is_used_up && now.saturating_duration_since(self.since) >= LEISURE
+    }
+
+    /// How long to wait at most before looking whether it has come, and whether what has failed may be tried again.
+    fn wait_at_most(&self, now: Instant) -> Option<Duration> {
+        (!self.is_used_up).then(|| (self.since + LEISURE).saturating_duration_since(now).max(RETRY))
     }
 }
 

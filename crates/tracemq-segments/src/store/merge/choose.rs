@@ -16,9 +16,14 @@ const SMALL_EVENTS: u64 = 4_096;
 const CROWD: usize = 2;
 
 impl Shared {
-    /// Segments that should become one, by age; or one that should be written anew, without what is hidden. They take no more
-    /// than `bytes_max` on disk.
-    pub(super) fn choose(&self, snapshot: &Snapshot, bytes_max: u64) -> Result<Option<Vec<Arc<Segment>>>, StoreError> {
+    /// Segments that should become one, by age, `count` of about a size; or one that should be written anew, without what is
+    /// hidden. They take no more than `bytes_max` on disk.
+    pub(super) fn choose(
+        &self,
+        snapshot: &Snapshot,
+        count: usize,
+        bytes_max: u64,
+    ) -> Result<Option<Vec<Arc<Segment>>>, StoreError> {
         let unmergeable = lock(&self.unmergeable).clone();
         let may = |segment: &Arc<Segment>| !unmergeable.contains(&segment.meta().id.number);
         for segment in snapshot.segments().iter().filter(|segment| may(segment) && segment.meta().bytes <= bytes_max) {
@@ -27,12 +32,12 @@ impl Shared {
             }
         }
         let runs = snapshot.segments().split(|segment| !may(segment));
-        Ok(runs.filter_map(|run| self.choose_of(run, bytes_max)).next().map(<[_]>::to_vec))
+        Ok(runs.filter_map(|run| self.choose_of(run, count.max(2), bytes_max)).next().map(<[_]>::to_vec))
     }
 
     /// Of segments that follow each other, the smallest ones first: as soon as there are so many of about one size.
-    fn choose_of<'a>(&self, run: &'a [Arc<Segment>], bytes_max: u64) -> Option<&'a [Arc<Segment>]> {
-        let count = self.settings.merge_segments.max(2);
+    fn choose_of<'a>(&self, run: &'a [Arc<Segment>], count: usize, bytes_max: u64) -> Option<&'a [Arc<Segment>]> {
+        let crowd = self.settings.merge_segments.max(2).saturating_mul(CROWD);
         let apart = Limits { bytes_max, span_max: self.span_max(), ahead_from: Some(self.ahead_from()) };
         // Files that expire late are better than so many that each question takes long.
         let crowded = Limits { bytes_max, span_max: None, ahead_from: None };
@@ -41,7 +46,7 @@ impl Shared {
             for similar in run.split(|segment| segment.meta().rows > size) {
                 // What is smaller by a class waits for its like: else the first of a class would be written again and again.
                 let alike = similar.iter().filter(|segment| segment.meta().rows > smaller).count();
-                for (least, limits) in [(count, &apart), (count.saturating_mul(CROWD), &crowded)] {
+                for (least, limits) in [(count, &apart), (crowd, &crowded)] {
                     // The first ones may be as large, or as long, as one may become.
                     let starts = (0..similar.len()).map(|first| similar.get(first..).unwrap_or_default());
                     let mut chosen = starts.map(|rest| self.as_many_as_fit(rest, limits));

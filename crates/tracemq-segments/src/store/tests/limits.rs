@@ -1,6 +1,7 @@
 //! S51 to S57: sizes and shapes.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tracemq_model::{
     Action, ClientId, ConnectionId, Details, Event, InstanceId, Order, ProtocolVersion, Provenance, Reason, Subject,
@@ -12,6 +13,7 @@ use super::world::World;
 use crate::fs::simulated::Dice;
 use crate::manifest::Manifest;
 use crate::store::Segments;
+use crate::store::worker::{Attempts, Leisure};
 use crate::{SegmentSettings, view};
 
 /// No client identifier is longer: two bytes of MQTT say how long it is.
@@ -192,6 +194,43 @@ fn an_event_is_written_anew_once_for_each_size_of_segments() {
     }
     // Sizes of 4,100, 16,400, 65,600 and 262,400 events: three times at most.
     assert_eq!(merged, 3 * 64 * 4_100);
+}
+
+/// A page looks into each segment: who has the time has few.
+#[test]
+fn segments_become_fewer_when_nothing_was_sealed_for_a_minute() {
+    let mut world = World::with(SegmentSettings::default());
+    let count = |world: &World| world.store().shared.view().segments.len();
+    let begun = Instant::now();
+    let (mut leisure, mut merging, mut merged) = (Leisure::new(begun), Attempts::to_merge(), Vec::new());
+    for n in 0..11 {
+        append(world.store(), (0..5_000).map(|m| event("a", n * 5_000 + m)).collect());
+        world.store().shared.seal_all().unwrap();
+        let shared = &world.store().shared;
+        let now = begun + Duration::from_secs(50 * u64::try_from(n).unwrap());
+        assert!(
+            !shared.merge_when_due(&mut merging, now) && !shared.merge_when_at_leisure(&mut leisure, &mut merging, now)
+        );
+    }
+    assert_eq!(count(&world), 11);
+    let later = |seconds: u64| begun + Duration::from_secs(500 + seconds);
+    let shared = &world.store().shared;
+    assert!(!shared.merge_when_at_leisure(&mut leisure, &mut merging, later(59)), "not yet");
+    while shared.merge_when_at_leisure(&mut leisure, &mut merging, later(60)) {
+        merged.push(count(&world));
+    }
+    assert_eq!(merged, [1]);
+    // What was merged waits for its like, at leisure too.
+    for n in 11..14 {
+        append(world.store(), (0..5_000).map(|m| event("a", n * 5_000 + m)).collect());
+        world.store().shared.seal_all().unwrap();
+    }
+    let shared = &world.store().shared;
+    assert!(!shared.merge_when_at_leisure(&mut leisure, &mut merging, later(100)));
+    assert!(!shared.merge_when_at_leisure(&mut leisure, &mut merging, later(200)));
+    assert_eq!((count(&world), page(world.store(), "a", 0).total), (4, 70_000));
+    world.open().unwrap();
+    assert_eq!((count(&world), page(world.store(), "a", 0).total), (4, 70_000));
 }
 
 /// What nobody has is not looked for twice.
