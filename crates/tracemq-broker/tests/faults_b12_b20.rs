@@ -51,13 +51,15 @@ fn b12_reserved_bits_and_types_are_malformed() {
         ended(v5, &[0x00], Reason::MalformedPacket, "type 0");
     }
     ended(true, &[0xf1], Reason::MalformedPacket, "AUTH with flags");
-    for options in [0x04u8, 0x08, 0x10, 0x40, 0x80] {
+    for options in [3u8, 0x04, 0x08, 0x10, 0x40, 0x80] {
         ended(false, &subscribe(false, &[("a", options)]), Reason::MalformedPacket, "3.1.1 options");
     }
-    for options in [0x40u8, 0x80, 3] {
+    for options in [0x40u8, 0x80] {
         ended(true, &subscribe(true, &[("a", options)]), Reason::MalformedPacket, "5.0 options");
     }
-    ended(true, &subscribe(true, &[("a", 0x30)]), Reason::ProtocolError, "retain handling 3");
+    for (options, what) in [(0x30, "retain handling 3"), (3, "QoS 3")] {
+        ended(true, &subscribe(true, &[("a", options)]), Reason::ProtocolError, what);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod wire;
 
 use tracemq_broker::Tick;
 use tracemq_model::Reason;
-use wire::{Peer, ack, broker, connect, packet, publish, subscribe, subscribe_with, text, unsubscribe};
+use wire::{Peer, ack, broker, connect, packet, publish, subscribe, subscribe_with, unsubscribe};
 
 const BOTH: [bool; 2] = [false, true];
 
@@ -263,99 +263,6 @@ fn mqtt_4_7_3_4_topics_are_compared_byte_by_byte() {
 }
 
 #[test]
-fn mqtt5_3_1_2_11_2_a_session_with_expiry_0_ends_with_its_connection() {
-    let broker = broker();
-    let mut hello = connect(true, "dev");
-    hello.flags = 0;
-    Peer::connected(&broker, 1, &hello).link.gone(Tick(0));
-    assert_eq!(broker.stats().sessions, 0);
-}
-
-#[test]
-fn mqtt5_3_1_2_25_and_3_3_4_7_nothing_above_the_clients_limits_is_sent() {
-    let broker = broker();
-    let mut sub = Peer::connected(&broker, 1, &connect(true, "sub").props(&[0x27, 0, 0, 0, 30, 0x21, 0, 2]));
-    sub.send(&subscribe(true, &[("a", 2)])).packets();
-    let mut publisher = Peer::connected(&broker, 2, &connect(true, "pub"));
-    for (id, length) in [(1, 5), (2, 50), (3, 5), (4, 5)] {
-        publisher.send(&publish(true, 2, "a", id, &[], &vec![b'x'; length]));
-    }
-    sub.deliver();
-    let packets = sub.packets();
-    assert!(packets.iter().all(|(_, body)| body.len() + 2 <= 30));
-    assert_eq!(packets.len(), 2);
-}
-
-#[test]
-fn mqtt5_3_2_2_21_the_server_keep_alive_is_the_one_that_is_watched() {
-    let broker = broker();
-    let mut peer = Peer::open(&broker, 1, Tick(0));
-    peer.v5 = true;
-    peer.send(&connect(true, "dev").keep_alive(0).bytes());
-    let connack = peer.packets().remove(0).1;
-    assert!(connack.windows(3).any(|part| part == [0x13, 0x0e, 0x10]), "3600 s: {connack:?}");
-    assert_eq!(peer.link.deadline(), Some(Tick(5_400_000)));
-}
-
-#[test]
-fn mqtt5_3_3_2_4_to_20_properties_go_to_the_subscriber_as_they_came_and_in_their_order() {
-    let broker = broker();
-    let mut sub = Peer::connected(&broker, 1, &connect(true, "sub"));
-    sub.send(&subscribe(true, &[("a", 0)]));
-    let pair = |name: &str, value: &str| [vec![0x26], text(name), text(value)].concat();
-    let users = [pair("b", "1"), pair("a", "2"), pair("b", "3")].concat();
-    let block =
-        [vec![0x01, 1, 0x09, 0, 2, 7, 8, 0x08], text("reply"), vec![0x03], text("text/plain"), users.clone()].concat();
-    Peer::connected(&broker, 2, &connect(true, "pub")).send(&publish(true, 0, "a", 0, &block, b"x"));
-    let got = sub.messages().remove(0).props;
-    for part in [&[0x01, 1][..], &[0x09, 0, 2, 7, 8], &[&[0x08][..], &text("reply")].concat(), &users] {
-        assert!(got.windows(part.len()).any(|window| window == part), "{part:?} in {got:?}");
-    }
-    assert_eq!(got.len(), block.len());
-}
-
-#[test]
-fn mqtt5_3_14_4_3_and_3_1_2_10_a_normal_disconnect_takes_the_will_away_and_with_will_it_does_not() {
-    for (body, published) in [(&[][..], 0), (&[0], 0), (&[4], 1), (&[4, 0], 1)] {
-        let broker = broker();
-        let mut sub = Peer::connected(&broker, 1, &connect(true, "sub"));
-        sub.send(&subscribe(true, &[("will", 0)]));
-        Peer::connected(&broker, 2, &connect(true, "dev").will(&[], "will", "x")).send(&packet(0xe0, body));
-        assert_eq!(sub.payloads().len(), published, "{body:?}");
-    }
-}
-
-#[test]
-fn mqtt5_4_9_0_2_what_is_not_a_publication_is_sent_also_without_credit() {
-    let broker = broker();
-    let mut sub = Peer::connected(&broker, 1, &connect(true, "sub").props(&[0x21, 0, 1]));
-    sub.send(&subscribe(true, &[("a", 2)]));
-    let mut publisher = Peer::connected(&broker, 2, &connect(true, "pub"));
-    for id in 1..=3 {
-        publisher.send(&publish(true, 2, "a", id, &[], b"x"));
-    }
-    assert_eq!(sub.messages().len(), 1);
-    sub.send(&packet(0xc0, &[])).send(&subscribe(true, &[("b", 0)]));
-    assert_eq!(sub.packets().iter().map(|packet| packet.0).collect::<Vec<_>>(), [0xd0, 0x90]);
-}
-
-#[test]
-fn mqtt5_4_13_1_1_a_malformed_packet_ends_the_connection_with_its_code() {
-    let mut peer = Peer::connected(&broker(), 1, &connect(true, "dev"));
-    peer.send(&[0x82, 2, 0, 0]);
-    peer.assert_ended(Reason::MalformedPacket, "");
-    assert_eq!(peer.end().reason_code, Some(0x81));
-}
-
-#[test]
-fn mqtt5_4_12_0_1_an_authentication_method_is_refused_as_not_supported() {
-    let mut peer = Peer::open(&broker(), 1, Tick(0));
-    peer.send(&connect(true, "dev").props(&[&[0x15][..], &text("SCRAM-SHA-1")].concat()).bytes());
-    assert_eq!(peer.packets().remove(0).1[..2], [0, 0x8c]);
-    assert_eq!(peer.reason(), Reason::NotAuthorized);
-}
-
-#[test]
 fn mqtt_3_1_3_5_and_9_client_identifiers_of_23_characters_are_taken_and_too_long_ones_refused() {
     for v5 in BOTH {
         let broker = broker();
@@ -367,30 +274,4 @@ fn mqtt_3_1_3_5_and_9_client_identifiers_of_23_characters_are_taken_and_too_long
         assert_eq!(peer.packets().remove(0).1[..2], [0, if v5 { 0x85 } else { 2 }]);
         assert_eq!(peer.reason(), Reason::BadClientId);
     }
-}
-
-/// `docs/conformance.md` names tests; each of them is there.
-#[test]
-fn every_test_that_the_table_names_exists() {
-    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let table = std::fs::read_to_string(here.join("../../docs/conformance.md")).unwrap();
-    let mut code = String::new();
-    for folder in ["tests", "src/rules", "src/codec", "src/link", "../tracemq-door/tests", "../tracemq/tests/promises"]
-    {
-        for file in std::fs::read_dir(here.join(folder)).unwrap().map(Result::unwrap) {
-            if file.path().extension().is_some_and(|extension| extension == "rs") {
-                code += &std::fs::read_to_string(file.path()).unwrap();
-            }
-        }
-    }
-    let mut named = 0;
-    for name in table.split('`').skip(1).step_by(2).filter(|word| is_name(word)) {
-        named += 1;
-        assert!(code.contains(&format!("fn {name}(")), "{name}");
-    }
-    assert!(named > 60, "{named}");
-}
-
-fn is_name(word: &str) -> bool {
-    word.contains('_') && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }

@@ -122,7 +122,7 @@ pub(crate) fn take(input: &mut BytesMut, connected: bool, v5: bool, max: u32) ->
         return Err(Fault::protocol("CONNECT: a second one on this connection [MQTT-3.1.0-2]"));
     }
     if connected && kind == Kind::Auth {
-        return Err(Fault::protocol("AUTH: without an authentication method in CONNECT [MQTT-4.12.0-6]"));
+        return Err(Fault::protocol("AUTH: without an authentication method in CONNECT [MQTT-4.12.0-7]"));
     }
     let Some((length, header)) = remaining_length(input, kind, v5)? else { return Ok(None) };
     let total = header + length;

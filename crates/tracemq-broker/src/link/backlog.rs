@@ -99,7 +99,7 @@ impl Link {
         let (qos, bytes) = (message.qos, message.bytes());
         if let Some(backlog) = &mut connected.backlog {
             if v5 && backlog.waiting.len() >= usize::from(window) {
-                let detail = format!("PUBLISH: more than {window} under way [MQTT-3.3.4-9]");
+                let detail = format!("PUBLISH: more than {window} under way [MQTT-3.3.4-7]");
                 return Err(Fault::new(Reason::ProtocolError, 0x93, detail));
             }
             backlog.bytes += bytes;
@@ -193,7 +193,7 @@ impl Link {
                         return Ok(Fared::Waits(PendingStage::Unrouted(message), now));
                     }
                     Receipt::TooMany => {
-                        let detail = format!("PUBLISH: more than {bound} of QoS 2 under way [MQTT-3.3.4-9]");
+                        let detail = format!("PUBLISH: more than {bound} of QoS 2 under way [MQTT-3.3.4-7]");
                         return Err(Fault::new(Reason::ProtocolError, 0x93, detail));
                     }
                 }

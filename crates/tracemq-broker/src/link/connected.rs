@@ -310,7 +310,7 @@ impl Link {
             if state.is_owned_by(&mailbox) {
                 if state.expiry_s == 0 && expiry_s != 0 {
                     return Err(Fault::protocol(
-                        "DISCONNECT: session expiry is set, but was 0 in CONNECT [MQTT-3.14.2-2]",
+                        "DISCONNECT: session expiry is set, but was 0 in CONNECT [MQTT-3.14.2.2.2]",
                     ));
                 }
                 state.expiry_s = expiry_s.min(expiry_max);

@@ -23,7 +23,7 @@ pub(crate) fn inspect(kind: Kind, flags: u8, v5: bool, body: &[u8], limits: &Lim
         Kind::Unsubscribe => filters(false, v5, &mut reader, limits)?,
         Kind::PingReq => {}
         Kind::Disconnect => disconnect(v5, &mut reader, limits)?,
-        Kind::Auth => return Err(Fault::protocol("sent without an authentication method in CONNECT [MQTT-4.12.0-6]")),
+        Kind::Auth => return Err(Fault::protocol("sent without an authentication method in CONNECT [MQTT-4.12.0-7]")),
         Kind::ConnAck | Kind::SubAck | Kind::UnsubAck | Kind::PingResp => {
             return Err(Fault::protocol("a packet that only a server sends"));
         }
@@ -91,7 +91,7 @@ fn filters(subscribe: bool, v5: bool, reader: &mut Reader<'_>, limits: &Limits) 
     packet_id(reader)?;
     block(if subscribe { Place::Subscribe } else { Place::Unsubscribe }, v5, reader, limits)?;
     if reader.is_empty() {
-        return Err(Fault::protocol("no topic filter [MQTT-3.8.3-2, 3.10.3-2]"));
+        return Err(Fault::protocol("no topic filter [MQTT-3.8.3-2, 3.10.2-2]"));
     }
     let mut count = 0;
     while !reader.is_empty() {
@@ -110,7 +110,8 @@ fn filters(subscribe: bool, v5: bool, reader: &mut Reader<'_>, limits: &Limits) 
 
 fn options(options: u8, v5: bool, filter: topic::Filter<'_>) -> Result<(), Fault> {
     if options & 3 == 3 {
-        return Err(Fault::malformed("requested QoS is 3 [MQTT-3.8.3-4]"));
+        let detail = "requested QoS is 3 [MQTT-3.8.3]";
+        return Err(if v5 { Fault::protocol(detail) } else { Fault::malformed(detail) });
     }
     let reserved = if v5 { 0b1100_0000 } else { 0b1111_1100 };
     if options & reserved != 0 {

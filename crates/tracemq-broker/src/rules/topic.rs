@@ -65,7 +65,7 @@ pub(crate) fn name(kind: &str, topic: &str, limits: &Limits) -> Result<(), Fault
         return Err(bad(CODE, format!("{kind} {} begins with $share, which is for filters", quote(topic))));
     }
     if first == "$SYS" {
-        return Err(bad(CODE, format!("{kind} {} is the server's own [MQTT-4.7.2-1]", quote(topic))));
+        return Err(bad(CODE, format!("{kind} {} is the server's own [MQTT-4.7.2]", quote(topic))));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! WebSocket frames around MQTT: a stream of bytes, whatever the frames' borders are [MQTT-6.0.0-4].
+//! WebSocket frames around MQTT: a stream of bytes, whatever the frames' borders are [MQTT-6.0.0-2].
 //!
 //! Nothing of a frame is held but its header and, for control frames, up to 125 bytes: payload goes on as it comes.
 

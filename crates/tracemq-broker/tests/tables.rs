@@ -1,0 +1,195 @@
+//! The tables in `docs/` that name tests and statements of the standards: what they name is there, and they leave none out.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How many statements each section of MQTT 3.1.1 has.
+const MQTT_3_1_1: &[(&str, u32)] = &[
+    ("1.5.3", 3),
+    ("2.2.2", 2),
+    ("2.3.1", 7),
+    ("3.1.0", 2),
+    ("3.1.2", 24),
+    ("3.1.3", 11),
+    ("3.1.4", 5),
+    ("3.2.0", 1),
+    ("3.2.2", 6),
+    ("3.3.1", 12),
+    ("3.3.2", 3),
+    ("3.3.4", 1),
+    ("3.3.5", 2),
+    ("3.6.1", 1),
+    ("3.8.1", 1),
+    ("3.8.3", 4),
+    ("3.8.4", 6),
+    ("3.9.3", 2),
+    ("3.10.1", 1),
+    ("3.10.3", 2),
+    ("3.10.4", 6),
+    ("3.12.4", 1),
+    ("3.14.1", 1),
+    ("3.14.4", 3),
+    ("4.1.0", 2),
+    ("4.3.1", 1),
+    ("4.3.2", 2),
+    ("4.3.3", 2),
+    ("4.4.0", 1),
+    ("4.5.0", 2),
+    ("4.6.0", 6),
+    ("4.7.1", 3),
+    ("4.7.2", 1),
+    ("4.7.3", 4),
+    ("4.8.0", 2),
+    ("6.0.0", 4),
+    ("7.0.0", 2),
+    ("7.1.1", 1),
+    ("7.1.2", 1),
+];
+
+/// The same of MQTT 5.0. Its 2.2.1 begins with 2.
+const MQTT_5_0: &[(&str, u32)] = &[
+    ("1.5.4", 3),
+    ("1.5.5", 1),
+    ("1.5.7", 1),
+    ("2.1.3", 1),
+    ("2.2.1", 6),
+    ("2.2.2", 1),
+    ("3.1.0", 2),
+    ("3.1.2", 30),
+    ("3.1.3", 12),
+    ("3.1.4", 6),
+    ("3.2.0", 2),
+    ("3.2.2", 22),
+    ("3.3.1", 13),
+    ("3.3.2", 20),
+    ("3.3.4", 10),
+    ("3.4.2", 3),
+    ("3.5.2", 3),
+    ("3.6.1", 1),
+    ("3.6.2", 3),
+    ("3.7.2", 3),
+    ("3.8.1", 1),
+    ("3.8.3", 5),
+    ("3.8.4", 8),
+    ("3.9.2", 2),
+    ("3.9.3", 2),
+    ("3.10.1", 1),
+    ("3.10.2", 2),
+    ("3.10.4", 6),
+    ("3.11.2", 2),
+    ("3.11.3", 2),
+    ("3.12.4", 1),
+    ("3.14.0", 1),
+    ("3.14.1", 1),
+    ("3.14.2", 4),
+    ("3.14.4", 3),
+    ("3.15.1", 1),
+    ("3.15.2", 3),
+    ("4.1.0", 2),
+    ("4.2.0", 1),
+    ("4.3.1", 1),
+    ("4.3.2", 5),
+    ("4.3.3", 13),
+    ("4.4.0", 2),
+    ("4.5.0", 2),
+    ("4.6.0", 6),
+    ("4.7.0", 1),
+    ("4.7.1", 2),
+    ("4.7.2", 1),
+    ("4.7.3", 4),
+    ("4.8.2", 6),
+    ("4.9.0", 3),
+    ("4.12.0", 7),
+    ("4.12.1", 2),
+    ("4.13.1", 1),
+    ("4.13.2", 1),
+    ("6.0.0", 4),
+];
+
+#[test]
+fn the_table_of_statements_has_each_one_of_both_standards_and_no_other() {
+    let text = read("docs/conformance.md");
+    let parts: Vec<&str> = text.split("\n## ").collect();
+    for (title, sections) in [("MQTT 3.1.1\n", MQTT_3_1_1), ("MQTT 5.0\n", MQTT_5_0)] {
+        let part = parts.iter().find(|part| part.starts_with(title)).unwrap();
+        let mut named = BTreeSet::new();
+        for row in part.lines().filter(|line| line.starts_with("| ")) {
+            for statement in statements(row.split('|').nth(1).unwrap()) {
+                assert!(named.insert(statement.clone()), "{title} {statement:?} stands there twice");
+            }
+        }
+        let all = sections.iter().flat_map(|(section, count)| {
+            let first = if (title, *section) == ("MQTT 5.0\n", "2.2.1") { 2 } else { 1 };
+            (first..=*count).map(|number| ((*section).to_owned(), number))
+        });
+        assert_eq!(named, all.collect(), "{title}");
+    }
+}
+
+/// `3.1.2-3, 3.1.2-5 to 3.1.2-7` as section and number.
+fn statements(cell: &str) -> Vec<(String, u32)> {
+    let mut found = Vec::new();
+    for range in cell.split(',').filter(|range| range.contains('-')) {
+        let mut ends = range.trim().split(" to ").map(|one| one.split_once('-').unwrap());
+        let (section, first) = ends.next().unwrap();
+        let (last_section, last) = ends.next().unwrap_or((section, first));
+        assert_eq!(section, last_section, "{range}");
+        let numbers = first.parse::<u32>().unwrap()..=last.parse().unwrap();
+        found.extend(numbers.map(|number| (section.to_owned(), number)));
+    }
+    found
+}
+
+/// A name that ends in `…` stands for all tests that begin so.
+#[test]
+fn every_test_that_a_table_names_exists() {
+    let mut code = String::new();
+    for folder in ["crates", "e2e", "fuzz"] {
+        collect(&workspace().join(folder), &mut code);
+    }
+    for (table, at_least) in [("conformance", 100)] {
+        let text = read(&format!("docs/{table}.md"));
+        let mut named = 0;
+        for word in text.split('`').skip(1).step_by(2) {
+            let name = word.rsplit([':', ' ']).next().unwrap();
+            if is_name(name.trim_end_matches('…')) {
+                named += 1;
+                let whole = if name.ends_with('…') { "" } else { "(" };
+                let name = name.trim_end_matches('…');
+                let there = ["fn ", "def "].iter().any(|word| code.contains(&format!("{word}{name}{whole}")));
+                assert!(there, "{table}: {name}");
+            }
+        }
+        assert!(named >= at_least, "{table}: {named}");
+    }
+}
+
+fn is_name(word: &str) -> bool {
+    word.contains('_')
+        && word.len() > 12
+        && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(workspace().join(path)).unwrap()
+}
+
+fn collect(folder: &Path, code: &mut String) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            if !["node_modules", "target", "corpus"].iter().any(|left_out| path.ends_with(left_out)) {
+                collect(&path, code);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "py") {
+            *code += &fs::read_to_string(path).unwrap();
+        }
+    }
+}
