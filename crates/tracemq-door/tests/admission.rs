@@ -189,7 +189,7 @@ async fn a_reload_while_somebody_waits_counts_for_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_may_wait_are_refused_at_once_and_it_is_on_record() {
-    let settings = GuardSettings { waiting_max: 0, ..GuardSettings::default() };
+    let settings = GuardSettings { comparing_max: 0, waiting_max: 0, ..GuardSettings::default() };
     let world = world(with_users(), Issued::default(), None, settings).await;
     assert_eq!(world.join("one-more", "ops", "secret").await.1, 3);
     let end = world.end_of("one-more").await;

@@ -107,6 +107,19 @@ impl Buckets {
     }
 }
 
+/// Where clients come from that answer for each other: an address, of IPv6 its first 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Source(u128);
+
+impl From<IpAddr> for Source {
+    fn from(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(address) => u128::from(u32::from(address)),
+            IpAddr::V6(address) => u128::from(address) >> 64 | 1 << 64,
+        })
+    }
+}
+
 /// The failures of the last while.
 #[derive(Debug)]
 pub struct Attempts {
@@ -152,11 +165,8 @@ impl Attempts {
     }
 
     fn keys(&self, address: IpAddr, client_id: &str) -> [u64; 2] {
-        let network = match address.to_canonical() {
-            IpAddr::V4(address) => u128::from(u32::from(address)),
-            IpAddr::V6(address) => u128::from(address) >> 64 | 1 << 64,
-        };
-        [self.hasher.hash_one(network), self.hasher.hash_one((network, client_id))]
+        let source = Source::from(address);
+        [self.hasher.hash_one(source), self.hasher.hash_one((source, client_id))]
     }
 }
 

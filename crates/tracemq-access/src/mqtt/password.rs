@@ -5,14 +5,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use argon2::password_hash::{PasswordHash, Salt, SaltString};
-use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use argon2::password_hash::{Output, PasswordHash, Salt, SaltString};
+use argon2::{Algorithm, Argon2, Block, Params, PasswordHasher, Version};
 
 /// The most that a stored password may ask for: memory of one comparison in KiB, rounds, lanes.
 const MEMORY_KIB_MAX: u32 = 256 * 1024;
 const ROUNDS_MAX: u32 = 16;
 const LANES_MAX: u32 = 8;
 const TEXT_BYTES_MAX: usize = 512;
+/// Room for at least 33 MiB is taken, of which only what is used costs memory: smaller pieces the C library takes from its heaps,
+/// where they stay when they are given back, the larger ones from the operating system, which gets them back.
+const ROOM_BLOCKS_MIN: usize = 33 * 1024;
 
 /// What a comparison costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +50,22 @@ pub enum PasswordError {
     /// Shorter than can be safe.
     #[error("has a salt of less than 8 or a hash of less than 16 bytes")]
     Short,
+}
+
+/// The memory of one comparison after another. Empty until the first.
+#[derive(Debug, Default)]
+pub struct Workspace(Vec<Block>);
+
+impl Workspace {
+    fn of(&mut self, blocks: usize) -> &mut [Block] {
+        // The next that takes so much brings it again; what one user's password takes is not kept for all others.
+        if self.0.len() != blocks {
+            self.0 = Vec::new(); // first, so that both are never there at once
+            self.0.reserve_exact(blocks.max(ROOM_BLOCKS_MIN));
+            self.0.resize(blocks, Block::new());
+        }
+        &mut self.0
+    }
 }
 
 /// A password as it is stored.
@@ -112,9 +131,22 @@ impl StoredPassword {
     }
 
     /// Whether `password` is the one. Takes as long for one that is as for one that is not.
-    pub fn fits(&self, password: &[u8]) -> bool {
-        let Ok(stored) = PasswordHash::new(&self.text) else { return false };
-        Argon2::default().verify_password(password, &stored).is_ok()
+    pub fn fits(&self, password: &[u8], workspace: &mut Workspace) -> bool {
+        self.try_fits(password, workspace).unwrap_or(false)
+    }
+
+    fn try_fits(&self, password: &[u8], workspace: &mut Workspace) -> argon2::password_hash::Result<bool> {
+        let stored = PasswordHash::new(&self.text)?;
+        let (Some(salt), Some(expected)) = (stored.salt, stored.hash) else { return Ok(false) };
+        let mut salt_bytes = [0; Salt::MAX_LENGTH];
+        let salt = salt.decode_b64(&mut salt_bytes)?;
+        let params = Params::try_from(&stored)?;
+        let memory = workspace.of(params.block_count());
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let found = Output::init_with(expected.len(), |out| {
+            Ok(argon2.hash_password_into_with_memory(password, salt, out, memory)?)
+        })?;
+        Ok(found == expected) // in constant time
     }
 
     /// What a comparison costs.
@@ -137,9 +169,9 @@ mod tests {
     #[test]
     fn a_password_fits_what_was_stored_of_it_and_nothing_else_does() {
         let stored = StoredPassword::hash(b"correct horse", &[7; 16], CHEAP).unwrap();
-        assert!(stored.fits(b"correct horse"));
+        assert!(stored.fits(b"correct horse", &mut Workspace::default()));
         for wrong in [&b""[..], b"correct hors", b"correct horse ", b"\xff"] {
-            assert!(!stored.fits(wrong));
+            assert!(!stored.fits(wrong, &mut Workspace::default()));
         }
         assert_eq!(StoredPassword::parse(stored.as_str()), Ok(stored.clone()));
         assert_ne!(stored, StoredPassword::hash(b"correct horse", &[8; 16], CHEAP).unwrap());
@@ -147,11 +179,31 @@ mod tests {
     }
 
     #[test]
+    fn the_memory_of_a_comparison_is_used_again_and_tells_the_next_nothing() {
+        let mut workspace = Workspace::default();
+        let stored = |password: &[u8], memory_kib, lanes| {
+            StoredPassword::hash(password, &[7; 16], Cost { memory_kib, rounds: 2, lanes }).unwrap()
+        };
+        let (one, two, large) = (stored(b"one", 8, 1), stored(b"two", 8, 1), stored(b"one", 64, 2));
+        assert!(one.fits(b"one", &mut workspace));
+        let memory = workspace.0.as_ptr();
+        for _ in 0..2 {
+            assert!(two.fits(b"two", &mut workspace) && !one.fits(b"two", &mut workspace));
+            assert!(one.fits(b"one", &mut workspace) && !two.fits(b"one", &mut workspace));
+            assert_eq!((workspace.0.as_ptr(), workspace.0.len()), (memory, 8));
+        }
+        assert!(large.fits(b"one", &mut workspace) && workspace.0.len() == 64);
+        assert!(one.fits(b"one", &mut workspace) && workspace.0.len() == 8);
+    }
+
+    #[test]
     fn what_the_reference_implementation_writes_is_read() {
         // echo -n password | argon2 somesalt -id -e -t 2 -m 16 -p 1 (the vectors of the reference implementation)
         let text = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
         let stored = StoredPassword::parse(text).unwrap();
-        assert!(stored.fits(b"password") && !stored.fits(b"passwore"));
+        assert!(
+            stored.fits(b"password", &mut Workspace::default()) && !stored.fits(b"passwore", &mut Workspace::default())
+        );
     }
 
     #[test]
@@ -159,7 +211,7 @@ mod tests {
         let nobody = StoredPassword::of_nobody(CHEAP);
         assert_eq!(StoredPassword::parse(nobody.as_str()), Ok(nobody.clone()));
         assert_eq!(nobody.cost(), CHEAP);
-        assert!(!nobody.fits(b"") && !nobody.fits(b"nobody"));
+        assert!(!nobody.fits(b"", &mut Workspace::default()) && !nobody.fits(b"nobody", &mut Workspace::default()));
         let real = Cost::default();
         assert!(StoredPassword::parse(StoredPassword::of_nobody(real).as_str()).is_ok());
     }

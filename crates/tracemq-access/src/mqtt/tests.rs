@@ -64,7 +64,7 @@ fn outcome(access: &MqttAccess, login: &Login<'_>, issued: &Issued) -> Result<Id
         Judgement::Admitted(identity) => Ok(identity),
         Judgement::Refused(refusal) => Err(refusal),
         Judgement::Compare(comparison) => {
-            let fits = comparison.stored.fits(login.password.unwrap_or_default());
+            let fits = comparison.stored.fits(login.password.unwrap_or_default(), &mut Workspace::default());
             comparison.outcome(fits)
         }
         Judgement::Ask(question) => question.outcome(Err(NoVerdict::Busy)),

@@ -1,15 +1,16 @@
 //! Asking a program elsewhere, away from the connections' threads.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 use tracemq_access::mqtt::hook::{NoVerdict, Verdict, question};
 use tracemq_access::mqtt::{Identity, Question, Refusal};
 use tracemq_model::{InstanceId, Reason};
 
+use super::turns::Turns;
 use super::{Asked, Guard};
 
 /// A program elsewhere that knows clients.
@@ -48,17 +49,15 @@ struct Remembered {
 pub(super) struct Asking {
     hook: Arc<dyn Hook>,
     limits: HookLimits,
-    turns: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
+    turns: Arc<Turns>,
     key: [u8; 32],
     remembered: Mutex<Remembered>,
 }
 
 impl Asking {
     pub(super) fn new(hook: Arc<dyn Hook>, limits: HookLimits, key: [u8; 32]) -> Self {
-        let turns = Arc::new(Semaphore::new(limits.asking_max));
-        let waiting = Arc::new(Semaphore::new(limits.waiting_max));
-        Self { hook, limits, turns, waiting, key, remembered: Mutex::default() }
+        let turns = Turns::new(limits.asking_max, limits.waiting_max, limits.wait_max);
+        Self { hook, limits, turns, key, remembered: Mutex::default() }
     }
 
     /// Nothing is remembered any more.
@@ -92,11 +91,8 @@ impl Asking {
         }
     }
 
-    async fn verdict(&self, body: String) -> Result<Verdict, NoVerdict> {
-        let waiting = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| NoVerdict::Busy)?;
-        let turn = tokio::time::timeout(self.limits.wait_max, Arc::clone(&self.turns).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(NoVerdict::Busy) };
-        drop(waiting);
+    async fn verdict(&self, address: IpAddr, body: String) -> Result<Verdict, NoVerdict> {
+        let turn = self.turns.take(address).await.map_err(|_| NoVerdict::Busy)?;
         let hook = Arc::clone(&self.hook);
         let asked = tokio::task::spawn_blocking(move || {
             let verdict = hook.ask(&body);
@@ -125,7 +121,7 @@ impl Guard {
             return about.outcome(Ok(verdict));
         }
         self.check_attempts(asked)?;
-        let verdict = asking.verdict(body).await;
+        let verdict = asking.verdict(asked.address, body).await;
         match &verdict {
             Ok(verdict @ Verdict::Allow(_)) => asking.remember(key, verdict),
             Ok(Verdict::Deny | Verdict::Ignore) => self.failed(asked),

@@ -2,12 +2,14 @@
 //!
 //! Most CONNECTs are decided at once. A password that is not yet known to fit is compared on a thread of its own, and a
 //! program elsewhere is asked on another: the connection waits for that, and nobody else does. How many do so at once,
-//! how many wait for their turn and how long is bounded; who comes on top is refused, and the record says so.
+//! how many wait for their turn and how long is bounded, and turns are given fairly by address; who comes on top is
+//! refused, and the record says so.
 
 mod asking;
 mod comparing;
 mod granted;
 mod live;
+mod turns;
 
 use std::fmt;
 use std::io;
