@@ -1,7 +1,7 @@
 //! Promise: a second SIGTERM or Ctrl-C ends the server at once, whatever it is at, and costs nothing that was acknowledged.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::harness::{Connect, Device, Home, Server, Version, packet, signal, string, subscribe, wait_until};
 
@@ -60,6 +60,16 @@ fn s58_a_second_signal_while_it_stops_ends_it_at_once_and_loses_nothing_that_was
     assert_nothing_lost(&home.start(), 6);
 }
 
+/// Does not outlive a test that fails.
+struct Hanging(Child);
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Opening a pipe that nobody writes to takes for ever, as a disk can that has gone.
 #[test]
 fn s58_a_second_signal_ends_a_start_that_hangs() {
@@ -69,18 +79,20 @@ fn s58_a_second_signal_ends_a_start_that_hangs() {
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let log = home.path().join("hanging");
     let mut command = home.serve_command();
-    let mut child = command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+    let mut hanging = Hanging(command.spawn().unwrap());
+    let pid = hanging.0.id();
     // From here on it hears signals: bit 14 is SIGTERM.
     wait_until("a handler of signals", || {
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim().to_owned();
         let is_heard = u64::from_str_radix(&caught, 16).unwrap_or(0) & 1 << 14 != 0;
         if is_heard { Ok(()) } else { Err(status) }
     });
     // Two that follow each other at once may be heard as one.
     let ended = wait_until("end of the process", || {
-        signal("TERM", child.id());
-        child.try_wait().unwrap().ok_or_else(|| fs::read_to_string(&log))
+        signal("TERM", pid);
+        hanging.0.try_wait().unwrap().ok_or_else(|| fs::read_to_string(&log))
     });
     assert_eq!(ended.code(), Some(1));
     fs::remove_file(&pipe).unwrap();
