@@ -21,7 +21,7 @@ const ROOM: u64 = 16 << 20;
 const BLOCK: usize = 4_096;
 const READS: usize = 2_000;
 
-/// Writes what `Logged` would, and reads it.
+/// Writes as many bytes as the log would have, and reads them.
 pub(super) fn run(task: &Task) -> Result<()> {
     let path = task.dir.join("floor");
     let events = EVENTS.min(task.events);
@@ -63,7 +63,7 @@ fn write(task: &Task, path: &std::path::Path, events: u64) -> Result<()> {
     Ok(file.set_len(at)?)
 }
 
-/// As the log of a million events would be at the start after a kill.
+/// How long it takes to read the log of a million events, from the page cache.
 fn read_whole(path: &std::path::Path, events: u64) -> Result<()> {
     let start = Instant::now();
     let bytes = fs::read(path)?;
