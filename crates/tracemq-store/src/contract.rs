@@ -77,7 +77,8 @@ macro_rules! contract_suite {
             names_of_64_kb_are_names
             events_without_a_subject_are_taken
             gaps_are_returned_where_they_overlap
-            gaps_are_capped_to_the_newest
+            of_too_many_gaps_the_oldest_are_told_as_one
+            any_number_of_gaps_is_covered
             a_beginning_without_an_end_is_an_orphan
             the_later_beginning_is_the_orphan
             an_end_in_a_later_batch_ends_it

@@ -141,7 +141,8 @@ pub trait EventStore: Send + Sync + 'static {
     /// As [`EventStore::append`].
     fn erase(&self, instance: &InstanceId, subject: &Subject) -> Result<u64, StoreError>;
 
-    /// The gaps that overlap `range`, oldest first, at most [`GAPS_MAX`] (the newest of them).
+    /// The gaps that overlap `range`, oldest first, at most [`GAPS_MAX`]: of more the oldest are told as one that covers them, here and
+    /// in every other answer.
     ///
     /// # Errors
     /// When they can't be read.

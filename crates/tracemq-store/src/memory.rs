@@ -10,12 +10,13 @@ use tracemq_model::{
     TracePage, TraceQuery,
 };
 
+use crate::paging::joined;
 use crate::{
     Batch, Beginnings, CountsBuilder, EventStore, StoreError, StoreStats, TallyBuilder, Visit, VisitTally, check,
     check_limit, gaps_overlapping, window,
 };
 
-/// More gaps than this are not kept, the oldest go first: ten times as many as one answer takes.
+/// More gaps than this are not kept apart, the oldest become one: ten times as many as one answer takes.
 const GAPS_KEPT_MAX: usize = 10_000;
 
 /// Keeps the newest events in memory; when there are more than its bound, those that arrived first are dropped.
@@ -141,8 +142,11 @@ impl State {
     fn insert_gap(&mut self, gap: Gap) {
         let at = self.gaps.partition_point(|other| other.from <= gap.from);
         self.gaps.insert(at, gap);
-        if self.gaps.len() > GAPS_KEPT_MAX {
-            self.gaps.pop_front();
+        if self.gaps.len() > GAPS_KEPT_MAX
+            && let Some(oldest) = self.gaps.pop_front()
+            && let Some(next) = self.gaps.front_mut()
+        {
+            *next = joined(oldest, *next);
         }
     }
 }

@@ -43,8 +43,9 @@ fn gaps(snapshot: &Snapshot, range: TimeRange, unreadable: Unreadable) -> Vec<Ga
     let mut gaps = recorded_gaps(snapshot, range);
     let before = gaps.len();
     gaps.extend(unreadable.into_gaps(range));
-    if gaps.len() > before {
-        gaps.sort_by_key(|gap| gap.from);
+    if gaps.len() == before {
+        return gaps;
     }
-    gaps
+    gaps.sort_by_key(|gap| gap.from);
+    gaps_overlapping(gaps.into_iter(), range)
 }

@@ -43,14 +43,44 @@ pub fn gaps_are_returned_where_they_overlap(harness: &dyn Harness) {
     check(&*store, between(99, 21), &[]);
 }
 
-/// No answer holds more than [`GAPS_MAX`]: the newest of them, oldest first.
-pub fn gaps_are_capped_to_the_newest(harness: &dyn Harness) {
+/// No answer holds more than [`GAPS_MAX`], and none looks complete where it is not: the oldest are told as one that covers them.
+pub fn of_too_many_gaps_the_oldest_are_told_as_one(harness: &dyn Harness) {
     let store = harness.open();
-    let all: Vec<Gap> = (0..1_500).map(|n| gap(n, n, Some(1), GapCause::QueueFull)).collect();
+    let cause = |n: i64| if n == 7 { GapCause::NotRunning } else { GapCause::QueueFull };
+    let all: Vec<Gap> = (0..1_500).map(|n| gap(n * 10, n * 10 + 5, Some(1), cause(n))).collect();
     store.append(&Batch { events: Vec::new(), gaps: all.clone() }).expect("the store takes the batch");
-    let newest = all.get(all.len() - GAPS_MAX..).unwrap_or_default();
-    assert_eq!(store.gaps(TimeRange::ALL).expect("the store answers"), newest);
-    assert_eq!(page(&*store, &query(client("device"))).gaps, newest);
+    let newest = all.get(all.len() - (GAPS_MAX - 1)..).unwrap_or_default();
+    let (first_kept, last) = (1_500 - 999, 14_990);
+    let mut expected = vec![gap(0, first_kept * 10 - 5, Some(first_kept.unsigned_abs()), GapCause::NotRunning)];
+    expected.extend_from_slice(newest);
+    for _ in 0..2 {
+        assert_eq!(store.gaps(TimeRange::ALL).expect("the store answers"), expected);
+        assert_eq!(page(&*store, &query(client("device"))).gaps, expected);
+        harness.settle(&*store, 0);
+    }
+    // As many as there may be are told one by one, and those that are not asked about go into no other.
+    let range = between((1_500 - 1_000) * 10, last);
+    assert_eq!(store.gaps(range).expect("the store answers"), all.get(500..).unwrap_or_default());
+}
+
+/// However many gaps there are, each is covered by those that are told.
+pub fn any_number_of_gaps_is_covered(harness: &dyn Harness) {
+    const GAPS: i64 = 12_000;
+    let mut store = harness.open();
+    for part in 0..GAPS / 1_000 {
+        let gaps = (part * 1_000..(part + 1) * 1_000).map(|n| gap(n * 10, n * 10, Some(1), GapCause::QueueFull));
+        store.append(&Batch { events: Vec::new(), gaps: gaps.collect() }).expect("the store takes the batch");
+    }
+    for _ in 0..2 {
+        let told = store.gaps(TimeRange::ALL).expect("the store answers");
+        assert!(told.len() <= GAPS_MAX && told.is_sorted_by_key(|gap| gap.from));
+        assert_eq!(told.iter().map(|gap| gap.lost).sum::<Option<u64>>(), Some(GAPS.unsigned_abs()));
+        for time in (0..GAPS).map(|n| TimeMs(n * 10)) {
+            assert!(told.iter().any(|gap| gap.range().contains(time)), "{time:?}");
+        }
+        drop(store);
+        store = harness.open();
+    }
 }
 
 /// Whatever is asked of a time, its gaps are told with the answer, also when there is nothing else to tell.
