@@ -1,22 +1,53 @@
 //! What of an import the store has already, so that the same file can be imported again: after an interruption, or by mistake.
 //!
-//! An event is the same when client (or address), connection, time, action and reason are. Files are in the order of time,
-//! mostly, so that what is later than all that the store holds is not looked for.
+//! An event is the same when it is so in all: two that differ in their details only are two events, in a file as in the store,
+//! which gives back what it was given. Files are in the order of time, mostly, so that what is later than all that the store holds is not
+//! looked for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use tracemq_model::{
-    Action, ConnectionId, Event, Filter, InstanceId, Order, Reason, Subject, TimeMs, TimeRange, TraceQuery,
+    Action, ConnectionId, Details, Event, Filter, InstanceId, Order, Provenance, Reason, Subject, TimeMs, TimeRange,
+    TraceQuery,
 };
 use tracemq_segments::Segments;
 use tracemq_store::{Batch, EventStore, StoreError};
 
-/// What tells an event from the others of its subject.
+/// What tells most events from the others of their subject.
 type Mark = (ConnectionId, TimeMs, Action, Reason);
 
 fn mark(event: &Event) -> Mark {
     (event.connection, event.time, event.action, event.reason)
+}
+
+/// What else there is to an event. An address is one in both its forms.
+#[derive(PartialEq)]
+struct Rest(Provenance, Option<(IpAddr, u16)>, Details);
+
+impl Rest {
+    fn of(event: &Event) -> Self {
+        let peer = event.peer.map(|peer| (peer.ip().to_canonical(), peer.port()));
+        Self(event.provenance, peer, event.details.clone())
+    }
+}
+
+/// Events of a subject.
+#[derive(Default)]
+struct Events(HashMap<Mark, Vec<Rest>>);
+
+impl Events {
+    /// Whether it is another one than all before.
+    fn add(&mut self, event: &Event) -> bool {
+        let rest = Rest::of(event);
+        let alike = self.0.entry(mark(event)).or_default();
+        let is_new = !alike.contains(&rest);
+        if is_new {
+            alike.push(rest);
+        }
+        is_new
+    }
 }
 
 /// What the store has.
@@ -50,23 +81,24 @@ impl Known {
                 times.push(event.time);
             }
         }
-        let mut marks: HashMap<(InstanceId, Option<Subject>), HashSet<Mark>> = HashMap::with_capacity(subjects.len());
+        let mut known: HashMap<(InstanceId, Option<Subject>), Events> = HashMap::with_capacity(subjects.len());
         for ((instance, subject), mut times) in subjects {
             times.sort_unstable();
-            let mut found = HashSet::new();
+            let mut found = Events::default();
             match &subject {
                 Some(subject) => find(store, &instance, subject, &times, &mut found)?,
                 None => find_nobodys(store, &instance, &times, &mut found)?,
             }
-            marks.insert((instance, subject), found);
+            known.insert((instance, subject), found);
         }
         self.latest = self.latest.max(batch.events.iter().map(|event| event.time).max());
         batch.events.retain(|event| {
-            let found = marks.entry((event.instance.clone(), Subject::of(event))).or_default();
-            found.insert(mark(event))
+            let found = known.entry((event.instance.clone(), Subject::of(event))).or_default();
+            found.add(event)
         });
         let mut failed = None;
-        batch.gaps.retain(|gap| match store.gaps(gap.range()) {
+        // About its first moment alone: of fewer gaps none is told together with others.
+        batch.gaps.retain(|gap| match store.gaps(TimeRange { from: gap.from, to: gap.from }) {
             Ok(known) => !known.contains(gap),
             Err(error) => {
                 failed = Some(error);
@@ -85,7 +117,7 @@ fn find(
     instance: &InstanceId,
     subject: &Subject,
     times: &[TimeMs],
-    found: &mut HashSet<Mark>,
+    found: &mut Events,
 ) -> Result<(), StoreError> {
     let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(()) };
     let (instance, subject, limit) = (instance.clone(), subject.clone(), TraceQuery::LIMIT_MAX);
@@ -99,7 +131,9 @@ fn find(
             find(store, &query.instance, &query.subject, early, found)?;
             return find(store, &query.instance, &query.subject, late, found);
         }
-        found.extend(page.events.iter().map(mark));
+        for event in &page.events {
+            found.add(event);
+        }
         query.offset += limit as u64;
         if query.offset >= page.total {
             return Ok(());
@@ -112,13 +146,13 @@ fn find_nobodys(
     store: &dyn EventStore,
     instance: &InstanceId,
     times: &[TimeMs],
-    found: &mut HashSet<Mark>,
+    found: &mut Events,
 ) -> Result<(), StoreError> {
     let (Some(from), Some(to)) = (times.first(), times.last()) else { return Ok(()) };
     let filter = Filter::all(instance.clone(), TimeRange { from: *from, to: *to });
     store.scan(&filter, Order::OldestFirst, &mut |event| {
         if Subject::of(event).is_none() {
-            found.insert(mark(event));
+            found.add(event);
         }
         ControlFlow::Continue(())
     })?;
@@ -188,10 +222,30 @@ mod tests {
             Event { client: None, ..one.clone() },
             Event { client: None, peer: None, ..one.clone() },
             Event { instance: InstanceId::new("c").unwrap(), ..one.clone() },
+            Event { provenance: Provenance::Inferred, ..one.clone() },
+            Event { peer: Some("192.0.2.7:4712".parse().unwrap()), ..one.clone() },
+            Event { details: Details { detail: Some("words".into()), ..Details::default() }, ..one.clone() },
+            Event { details: Details { duration_ms: Some(1), ..Details::default() }, ..one.clone() },
         ];
         let mut batch =
             Batch { events: others.iter().cloned().chain([one]).chain(others.clone()).collect(), gaps: Vec::new() };
         Known::of(&store).take_out(&store, &mut batch).unwrap();
         assert_eq!(batch.events, others, "and what stands there twice is taken once");
+        store.append(&batch).unwrap();
+        let mut again = Batch { events: others.to_vec(), gaps: Vec::new() };
+        Known::of(&store).take_out(&store, &mut again).unwrap();
+        assert_eq!(again.events, [], "all of them are there");
+    }
+
+    #[test]
+    fn a_gap_among_more_than_an_answer_has_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Segments::open(dir.path(), SegmentSettings::default()).unwrap();
+        let long = Gap { from: TimeMs(5), to: TimeMs(1_000_000), lost: None, cause: GapCause::NotRunning };
+        let gaps: Vec<Gap> = (0..3_000).map(|number| gap(number * 10)).chain([long]).collect();
+        store.append(&Batch { events: Vec::new(), gaps: gaps.clone() }).unwrap();
+        let mut batch = Batch { events: Vec::new(), gaps };
+        Known::of(&store).take_out(&store, &mut batch).unwrap();
+        assert_eq!(batch.gaps, []);
     }
 }

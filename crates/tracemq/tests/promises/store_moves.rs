@@ -40,6 +40,22 @@ fn what_is_imported_twice_is_there_once() {
     assert_eq!(place.exported().lines().count(), 9_100 + 500 + 2);
 }
 
+#[test]
+fn rows_that_differ_only_in_their_details_are_two_events_however_often_they_are_imported() {
+    let changed = |number: u64| line(number).replace("\"keep_alive_s\":60", "\"keep_alive_s\":61");
+    let text: String = (0..60).flat_map(|number| [line(number), changed(number)].map(|line| line + "\n")).collect();
+    let place = Place::of(&text);
+    let whole = place.exported();
+    assert_eq!((whole.lines().count(), whole.matches("\"keep_alive_s\":61").count()), (120, 60));
+    assert_eq!(place.run(&["export", "all.parquet"]).0, Some(0));
+    for file in ["in.ndjson", "all.parquet"] {
+        let (code, _, stderr) = place.run(&["import", file]);
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(stderr.contains("0 events and 0 gaps imported; 120 events and 0 gaps were there already"), "{stderr}");
+    }
+    assert!(place.exported() == whole);
+}
+
 /// Waits for the end of `child`, and gives its exit status and what it said.
 fn end_of(mut child: Child) -> (Option<i32>, String) {
     let status = wait_until("end of the process", || child.try_wait().unwrap().ok_or("still running"));
