@@ -1,4 +1,4 @@
-//! The load: MQTT 3.1.1 clients that connect and disconnect, or connect and stay.
+//! The load of connections: MQTT 3.1.1 clients that connect and disconnect, or connect and stay.
 //!
 //! Plain sockets and as few system calls as a cycle can do with: the generator shares the machine with the server, and
 //! what it spends itself blurs how servers differ.
@@ -12,17 +12,10 @@ use anyhow::{Context, anyhow, bail, ensure};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
-const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
-const DISCONNECT: [u8; 2] = [0xe0, 0];
+use crate::wire::{self, CONNACK, DISCONNECT};
+
 /// A server that says nothing for this long has hung.
 const SILENCE_MAX: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
-
-fn connect_packet(client_id: &str) -> Vec<u8> {
-    let id_len = u8::try_from(client_id.len()).unwrap_or(u8::MAX);
-    let mut packet = vec![0x10, 12 + id_len, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0xff, 0xff, 0, id_len];
-    packet.extend(client_id.as_bytes());
-    packet
-}
 
 /// Connects and sends CONNECT. Connecting may block: on the loopback address the handshake takes no other's turn.
 fn knock(server: SocketAddr, packet: &[u8]) -> anyhow::Result<TcpStream> {
@@ -77,7 +70,7 @@ fn cycles_of_one_thread(server: SocketAddr, thread: usize, concurrency: usize, t
     };
     let mut cyclers = Vec::with_capacity(concurrency);
     for n in 0..concurrency {
-        let packet = connect_packet(&format!("cycle-{thread:02}-{n:04}"));
+        let packet = wire::connect(&format!("cycle-{thread:02}-{n:04}"), None);
         let stream = knock(server, &packet)?;
         watch(n, &stream)?;
         cyclers.push(Cycler { packet, stream, accepted: false });
@@ -106,7 +99,7 @@ fn cycles_of_one_thread(server: SocketAddr, thread: usize, concurrency: usize, t
 /// Connects `count` clients that stay and do nothing.
 pub(crate) fn hold(server: SocketAddr, count: usize) -> anyhow::Result<Vec<TcpStream>> {
     let clients = (0..count).map(|n| {
-        let mut stream = knock(server, &connect_packet(&format!("idle-{n:08}")))?;
+        let mut stream = knock(server, &wire::connect(&format!("idle-{n:08}"), None))?;
         read_connack(&mut stream)?;
         Ok(stream)
     });

@@ -101,7 +101,7 @@ impl Report {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -110,4 +110,11 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
         (Some(value), _) => *value,
         (None, _) => f64::NAN,
     }
+}
+
+/// The value below which `share` of the sorted `values` are.
+pub(crate) fn percentile(values: &[u64], share: f64) -> Option<u64> {
+    let last = values.len().checked_sub(1)?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of an index")]
+    values.get((last as f64 * share).round() as usize).copied()
 }
