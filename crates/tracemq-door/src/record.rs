@@ -1,6 +1,7 @@
 //! One connection's way onto the record: what is observed goes through its lifecycle to the recorder. However the
 //! connection's task comes to its end, the connection gets one.
 
+mod counts;
 mod fold;
 
 use std::net::IpAddr;
@@ -9,6 +10,7 @@ use std::time::Instant;
 
 use tracemq_model::{ConnectionId, End, Lifecycle, Meter, Observation, Opening, Reason, Traffic};
 
+pub(crate) use counts::Counts;
 pub(crate) use fold::Folds;
 
 use crate::shared::Shared;

@@ -2,17 +2,21 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracemq_broker::{Broker, Tick};
-use tracemq_model::{ConnectionId, ConnectionIds, TimeMs};
+use tracemq_model::{ConnectionId, ConnectionIds, Event, TimeMs};
 use tracemq_recorder::Recorder;
 
 use crate::admission::Guard;
-use crate::record::Folds;
+use crate::record::{Counts, Folds};
 use crate::settings::{Clock, DoorSettings, HouseSettings};
+
+/// How long a count that is recorded may take until it is in the store, before the file forgets it nevertheless.
+const STORE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What all doors of a server share: the way onto the record, the clocks, the connection ids, and the places that there
 /// are in all.
@@ -23,6 +27,8 @@ pub struct House {
     ids: Mutex<ConnectionIds>,
     places: Places,
     pub(crate) folds: Folds,
+    /// None when what is counted is nowhere but in memory.
+    counts: Mutex<Option<Counts>>,
 }
 
 impl fmt::Debug for House {
@@ -46,6 +52,7 @@ impl House {
             ids: Mutex::new(ConnectionIds::new(u32::from_ne_bytes(node))),
             places: Places::new(settings.connections_max),
             folds: Folds::new(settings.fold_window),
+            counts: Mutex::new(None),
         }))
     }
 
@@ -54,10 +61,39 @@ impl House {
         self.places.taken()
     }
 
-    /// Writes what is counted of connections that came and went without a byte. To be called when all doors are shut.
+    /// Records what a run that was killed had counted of connections that came and went without a byte, and from here on
+    /// keeps what this one counts in `file`, written once a second. To be called before time is kept; waits for the store.
+    pub fn keep_counts(&self, file: PathBuf) {
+        let mut counts = Counts::new(file);
+        self.record_counts(counts.left_by_last_run());
+        counts.write(&[]);
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = Some(counts);
+    }
+
+    /// Records what is counted of connections that came and went without a byte. To be called when all doors are shut; waits
+    /// for the store.
     pub fn write_counts(&self) {
-        for event in self.folds.all() {
+        self.record_counts(self.folds.all());
+        self.save_counts();
+    }
+
+    /// Waits until they are in the store: only then does the file forget them.
+    fn record_counts(&self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        for event in events {
             self.recorder.record(event);
+        }
+        self.recorder.flush(STORE_WAIT_MAX);
+    }
+
+    fn save_counts(&self) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counts) = &mut *counts
+            && let Some(so_far) = self.folds.so_far()
+        {
+            counts.write(&so_far);
         }
     }
 
@@ -67,9 +103,13 @@ impl House {
         loop {
             every_second.tick().await;
             broker.expire(self.tick());
-            for event in self.folds.over(Instant::now()) {
-                self.recorder.record(event);
-            }
+            let house = Arc::clone(&self);
+            // With files and waits, so elsewhere. An error would be a fault in it, which has been told.
+            let _ = tokio::task::spawn_blocking(move || {
+                house.record_counts(house.folds.over(Instant::now()));
+                house.save_counts();
+            })
+            .await;
         }
     }
 

@@ -25,15 +25,22 @@ struct Fold {
     last: Option<Box<Event>>,
 }
 
+#[derive(Default)]
+struct Counted {
+    of: HashMap<Key, Fold>,
+    /// Since it was last asked for.
+    has_changed: bool,
+}
+
 pub(crate) struct Folds {
     window: Duration,
-    of: Mutex<HashMap<Key, Fold>>,
+    counted: Mutex<Counted>,
 }
 
 impl Folds {
     /// Counts for `window` each; records all one by one when it is zero.
     pub(crate) fn new(window: Duration) -> Self {
-        Self { window, of: Mutex::default() }
+        Self { window, counted: Mutex::default() }
     }
 
     /// Counts the end of a connection without a byte, or gives it back to be recorded.
@@ -47,14 +54,15 @@ impl Folds {
             address: end.peer.map(|peer| peer.ip()),
             reason: end.reason,
         };
-        let mut folds = self.lock();
-        if let Some(fold) = folds.get_mut(&key) {
+        let mut counted = self.lock();
+        if let Some(fold) = counted.of.get_mut(&key) {
             fold.count += 1;
             fold.last = Some(Box::new(end));
+            counted.has_changed = true;
             return None;
         }
-        if folds.len() < ADDRESSES_MAX {
-            folds.insert(key, Fold { since: now, count: 0, last: None });
+        if counted.of.len() < ADDRESSES_MAX {
+            counted.of.insert(key, Fold { since: now, count: 0, last: None });
         }
         Some(end)
     }
@@ -69,13 +77,24 @@ impl Folds {
         self.take_if(|_| true)
     }
 
+    /// The events of all as they stand, when that is something else than the last time.
+    pub(crate) fn so_far(&self) -> Option<Vec<Event>> {
+        let mut counted = self.lock();
+        let has_changed = std::mem::take(&mut counted.has_changed);
+        let event = |fold: &Fold| fold.last.as_deref().map(|last| folded(fold.count, last.clone()));
+        has_changed.then(|| counted.of.values().filter_map(event).collect())
+    }
+
     fn take_if(&self, is_over: impl Fn(&Fold) -> bool) -> Vec<Event> {
-        let taken: Vec<_> = self.lock().extract_if(|_, fold| is_over(fold)).collect();
+        let mut counted = self.lock();
+        let taken: Vec<_> = counted.of.extract_if(|_, fold| is_over(fold)).collect();
+        counted.has_changed |= taken.iter().any(|(_, fold)| fold.count > 0);
+        drop(counted);
         taken.into_iter().filter_map(|(_, Fold { count, last, .. })| Some(folded(count, *last?))).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Fold>> {
-        self.of.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -129,6 +148,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_counted_so_far_is_told_when_it_has_changed() {
+        let (folds, begun) = (Folds::new(MINUTE), Instant::now());
+        folds.count(end(1, 9), begun);
+        assert_eq!(folds.so_far(), None, "the first is recorded");
+        folds.count(end(2, 9), begun);
+        folds.count(end(3, 9), begun);
+        let so_far = folds.so_far().unwrap();
+        assert_eq!((so_far.len(), so_far[0].connection, so_far[0].details.count), (1, ConnectionId(3), Some(2)));
+        assert_eq!(folds.so_far(), None);
+        assert_eq!(folds.over(begun + MINUTE), so_far);
+        assert_eq!(folds.so_far(), Some(Vec::new()));
+    }
+
+    #[test]
     fn a_stop_writes_what_is_counted() {
         let (folds, now) = (Folds::new(MINUTE), Instant::now());
         folds.count(end(1, 9), now);
@@ -147,7 +180,7 @@ mod tests {
             assert!(folds.count(end(number, known), now).is_some());
             assert!(folds.count(end(number, known - 1), now).is_none());
         }
-        assert_eq!(folds.lock().len(), ADDRESSES_MAX);
+        assert_eq!(folds.lock().of.len(), ADDRESSES_MAX);
     }
 
     #[test]

@@ -31,6 +31,9 @@ use crate::store::progress::Progress;
 /// Holds the address of the HTTP listener while the server runs, so that commands find it.
 pub(crate) const ADDRESS_FILE: &str = "http-address";
 
+/// What is counted and not yet recorded of connections without a byte.
+const COUNTS_FILE: &str = "mqtt-counts";
+
 /// A running server.
 pub(crate) struct Server {
     /// Where MQTT listens, in the order of the configuration.
@@ -201,9 +204,12 @@ impl Server {
         for time in self.time {
             time.abort();
         }
-        self.house.write_counts();
-        let sessions = self.sessions;
-        tokio::task::spawn_blocking(move || sessions.stop()).await?;
+        let (house, sessions) = (self.house, self.sessions);
+        tokio::task::spawn_blocking(move || {
+            house.write_counts();
+            sessions.stop();
+        })
+        .await?;
         let recorder = self.recorder;
         let counts = tokio::task::spawn_blocking(move || recorder.stop(STOP_STAGE_MAX)).await?;
         self.stop.send_replace(Stage::StopHttp);
@@ -234,7 +240,9 @@ fn house(config: &Config, recorder: &Recorder) -> std::io::Result<Arc<House>> {
         connections_max: connections_max(config.mqtt.max_connections),
         fold_window: Duration::from_secs(config.mqtt.fold_silent_s),
     };
-    House::new(recorder.clone(), Arc::new(wall_clock), in_all)
+    let house = House::new(recorder.clone(), Arc::new(wall_clock), in_all)?;
+    house.keep_counts(config.data_dir.join(COUNTS_FILE));
+    Ok(house)
 }
 
 fn connections_max(configured: usize) -> usize {

@@ -49,3 +49,23 @@ fn they_are_recorded_one_by_one_where_that_is_asked_for() {
     check_health(&server, 10);
     wait_until("ten events", || if counted(&server) == (10, 10) { Ok(()) } else { Err(counted(&server)) });
 }
+
+#[test]
+fn a_kill_loses_no_count_but_of_the_last_second() {
+    let home = Home::new("");
+    let mut server = home.start();
+    check_health(&server, 50);
+    let counts = home.data_dir().join("mqtt-counts");
+    wait_until("their count in the file", || {
+        let text = std::fs::read_to_string(&counts).unwrap_or_default();
+        if text.contains("\"count\":49") { Ok(()) } else { Err(text) }
+    });
+    wait_until("first of them", || if counted(&server) == (1, 1) { Ok(()) } else { Err(counted(&server)) });
+    server.kill();
+    let mut server = home.start();
+    assert_eq!(counted(&server), (2, 50));
+    assert!(!counts.exists(), "recorded once");
+    server.kill();
+    let server = home.start();
+    assert_eq!(counted(&server), (2, 50));
+}
