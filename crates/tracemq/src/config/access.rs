@@ -1,5 +1,7 @@
 //! Who may connect by MQTT and what a client may do, as it stands in the configuration.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use tracemq_access::mqtt::{Ban, RuleBook, RuleEntry};
 
@@ -58,8 +60,11 @@ pub(crate) struct BanEntry {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HookEntry {
-    /// Where it is asked: `http://...`.
+    /// Where it is asked: `http://...` or `https://...`.
     pub url: String,
+    /// The CAs that sign its certificate, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// How long it may take for an answer.
     #[serde(default = "two_seconds")]
     pub timeout_ms: u64,
@@ -127,9 +132,15 @@ pub(super) fn check(faults: &mut Faults, mqtt: &Mqtt) {
         faults.add(format!("mqtt.groups: `{}` can't be the part of a client id before @@@", group.escape_debug()));
     }
     if let Some(hook) = &mqtt.hook {
-        // There is no TLS on this way: a password must not leave for another machine in the clear by mistake.
-        if !hook.url.starts_with("http://") || hook.url.contains(char::is_whitespace) {
-            faults.add("mqtt.hook.url: is no http:// address; for https put a proxy on this machine".to_owned());
+        let is_https = hook.url.starts_with("https://");
+        if !(is_https || hook.url.starts_with("http://")) || hook.url.contains(char::is_whitespace) {
+            faults.add("mqtt.hook.url: is no http:// or https:// address".to_owned());
+        } else if is_https && hook.ca_file.is_none() {
+            faults.add("mqtt.hook.ca_file: with https it must say which CAs sign the certificate, PEM; those of the system are in \
+                 /etc/ssl/certs/ca-certificates.crt or the like".to_owned());
+        } else if !is_https && hook.ca_file.is_some() {
+            // Else passwords would go in the clear where an operator means them to be encrypted.
+            faults.add("mqtt.hook.ca_file: is of no use without an https:// address in mqtt.hook.url".to_owned());
         }
         faults.within("mqtt.hook.timeout_ms", hook.timeout_ms, 1, 30_000);
         faults.within("mqtt.hook.cache_s", hook.cache_s, 0, 86_400);

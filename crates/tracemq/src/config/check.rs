@@ -215,7 +215,9 @@ mod tests {
             ("[[mqtt.banned]]".to_owned(), "mqtt.banned 1: names neither"),
             ("[[mqtt.banned]]\naddress = '192.0.2.0/33'".to_owned(), "mqtt.banned 1: address"),
             ("mqtt.groups = ['GID_a@@@1']".to_owned(), "mqtt.groups"),
-            ("[mqtt.hook]\nurl = 'https://x/'".to_owned(), "mqtt.hook.url"),
+            ("[mqtt.hook]\nurl = 'ftp://x/'".to_owned(), "mqtt.hook.url"),
+            ("[mqtt.hook]\nurl = 'https://x/'".to_owned(), "mqtt.hook.ca_file: with https"),
+            (hook("ca_file = 'ca.pem'"), "mqtt.hook.ca_file: is of no use"),
             (hook("timeout_ms = 0"), "mqtt.hook.timeout_ms"),
             (hook("max_concurrent = 0"), "mqtt.hook.max_concurrent"),
         ] {

@@ -59,19 +59,19 @@ fn read_users(file: &Path) -> anyhow::Result<Users> {
 /// What stands at the door.
 ///
 /// # Errors
-/// When what was given out can't be read.
+/// When what was given out can't be read, or the CAs of the program elsewhere.
 pub(super) fn guard(config: &Config, access: MqttAccess, clock: Clock) -> anyhow::Result<Arc<Guard>> {
     let mqtt = &config.mqtt;
     let per_second = mqtt.max_failed_logins_per_s;
     let of_address = Allowance { burst: per_second.saturating_mul(5), per_second };
     let attempts = AttemptLimits { of_address, ..AttemptLimits::default() };
     let settings = GuardSettings { attempts, ..GuardSettings::default() };
-    let hook = mqtt.hook.as_ref().map(hook);
+    let hook = mqtt.hook.as_ref().map(hook).transpose()?;
     Guard::new(access, read_issued(&config.data_dir)?, hook, settings, clock)
         .context("can't compare passwords: no random numbers or no threads")
 }
 
-fn hook(entry: &HookEntry) -> (Arc<dyn Hook>, HookLimits) {
+fn hook(entry: &HookEntry) -> anyhow::Result<(Arc<dyn Hook>, HookLimits)> {
     let timeout = Duration::from_millis(entry.timeout_ms);
     let limits = HookLimits {
         asking_max: entry.max_concurrent,
@@ -80,7 +80,7 @@ fn hook(entry: &HookEntry) -> (Arc<dyn Hook>, HookLimits) {
         remembered_for: Duration::from_secs(entry.cache_s),
         remembered_max: 100_000,
     };
-    (Arc::new(HttpHook::new(&entry.url, timeout)), limits)
+    Ok((Arc::new(HttpHook::new(&entry.url, entry.ca_file.as_deref(), timeout)?), limits))
 }
 
 fn read_issued(data_dir: &Path) -> anyhow::Result<Issued> {

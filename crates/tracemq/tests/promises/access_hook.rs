@@ -1,11 +1,15 @@
 //! Promise: a program elsewhere decides who comes in; without its word nobody does, and its silence stands on record.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use crate::harness::{Connect, Device, Home, Server, Version, publish, wait_until};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::harness::{Authority, Connect, Device, Home, Paper, Server, Version, publish, wait_until};
 
 /// A program that gives `answer` (status line and body) to everything, and tells what it was asked.
 fn program(
@@ -18,7 +22,7 @@ fn program(
         let mut silent = Vec::new(); // kept open
         for stream in listener.incoming() {
             let stream = stream.unwrap();
-            let Some(question) = read(&stream) else { continue };
+            let Some(question) = read(&mut BufReader::new(&stream)) else { continue };
             let _ = tell.send(question.clone());
             match answer(&question) {
                 Some(answer) => drop((&stream).write_all(answer.as_bytes())),
@@ -29,8 +33,7 @@ fn program(
     (address, told)
 }
 
-fn read(stream: &TcpStream) -> Option<serde_json::Value> {
-    let mut reader = BufReader::new(stream);
+fn read(reader: &mut impl BufRead) -> Option<serde_json::Value> {
     let (mut line, mut length) = (String::new(), 0);
     while reader.read_line(&mut line).ok()? > 2 {
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
@@ -41,6 +44,35 @@ fn read(stream: &TcpStream) -> Option<serde_json::Value> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     serde_json::from_slice(&body).ok()
+}
+
+/// A program that lets everybody in, over TLS. Counts whom it was asked about.
+fn program_over_tls(paper: &Paper) -> (SocketAddr, Receiver<serde_json::Value>) {
+    let chain = vec![CertificateDer::from_pem_slice(paper.cert.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(paper.key.as_bytes()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, told) = channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let session = rustls::ServerConnection::new(Arc::new(config.clone())).unwrap();
+            let mut stream = BufReader::new(rustls::StreamOwned::new(session, stream.unwrap()));
+            // None when the handshake fails.
+            let Some(question) = read(&mut stream) else { continue };
+            let _ = tell.send(question);
+            let mut stream = stream.into_inner();
+            let _ = stream.write_all(http("200 OK", r#"{"result":"allow"}"#).as_bytes());
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+    });
+    (address, told)
 }
 
 fn http(status: &str, body: &str) -> String {
@@ -143,4 +175,50 @@ fn a_client_that_leaves_while_the_program_thinks_is_on_record_as_gone() {
     drop(device);
     let history = server.history_with_ends("impatient", 1);
     assert_eq!(history.items.last().unwrap().reason, "client-closed");
+}
+
+fn config_over_tls(host: &str, address: SocketAddr) -> String {
+    format!("[mqtt.hook]\nurl = 'https://{host}:{}/auth'\nca_file = 'hook-ca.pem'\ntimeout_ms = 2000\n", address.port())
+}
+
+#[test]
+fn over_tls_the_program_is_asked_and_one_with_another_certificate_is_not() {
+    let (own, another) = (Authority::new("our CA"), Authority::new("another CA"));
+    let (good, stranger) = (own.server("hook"), another.server("hook"));
+    let client = own.client("hook", 2098);
+    let expired = own.expired_server("hook");
+    for (paper, host, said) in [
+        (&good, "localhost", None),
+        (&stranger, "localhost", Some("UnknownIssuer")),
+        (&expired, "localhost", Some("xpired")),
+        (&good, "127.0.0.1", Some("not valid for name")),
+        (&client, "localhost", Some("server authentication")),
+    ] {
+        let (address, told) = program_over_tls(paper);
+        let home = Home::new(&config_over_tls(host, address));
+        std::fs::write(home.path().join("hook-ca.pem"), own.pem()).unwrap();
+        let server = home.start();
+        let (code, end) = login(&server, "pump", "x", "the-password");
+        let Some(said) = said else {
+            assert_eq!((code, &told.recv().unwrap()["password"]), (0, &"the-password".into()));
+            continue;
+        };
+        let (reason, detail) = end.unwrap();
+        assert_eq!((code, &*reason), (5, "not-authorized"), "{said}");
+        assert!(detail.contains("no verdict: mqtt.hook gave no answer") && detail.contains(said), "{said}: {detail}");
+        assert!(told.try_recv().is_err(), "it was not told the password");
+    }
+}
+
+#[test]
+fn a_file_of_cas_that_can_t_be_used_stops_the_start() {
+    let home = Home::new(&config_over_tls("localhost", "127.0.0.1:1".parse().unwrap()));
+    let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for text in [None, Some(""), Some("no PEM"), Some(damaged)] {
+        if let Some(text) = text {
+            std::fs::write(home.path().join("hook-ca.pem"), text).unwrap();
+        }
+        let (_, said) = home.refused_start();
+        assert!(said.contains("mqtt.hook.ca_file hook-ca.pem"), "{text:?}: {said}");
+    }
 }

@@ -51,6 +51,11 @@ impl Authority {
         self.paper(common_name, ExtendedKeyUsagePurpose::ServerAuth, 2099)
     }
 
+    /// The same, no longer good.
+    pub(crate) fn expired_server(&self, common_name: &str) -> Paper {
+        self.paper(common_name, ExtendedKeyUsagePurpose::ServerAuth, 2020)
+    }
+
     /// For a client, good until the end of `last_year`.
     pub(crate) fn client(&self, common_name: &str, last_year: i32) -> Paper {
         self.paper(common_name, ExtendedKeyUsagePurpose::ClientAuth, last_year)
