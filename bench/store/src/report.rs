@@ -121,6 +121,7 @@ const ROWS: &[(&str, &str, Unit)] = &[
     ("  tables and indexes alone", "disk.live_bytes_an_event", Unit::BytesEach),
     ("bytes written an event", "disk.written_an_event", Unit::BytesEach),
     ("page of anybody, ever", "page.anybody.ever", Unit::Micros),
+    ("page of anybody, ever, for the first time", "page.anybody.first", Unit::Micros),
     ("page of anybody, last day", "page.anybody.day", Unit::Micros),
     ("page of the giant, first", "page.giant.first", Unit::Micros),
     ("page of the giant, middle", "page.giant.middle", Unit::Micros),
