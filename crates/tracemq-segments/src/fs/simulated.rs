@@ -1,7 +1,9 @@
 //! A disk in memory that fails when told to, and forgets what was not synced when the power goes.
 
 mod dice;
+mod faults;
 mod gate;
+mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -11,7 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Fs, LogFile};
 pub(crate) use dice::Dice;
+pub(crate) use faults::{Fault, Unsynced};
 use gate::Gate;
+use memory::Memory;
 
 /// What a disk writes as a whole or not at all.
 const SECTOR: usize = 512;
@@ -29,10 +33,7 @@ struct Disk {
     files: Vec<Content>,
     calls: usize,
     reads: usize,
-    /// Where was asked for what is read; then whatever was not has to be waited for.
-    asked: Option<BTreeSet<(PathBuf, u64)>>,
-    /// Reads that were waited for and not asked for before.
-    unasked: usize,
+    memory: Memory,
     fault: Option<Fault>,
     unreadable: BTreeSet<PathBuf>,
     /// How many more bytes files may take in all; none for any number.
@@ -60,29 +61,6 @@ struct Content {
     allocated: usize,
 }
 
-/// Which calls fail, counted from the moment at which this is set.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fault {
-    pub(crate) first: usize,
-    /// Whether all later ones fail as well.
-    pub(crate) for_good: bool,
-    pub(crate) kind: ErrorKind,
-    /// How many bytes a failing write has written nevertheless.
-    pub(crate) written: usize,
-}
-
-/// What is left of what was written and not synced.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Unsynced {
-    Lost,
-    /// The first so many bytes of each file.
-    Torn(usize),
-    /// The length of files, but not their bytes.
-    Zeros,
-    /// Any sectors, lengths and names, chosen by this number.
-    Any(u64),
-}
-
 struct SimulatedFile {
     disk: SimulatedFs,
     at: usize,
@@ -104,13 +82,6 @@ impl SimulatedFs {
     /// Reads of files, ever.
     pub(crate) fn reads(&self) -> usize {
         self.disk().reads
-    }
-
-    /// From now on nothing is in memory that was not asked for. Gives how many reads were waited for alone since the last time.
-    pub(crate) fn cool(&self) -> usize {
-        let mut disk = self.disk();
-        disk.asked = Some(BTreeSet::new());
-        std::mem::take(&mut disk.unasked)
     }
 
     /// Calls since the fault was set.
@@ -453,20 +424,17 @@ impl LogFile for SimulatedFile {
         // A part, as an operating system may: nobody relies on getting all.
         let read = buffer.len().min(rest.len()).min(4_000);
         buffer[..read].copy_from_slice(&rest[..read]);
-        let place = (self.path.clone(), offset);
-        disk.unasked += usize::from(disk.asked.as_mut().is_some_and(|asked| asked.insert(place)));
+        disk.memory.read(&self.path, offset);
         Ok(read)
     }
 
     fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
-        let place = (self.path.clone(), offset);
-        let waits = self.disk.disk().asked.as_ref().is_some_and(|asked| !asked.contains(&place));
-        if waits { Ok(None) } else { self.read_at(buffer, offset).map(Some) }
+        let is_there = self.disk.disk().memory.has(&self.path, offset);
+        if is_there { self.read_at(buffer, offset).map(Some) } else { Ok(None) }
     }
 
     fn ask_for(&self, offset: u64, _bytes: u64) {
-        let place = (self.path.clone(), offset);
-        self.disk.disk().asked.as_mut().map(|asked| asked.insert(place));
+        self.disk.disk().memory.ask_for(&self.path, offset);
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
