@@ -10,6 +10,7 @@
 mod apsara;
 mod clients;
 mod gaps;
+mod issuing;
 mod lookup;
 mod metrics;
 mod nonces;
@@ -19,6 +20,7 @@ mod serve;
 mod state;
 
 pub use clients::{Clients, ConnectedClient, NoClients, Whose};
+pub use issuing::{IssueError, Issuing, NoIssuing};
 pub use routes::{Login, ROUTES, Route, router};
 pub use serve::{ServeLimits, serve, serve_within};
 pub use state::{ApiError, ApiSettings, ApiState, Clock, Gauges, Instance, Keys};

@@ -1,4 +1,4 @@
-//! Questions to the store: asked on threads that may block, never more at once than a bound.
+//! Questions to the store, and other work that may block: on threads of its own, never more at once than a bound.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,34 +24,48 @@ pub(crate) enum LookupError {
     BrokenOff,
 }
 
+/// Work on threads that may block, so much of it at once.
+pub(crate) struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(AT_ONCE_MAX)))
+    }
+
+    /// Does `work`. The turn is given back when it is done, also when nobody waits for it any more.
+    pub(crate) async fn take<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, LookupError> {
+        let turn = match timeout(TURN_TIMEOUT, Arc::clone(&self.0).acquire_owned()).await {
+            Ok(Ok(turn)) => turn,
+            Ok(Err(_)) | Err(_) => return Err(LookupError::Busy),
+        };
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(turn);
+            done
+        });
+        done.await.map_err(|_| LookupError::BrokenOff)
+    }
+}
+
 pub(crate) struct Lookup {
     store: Arc<dyn EventStore>,
-    turns: Arc<Semaphore>,
+    turns: Turns,
 }
 
 impl Lookup {
     pub(crate) fn new(store: Arc<dyn EventStore>) -> Self {
-        Self { store, turns: Arc::new(Semaphore::new(AT_ONCE_MAX)) }
+        Self { store, turns: Turns::new() }
     }
 
-    /// Asks `question`. The turn is given back when the store has answered, also when nobody waits for it any more.
+    /// Asks `question`.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&dyn EventStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, LookupError> {
-        let turn = match timeout(TURN_TIMEOUT, Arc::clone(&self.turns).acquire_owned()).await {
-            Ok(Ok(turn)) => turn,
-            Ok(Err(_)) | Err(_) => return Err(LookupError::Busy),
-        };
         let store = Arc::clone(&self.store);
-        let answer = tokio::task::spawn_blocking(move || {
-            let answer = question(&*store);
-            drop(turn);
-            answer
-        });
-        match answer.await {
-            Ok(answer) => answer.map_err(LookupError::Store),
-            Err(_) => Err(LookupError::BrokenOff),
-        }
+        self.turns.take(move || question(&*store)).await?.map_err(LookupError::Store)
     }
 }

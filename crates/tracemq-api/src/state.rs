@@ -11,7 +11,8 @@ use tracemq_store::EventStore;
 
 use crate::clients::Clients;
 use crate::gaps::Unstored;
-use crate::lookup::Lookup;
+use crate::issuing::Issuing;
+use crate::lookup::{Lookup, Turns};
 use crate::metrics::Metrics;
 use crate::nonces::Nonces;
 
@@ -138,6 +139,8 @@ pub struct ApiState {
     pub gauges: Gauges,
     /// Who is connected.
     pub clients: Arc<dyn Clients>,
+    /// Who gives out what devices log in with.
+    pub issuing: Arc<dyn Issuing>,
 }
 
 /// Accounts whose rate is remembered at once; they come from the keys, so that it bounds a mistake, not callers.
@@ -153,6 +156,8 @@ pub(crate) struct App {
     pub(crate) settings: ApiSettings,
     pub(crate) gauges: Gauges,
     pub(crate) clients: Arc<dyn Clients>,
+    pub(crate) issuing: Arc<dyn Issuing>,
+    pub(crate) turns: Turns,
     pub(crate) recorder: Recorder,
     pub(crate) unstored: Unstored,
     pub(crate) lookup: Lookup,
@@ -164,7 +169,7 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(state: ApiState) -> Result<Self, ApiError> {
-        let ApiState { store, recorder, keys, instances, settings, clock, gauges, clients } = state;
+        let ApiState { store, recorder, keys, instances, settings, clock, gauges, clients, issuing } = state;
         let nonces = Nonces::open(settings.nonce_file.as_deref(), settings.nonces_max, clock())
             .map_err(|source| ApiError::NonceFile { path: settings.nonce_file.clone().unwrap_or_default(), source })?;
         Ok(Self {
@@ -178,6 +183,8 @@ impl App {
             settings,
             gauges,
             clients,
+            issuing,
+            turns: Turns::new(),
             recorder,
             clock,
         })

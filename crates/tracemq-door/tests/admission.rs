@@ -246,7 +246,8 @@ async fn b68_a_token_ends_its_connection_when_it_expires_and_when_it_is_revoked(
 
     stays.write_all(&packet(0xc0, &[])).await.unwrap();
     assert_eq!(stays.read(&mut [0; 2]).await.unwrap(), 2, "the other is still there");
-    assert!(world.guard.change_issued(|issued| issued.tokens.revoke(&long, "mqtt-local")));
+    let change = world.guard.read_issued(|issued| issued.revoke_token(&long, "mqtt-local")).unwrap();
+    assert_eq!(world.guard.apply(&change), 1);
     assert_eq!(stays.read(&mut [0]).await.unwrap(), 0, "closed");
     assert_eq!(world.end_of("stays").await.reason, Reason::CredentialsWithdrawn);
 }

@@ -147,6 +147,8 @@ reasons! {
     CredentialsExpired = "credentials-expired", Server;
     /// What the client came in with was withdrawn while it was connected: user, password, token, key, group.
     CredentialsWithdrawn = "credentials-withdrawn", Admin;
+    /// A token that the client uploaded while it was connected, to renew one, is not good.
+    TokenRefused = "token-refused", Server;
 }
 
 impl fmt::Display for Reason {

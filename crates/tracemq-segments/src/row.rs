@@ -132,6 +132,7 @@ const fn reason_number(reason: Reason) -> u16 {
         Reason::ProxyHeaderInvalid => 36,
         Reason::CredentialsExpired => 37,
         Reason::CredentialsWithdrawn => 38,
+        Reason::TokenRefused => 39,
     }
 }
 

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use tracemq_model::{Reason, TimeMs};
 
 use super::hook::HookRules;
-use super::issued::{Issued, TokenState, Tokens};
+use super::issued::{Bearer, Code, Issued, Notice, TokenDigest, TokenFault, Tokens};
 use super::rules::{ClientRules, Use, Who};
 use super::{Login, MqttAccess, Refusal, StoredPassword};
 
@@ -82,11 +82,58 @@ impl Identity {
 
     /// When what it came in with ends; none when it does not.
     pub fn expires(&self, access: &MqttAccess) -> Option<TimeMs> {
+        let key = || access.keys.get(self.user.as_deref()?)?.expires;
         match &self.proof {
-            Proof::Tokens(tokens) => tokens.expires(),
-            Proof::Signature(_) => access.keys.get(self.user.as_deref()?)?.expires,
+            Proof::Tokens(tokens) => [tokens.expires(), key()].into_iter().flatten().min(),
+            Proof::Signature(_) => key(),
             Proof::Nothing | Proof::Password(_) | Proof::Certificate | Proof::Device(_) | Proof::Hook(_) => None,
         }
+    }
+
+    fn tokens(&self) -> Option<&Tokens> {
+        match &self.proof {
+            Proof::Tokens(tokens) => Some(tokens),
+            Proof::Nothing
+            | Proof::Password(_)
+            | Proof::Certificate
+            | Proof::Signature(_)
+            | Proof::Device(_)
+            | Proof::Hook(_) => None,
+        }
+    }
+
+    pub(super) fn came_by_token(&self, digest: &TokenDigest) -> bool {
+        self.tokens().is_some_and(|tokens| tokens.has(digest))
+    }
+
+    pub(super) fn came_by_credential(&self, instance: &str, client_id: &str) -> bool {
+        matches!(self.proof, Proof::Device(_)) && *self.instance == *instance && *self.client_id == *client_id
+    }
+
+    /// Takes a token that it publishes to renew one that it came in with. None when it came in without.
+    pub fn renew(&self, payload: &[u8], issued: &Issued, now: TimeMs) -> Option<Result<(), Refusal>> {
+        let tokens = self.tokens()?;
+        let bearer = Bearer { access_key_id: self.user.as_deref().unwrap_or_default(), instance: &self.instance };
+        let renewed = tokens.renew(&issued.tokens, payload, bearer, now);
+        Some(renewed.map_err(|fault| {
+            let detail = format!("of the token that it uploaded: {}", fault.text);
+            Refusal::new(Reason::TokenRefused, detail).with_notice(fault.notice())
+        }))
+    }
+
+    /// What is to be told about a topic that it may not use.
+    pub fn notice_of_refusal(&self, used: Use, wanted: &str) -> Option<Notice> {
+        self.tokens().map(|tokens| tokens.missing(used, wanted).notice())
+    }
+
+    /// When it is to be told next that what it came in with ends soon.
+    pub fn warned_at(&self) -> Option<TimeMs> {
+        self.tokens().and_then(Tokens::warned_at)
+    }
+
+    /// What of that it is to be told at `now`; it is told once.
+    pub fn warnings(&self, now: TimeMs) -> Vec<Notice> {
+        self.tokens().map(|tokens| tokens.warnings(now)).unwrap_or_default()
     }
 }
 
@@ -163,21 +210,18 @@ impl MqttAccess {
             },
             Proof::Signature(known) => self.key_stands(who, Some(*known), now),
             Proof::Tokens(tokens) => {
-                for digest in tokens.digests() {
-                    match issued.tokens.state_of(digest, now) {
-                        TokenState::Valid(_) => {}
-                        TokenState::Expired => return Err(expired("its token has expired")),
-                        TokenState::Revoked | TokenState::Unknown => return withdrawn("its token was revoked"),
-                    }
+                if let Some(fault) = tokens.fault(&issued.tokens, now) {
+                    return Err(fallen(&fault));
                 }
-                self.key_stands(who, None, now)
+                let notice = || tokens.fault_of_key().notice();
+                self.key_stands(who, None, now).map_err(|refusal| refusal.with_notice(notice()))
             }
             Proof::Device(known) => {
                 let credential = issued.devices.get(&who.instance, &who.client_id);
                 match credential.filter(|one| Some(&*one.id) == who.user.as_deref()) {
                     Some(one) if Fingerprint::of(&one.secret) == *known => Ok(()),
                     Some(_) => withdrawn("its device credential was refreshed"),
-                    None => withdrawn("its device credential was taken away"),
+                    None => withdrawn("its device credential was taken away, or registered anew"),
                 }
             }
             Proof::Hook(_) if self.has_hook => Ok(()),
@@ -196,6 +240,17 @@ impl MqttAccess {
             Err(_) => Err(Refusal::new(Reason::CredentialsWithdrawn, "its access key is not good any more")),
         }
     }
+}
+
+/// The end of a connection by what became of its token.
+fn fallen(fault: &TokenFault) -> Refusal {
+    let reason = match fault.code {
+        Code::Expired => Reason::CredentialsExpired,
+        Code::Forged | Code::Revoked | Code::OtherResource | Code::OtherPermission | Code::Account => {
+            Reason::CredentialsWithdrawn
+        }
+    };
+    Refusal::new(reason, fault.text).with_notice(fault.notice())
 }
 
 fn expired(detail: &'static str) -> Refusal {

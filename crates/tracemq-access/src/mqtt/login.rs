@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq;
 use tracemq_model::{Reason, TimeMs};
 
 use super::identity::{Fingerprint, Proof};
-use super::issued::{Issued, Tokens};
+use super::issued::{Bearer, Issued, Notice, Tokens};
 use super::{Identity, MqttAccess, StoredPassword, group_of};
 use crate::Decision;
 use crate::signature::hmac_sha1;
@@ -58,12 +58,18 @@ pub struct Refusal {
     pub reason: Reason,
     /// In words.
     pub detail: Cow<'static, str>,
+    /// What a client that is in is told before its connection ends.
+    pub notice: Option<Box<Notice>>,
 }
 
 impl Refusal {
     /// One.
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self { reason, detail: detail.into(), notice: None }
+    }
+
+    pub(super) fn with_notice(self, notice: Notice) -> Self {
+        Self { notice: Some(Box::new(notice)), ..self }
     }
 }
 
@@ -197,8 +203,9 @@ impl MqttAccess {
             Mode::Token => {
                 self.signing_key(form.id, form.instance, now)?;
                 let password = std::str::from_utf8(password).unwrap_or_default();
-                let tokens = Tokens::of_password(&issued.tokens, password, form.id, form.instance, now);
-                Proof::Tokens(tokens.map_err(|why| Refusal::new(Reason::BadCredentials, why))?)
+                let bearer = Bearer { access_key_id: form.id, instance: form.instance };
+                let tokens = Tokens::of_password(&issued.tokens, password, bearer, now);
+                Proof::Tokens(tokens.map_err(|fault| Refusal::new(Reason::BadCredentials, fault.text))?)
             }
             Mode::DeviceCredential => {
                 let credential = issued.devices.get(form.instance, login.client_id);

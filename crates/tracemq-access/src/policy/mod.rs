@@ -98,6 +98,29 @@ impl Policy {
         }
         decision
     }
+
+    /// Whether a statement forbids any of `actions` on anything whose name begins with `prefix`.
+    pub fn denies_below(&self, actions: &[&str], prefix: &str) -> bool {
+        self.statements.iter().any(|statement| {
+            statement.effect == Effect::Deny
+                && any(&statement.actions, actions, Case::Ignored)
+                && statement.resources.iter().any(|pattern| may_be_below(pattern, prefix))
+        })
+    }
+}
+
+/// Part by part where both have all five of `acs:mq:region:account:relative`: else a `*` for the region would stand for
+/// anything behind it, too.
+fn may_be_below(pattern: &str, prefix: &str) -> bool {
+    let parts = |text| -> Option<[&str; 5]> { str::splitn(text, 5, ':').collect::<Vec<_>>().try_into().ok() };
+    if let (Some([.., region, account, relative]), Some([.., own_region, own_account, own])) =
+        (parts(pattern), parts(prefix))
+        && pattern::matches(region, own_region, Case::Counts)
+        && pattern::matches(account, own_account, Case::Counts)
+    {
+        return pattern::can_begin_with(relative, own);
+    }
+    pattern::can_begin_with(pattern, prefix)
 }
 
 /// Whether `pattern`, in which `*` is any text and `?` any character, matches all of `name`.

@@ -41,6 +41,13 @@ pub(super) fn matches(pattern: &str, text: &str, case: Case) -> bool {
     }
 }
 
+/// Whether `pattern` matches any text that begins with `prefix`, letter case counting: whether a beginning of it
+/// matches the prefix.
+pub(super) fn can_begin_with(pattern: &str, prefix: &str) -> bool {
+    let ends = pattern.char_indices().map(|(at, _)| at).chain([pattern.len()]);
+    ends.filter_map(|end| pattern.get(..end)).any(|beginning| matches(beginning, prefix, Case::Counts))
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
@@ -54,6 +61,24 @@ mod tests {
             Some(('*', rest)) => (0..=text.len()).any(|skip| naive(rest, &text[skip..])),
             Some(('?', rest)) => !text.is_empty() && naive(rest, &text[1..]),
             Some((c, rest)) => text.first() == Some(c) && naive(rest, &text[1..]),
+        }
+    }
+
+    #[test]
+    fn a_pattern_can_begin_with_what_a_part_of_it_matches() {
+        for (pattern, prefix, can) in [
+            ("topic/i/secret", "topic/i/", true),
+            ("topic/i/secret", "topic/i/s", true),
+            ("topic/i/secret", "topic/i/secret/", false),
+            ("topic/i/secret*", "topic/i/secret/", true),
+            ("topic/?/secret", "topic/i/", true),
+            ("*", "topic/i/", true),
+            ("*:x", "topic/i/", true),
+            ("instance/i", "topic/i/", false),
+            ("", "topic/i/", false),
+            ("topic/I/x", "topic/i/", false),
+        ] {
+            assert_eq!(can_begin_with(pattern, prefix), can, "{pattern} {prefix}");
         }
     }
 

@@ -3,20 +3,55 @@
 use super::fault::Fault;
 use super::incoming::Incoming;
 
-/// The operation that is served.
-pub(super) const TRACE_DEVICE: &str = "QueryMqttTraceDevice";
+macro_rules! operations {
+    ($($variant:ident = $name:literal, $permissions:expr;)+) => {
+        /// An operation that is served.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Operation {
+            $($variant,)+
+        }
 
-/// The version of the API that it belongs to.
+        impl Operation {
+            fn of(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)+ _ => None }
+            }
+
+            pub(super) fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// What a key's policy must allow one of.
+            pub(super) fn permissions(self) -> &'static [&'static str] {
+                match self { $(Self::$variant => $permissions,)+ }
+            }
+        }
+    };
+}
+
+operations! {
+    TraceDevice = "QueryMqttTraceDevice", TRACE_DEVICE_PERMISSIONS;
+    ApplyToken = "ApplyToken", &["mq:ApplyToken"];
+    QueryToken = "QueryToken", &["mq:QueryToken"];
+    RevokeToken = "RevokeToken", &["mq:RevokeToken"];
+    RegisterDeviceCredential = "RegisterDeviceCredential", &["mq:RegisterDeviceCredential"];
+    GetDeviceCredential = "GetDeviceCredential", &["mq:GetDeviceCredential"];
+    RefreshDeviceCredential = "RefreshDeviceCredential", &["mq:RefreshDeviceCredential"];
+    UnRegisterDeviceCredential = "UnRegisterDeviceCredential", &["mq:UnRegisterDeviceCredential"];
+}
+
+/// The permission that the query of a device's history needs, and the operation's own name, which is taken too.
+pub(crate) const TRACE_DEVICE_PERMISSIONS: &[&str] = &["mq:QueryMqttDeviceTrace", "mq:QueryMqttTraceDevice"];
+
+/// The version of the API that they belong to.
 const VERSION: &str = "2020-04-20";
 
 /// The other operations of that version.
-const NOT_SERVED: [&str; 49] = [
+const NOT_SERVED: [&str; 42] = [
     "ActiveCaCertificate",
     "ActiveDeviceCertificate",
     "AddCustomAuthConnectBlack",
     "AddCustomAuthIdentity",
     "AddCustomAuthPermission",
-    "ApplyToken",
     "BatchQuerySessionByClientIds",
     "CloseConnection",
     "CreateGroupId",
@@ -30,7 +65,6 @@ const NOT_SERVED: [&str; 49] = [
     "DisasterRecovery",
     "GetCaCertificate",
     "GetDeviceCertificate",
-    "GetDeviceCredential",
     "GetRegisterCode",
     "InactivateCaCertificate",
     "InactivateDeviceCertificate",
@@ -48,22 +82,17 @@ const NOT_SERVED: [&str; 49] = [
     "QueryMqttTraceMessagePublish",
     "QueryMqttTraceMessageSubscribe",
     "QuerySessionByClientId",
-    "QueryToken",
-    "RefreshDeviceCredential",
     "RegisterCaCertificate",
-    "RegisterDeviceCredential",
-    "RevokeToken",
     "SendMessage",
     "SetSniConfig",
     "TagResources",
-    "UnRegisterDeviceCredential",
     "UntagResources",
     "UpdateCustomAuthIdentity",
     "UpdateCustomAuthPermission",
 ];
 
-/// Passes calls of the one operation.
-pub(super) fn check(incoming: &Incoming) -> Result<(), Fault> {
+/// The operation that is called.
+pub(super) fn called(incoming: &Incoming) -> Result<Operation, Fault> {
     let lacks = |name| !incoming.headers.names().any(|known| known == name);
     if lacks("authorization") && !lacks("x-acs-date") && incoming.all.get("AccessKeyId").is_none() {
         return Err(Fault::missing("Authorization")); // all but signed in its headers
@@ -73,10 +102,10 @@ pub(super) fn check(incoming: &Incoming) -> Result<(), Fault> {
     if version != VERSION {
         return Err(Fault::no_such_api());
     }
-    match action {
-        TRACE_DEVICE => Ok(()),
-        other if NOT_SERVED.contains(&other) => Err(Fault::api_not_supported()),
-        _ => Err(Fault::no_such_api()),
+    match Operation::of(action) {
+        Some(operation) => Ok(operation),
+        None if NOT_SERVED.contains(&action) => Err(Fault::api_not_supported()),
+        None => Err(Fault::no_such_api()),
     }
 }
 

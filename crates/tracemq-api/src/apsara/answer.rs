@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use crate::metrics::Outcome;
 
+use super::actions::Operation;
 use super::fault::{AccessDenied, Fault};
 use super::incoming::Incoming;
-use super::trace_device::{DeviceInfo, PERMISSIONS, Page};
-use super::{actions, xml};
+use super::success::Answer;
+use super::xml;
 
 /// In what answers are written. JSON when nothing is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,19 +63,15 @@ impl Envelope {
         Self { format: Format::Json, request_id: request_id(), host }
     }
 
-    pub(super) fn success(&self, page: &Page) -> (Response, Outcome) {
+    pub(super) fn success(&self, operation: Operation, answer: &Answer) -> (Response, Outcome) {
         let body = match self.format {
-            Format::Json => json(&PageBody {
-                current_page: page.current_page,
-                request_id: &self.request_id,
-                page_size: page.page_size,
-                total: page.total,
-                device_info_list: &page.device_info_list,
-            }),
-            Format::Xml => self.success_xml(page),
+            Format::Json => answer.json(&self.request_id),
+            Format::Xml => answer.xml(operation, &self.request_id),
         };
         let mut response = self.response(StatusCode::OK, body);
-        if page.gaps > 0 {
+        if let Answer::Page(page) = answer
+            && page.gaps > 0
+        {
             response.headers_mut().insert(HeaderName::from_static("x-tracemq-gaps"), HeaderValue::from(page.gaps));
         }
         (response, Outcome::Success)
@@ -108,26 +105,6 @@ impl Envelope {
             headers.insert(HeaderName::from_static("x-acs-trace-id"), id);
         }
         response
-    }
-
-    fn success_xml(&self, page: &Page) -> String {
-        let mut writer = xml::Writer::new();
-        writer.element(&format!("{}Response", actions::TRACE_DEVICE), |writer| {
-            writer.text("CurrentPage", &page.current_page.to_string());
-            writer.text("RequestId", &self.request_id);
-            writer.text("PageSize", &page.page_size.to_string());
-            writer.text("Total", &page.total.to_string());
-            for device in &page.device_info_list {
-                writer.element("DeviceInfoList", |writer| {
-                    writer.text("ChannelId", &device.channel_id);
-                    writer.text("Time", &device.time);
-                    writer.text("ActionCode", device.action_code);
-                    writer.text("Action", device.action);
-                    writer.text("ActionInfo", device.action_info);
-                });
-            }
-        });
-        writer.finish()
     }
 
     fn failure_xml(&self, fault: &Fault) -> String {
@@ -165,17 +142,6 @@ impl Envelope {
     }
 }
 
-/// The answer, in the order in which it is documented.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct PageBody<'a> {
-    current_page: i32,
-    request_id: &'a str,
-    page_size: i32,
-    total: u64,
-    device_info_list: &'a [DeviceInfo],
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct ErrorBody<'a> {
@@ -207,7 +173,7 @@ impl<'a> AccessDeniedDetail<'a> {
             auth_principal_type: "SubUser",
             auth_principal_display_name: &denied.key_id,
             no_permission_type: denied.kind,
-            auth_action: PERMISSIONS.first().copied().unwrap_or_default(),
+            auth_action: denied.action,
         }
     }
 
@@ -223,7 +189,7 @@ impl<'a> AccessDeniedDetail<'a> {
     }
 }
 
-fn json(body: &impl Serialize) -> String {
+pub(super) fn json(body: &impl Serialize) -> String {
     serde_json::to_string(body).expect("texts, numbers and lists of them are JSON")
 }
 

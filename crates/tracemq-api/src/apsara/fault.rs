@@ -8,6 +8,8 @@ use axum::http::StatusCode;
 use tracemq_access::signature::{Claim, ClaimError};
 use tracemq_access::{AccessKey, Decision};
 
+use super::actions::Operation;
+
 /// Texts that callers sent are echoed up to this length: enough for any string to sign of an SDK.
 const ECHO_MAX_BYTES: usize = 8_192;
 
@@ -16,6 +18,7 @@ const ECHO_MAX_BYTES: usize = 8_192;
 pub(super) struct AccessDenied {
     pub(super) owner: String,
     pub(super) key_id: String,
+    pub(super) action: &'static str,
     pub(super) kind: &'static str,
 }
 
@@ -171,12 +174,17 @@ impl Fault {
         Self { retry_after_ms: Some(retry_after_ms), ..fault }
     }
 
-    pub(super) fn denied(key: &AccessKey, decision: Decision) -> Self {
+    pub(super) fn denied(key: &AccessKey, operation: Operation, decision: Decision) -> Self {
         let kind = match decision {
             Decision::ExplicitDeny => "ExplicitDeny",
             Decision::ImplicitDeny | Decision::Allow => "ImplicitDeny",
         };
-        let denied = AccessDenied { owner: key.account.to_string(), key_id: key.id.clone(), kind };
+        let denied = AccessDenied {
+            owner: key.account.to_string(),
+            key_id: key.id.clone(),
+            action: operation.permissions().first().copied().unwrap_or_default(),
+            kind,
+        };
         let message = "The user is not authorized to operate on the specified resource.";
         Self { denied: Some(Box::new(denied)), ..Self::new(StatusCode::FORBIDDEN, "NoPermission", message) }
     }
@@ -189,6 +197,16 @@ impl Fault {
 
     pub(super) fn instance_of_another() -> Self {
         Self::bad("InstancePermissionCheckFailed", "The instance does not belong to the account of the access key.")
+    }
+
+    /// All is well formed, but there is no such token or credential.
+    pub(super) fn unknown(message: &str) -> Self {
+        Self::bad("ParameterCheckFailed", message)
+    }
+
+    pub(super) fn tokens_full() -> Self {
+        let message = "No more tokens can be given out. Please try again later.";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "ApplyTokenOverFlow", message)
     }
 
     pub(super) fn overloaded() -> Self {

@@ -1,5 +1,5 @@
-//! The RPC surface of ApsaraMQ for MQTT: `QueryMqttTraceDevice`, called by official SDKs unchanged. All of that
-//! service's words stand in this folder and nowhere else.
+//! The RPC surface of ApsaraMQ for MQTT, called by official SDKs unchanged: `QueryMqttTraceDevice`, and what gives out
+//! tokens and credentials of devices. All of that service's words stand in this folder and nowhere else.
 //!
 //! The order in which a request is judged: can it be read, which operation, who claims to call and when, does the key
 //! exist, is the signature right, was the request made before, too often, may the key do it, are the parameters
@@ -10,8 +10,11 @@
 mod actions;
 mod answer;
 mod authenticate;
+mod credentials;
 mod fault;
 mod incoming;
+mod scope;
+mod success;
 mod trace_device;
 mod words;
 mod xml;
@@ -22,12 +25,15 @@ use axum::response::Response;
 use crate::metrics::Surface;
 use crate::state::Shared;
 
+pub(crate) use actions::TRACE_DEVICE_PERMISSIONS as PERMISSIONS;
 pub(crate) use answer::request_id;
-pub(crate) use trace_device::{PERMISSIONS, resource_names};
+pub(crate) use scope::resource_names;
 
+use actions::Operation;
 use answer::{Envelope, Format};
 use fault::Fault;
 use incoming::Incoming;
+use success::Answer;
 
 pub(crate) async fn handle(app: &Shared, request: Request) -> Response {
     let mut envelope = Envelope::new(request.headers());
@@ -36,19 +42,31 @@ pub(crate) async fn handle(app: &Shared, request: Request) -> Response {
         Err(fault) => Err(fault),
     };
     let (response, outcome) = match answered {
-        Ok(page) => envelope.success(&page),
+        Ok((operation, answer)) => envelope.success(operation, &answer),
         Err(fault) => envelope.failure(&fault),
     };
     app.metrics.answered(Surface::Apsara, outcome);
     response
 }
 
-async fn serve(app: &Shared, incoming: &Incoming, envelope: &mut Envelope) -> Result<trace_device::Page, Fault> {
+async fn serve(app: &Shared, incoming: &Incoming, envelope: &mut Envelope) -> Result<(Operation, Answer), Fault> {
     incoming.check_method()?;
     envelope.format = Format::of(incoming)?;
-    actions::check(incoming)?;
+    let operation = actions::called(incoming)?;
     let now = app.now();
     let keys = app.keys.in_force();
     let key = authenticate::authenticate(app, &keys, incoming, now)?;
-    trace_device::query(app, key, incoming).await
+    let answer = match operation {
+        Operation::TraceDevice => trace_device::query(app, key, incoming).await.map(Answer::Page),
+        Operation::ApplyToken
+        | Operation::QueryToken
+        | Operation::RevokeToken
+        | Operation::RegisterDeviceCredential
+        | Operation::GetDeviceCredential
+        | Operation::RefreshDeviceCredential
+        | Operation::UnRegisterDeviceCredential => {
+            credentials::call(app, key, operation, incoming, now).await.map(Answer::Given)
+        }
+    };
+    Ok((operation, answer?))
 }

@@ -1,22 +1,18 @@
 //! The operation itself: a page of one device's history.
 
-use std::str::FromStr;
-
 use serde::Serialize;
-use tracemq_access::{AccessKey, Decision};
+use tracemq_access::AccessKey;
 use tracemq_model::{ClientId, Event, InstanceId, Order, Subject, TimeMs, TimeRange, TracePage, TraceQuery};
 
 use crate::gaps::merged;
 use crate::lookup::LookupError;
-use crate::state::Instance;
 use crate::state::Shared;
 
+use super::actions::Operation;
 use super::fault::Fault;
 use super::incoming::Incoming;
+use super::scope::{self, find_instance, is_plain, number, resource_names, text};
 use super::words;
-
-/// The permission that the operation needs, and the operation's own name, which is taken too.
-pub(crate) const PERMISSIONS: &[&str] = &["mq:QueryMqttDeviceTrace", "mq:QueryMqttTraceDevice"];
 
 /// The answer, but for the request's id.
 #[derive(Debug)]
@@ -55,7 +51,7 @@ impl DeviceInfo {
 pub(super) async fn query(app: &Shared, key: &AccessKey, incoming: &Incoming) -> Result<Page, Fault> {
     check_policy(key, incoming)?;
     let parameters = Parameters::read(incoming)?;
-    let instance = find_instance(app, key, parameters.instance, parameters.region)?;
+    let instance = find_instance(app, key, parameters.instance, Some(parameters.region))?;
     let query = parameters.query(instance.id.clone());
     let unstored = app.unstored.clone();
     let asked = app.lookup.ask(move |store| {
@@ -80,36 +76,12 @@ fn failure(error: &LookupError) -> Fault {
     }
 }
 
-/// The names by which policies know an instance.
-pub(crate) fn resource_names(region: &str, key: &AccessKey, instance: &str) -> [String; 2] {
-    let account = &key.account;
-    [format!("acs:mq:{region}:{account}:{instance}"), format!("acs:mq:{region}:{account}:instance/{instance}")]
-}
-
 /// Judges the very texts that decide later. One that could not name anything, such as one that would shift the parts
 /// of a resource's name, stands as nothing here and is refused with the parameters.
 fn check_policy(key: &AccessKey, incoming: &Incoming) -> Result<(), Fault> {
     let plain = |name| incoming.all.get(name).filter(|text| is_plain(text)).unwrap_or_default();
     let [short, long] = resource_names(plain("MqttRegionId"), key, plain("InstanceId"));
-    match key.policy.decide(PERMISSIONS, &[&short, &long]) {
-        Decision::Allow => Ok(()),
-        refused @ (Decision::ExplicitDeny | Decision::ImplicitDeny) => Err(Fault::denied(key, refused)),
-    }
-}
-
-fn is_plain(text: &str) -> bool {
-    InstanceId::new(text).is_ok() // regions are of the same characters
-}
-
-fn find_instance<'a>(app: &'a Shared, key: &AccessKey, id: &str, region: &str) -> Result<&'a Instance, Fault> {
-    let found = app.instances.iter().find(|instance| instance.id.as_str() == id).ok_or_else(Fault::no_such_instance)?;
-    if found.account != key.account {
-        return Err(Fault::instance_of_another());
-    }
-    if found.region.as_deref().is_some_and(|configured| configured != region) {
-        return Err(Fault::no_such_instance());
-    }
-    Ok(found)
+    scope::allow(key, Operation::TraceDevice, &[&short, &long])
 }
 
 struct Parameters<'a> {
@@ -168,20 +140,6 @@ impl<'a> Parameters<'a> {
             gaps: found.gaps.len(),
         }
     }
-}
-
-fn text<'a>(incoming: &'a Incoming, name: &'static str) -> Result<&'a str, Fault> {
-    incoming.all.get(name).filter(|value| !value.is_empty()).ok_or_else(|| Fault::missing(name))
-}
-
-/// Decimal digits, with a `-` before them at most: no `+`, no space, no exponent.
-fn number<T: FromStr>(incoming: &Incoming, name: &'static str) -> Result<T, Fault> {
-    let text = text(incoming, name)?;
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(Fault::invalid(name));
-    }
-    text.parse().map_err(|_| Fault::invalid(name))
 }
 
 fn order(incoming: &Incoming) -> Result<Order, Fault> {

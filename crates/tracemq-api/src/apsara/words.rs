@@ -30,6 +30,7 @@ pub(super) fn action_info(reason: Reason) -> &'static str {
         | Reason::Banned
         | Reason::CredentialsExpired
         | Reason::CredentialsWithdrawn
+        | Reason::TokenRefused
         | Reason::Kicked => "not authorized",
         Reason::SessionTakenOver => "clientId conflict",
         Reason::PublishNotAuthorized | Reason::SubscribeNotAuthorized | Reason::WillNotAuthorized => {
@@ -141,6 +142,7 @@ mod tests {
             ("proxy-header-invalid", "invalid param"),
             ("credentials-expired", "not authorized"),
             ("credentials-withdrawn", "not authorized"),
+            ("token-refused", "not authorized"),
         ];
         assert_eq!(table, expected);
     }

@@ -17,6 +17,7 @@ mod faults_a15_a28;
 mod faults_a29_a38;
 mod golden;
 mod health;
+mod issuing;
 mod rest;
 mod signing;
 mod trace_device;

@@ -18,6 +18,7 @@ use tracemq_model::{
 use tracemq_recorder::{Recorder, RecorderSettings};
 use tracemq_store::{Batch, EventStore, MemoryStore, StoreError, StoreStats, Visit, VisitTally};
 
+use crate::issuing::Books;
 use crate::signing::{Signer, Wire};
 
 /// 2026-11-22T08:17:52Z
@@ -244,6 +245,7 @@ impl World {
                 ready: Arc::new(|| true),
             },
             clients: Arc::new(NoClients),
+            issuing: Arc::new(Books::default()),
         };
         change(&mut state);
         let world = Self { router: router(state.clone()).unwrap(), store, clock, state };

@@ -20,6 +20,7 @@ pub(super) fn disconnect(reason: Reason) -> u8 {
         | Reason::NotAuthorized
         | Reason::CredentialsExpired
         | Reason::CredentialsWithdrawn
+        | Reason::TokenRefused
         | Reason::CertificateRefused
         | Reason::PublishNotAuthorized
         | Reason::SubscribeNotAuthorized
@@ -57,6 +58,7 @@ pub(super) fn connack(reason: Reason, version: ProtocolVersion) -> u8 {
         | Reason::SubscribeNotAuthorized
         | Reason::CredentialsExpired
         | Reason::CredentialsWithdrawn
+        | Reason::TokenRefused
         | Reason::WillNotAuthorized => (0x87, 5),
         Reason::Banned | Reason::Kicked => (0x8a, 5),
         Reason::QuotaExceeded => (0x97, 3),

@@ -39,6 +39,12 @@ impl Live {
         self.lock().grants.values().filter_map(|(granted, _)| granted.upgrade()).collect()
     }
 
+    pub(super) fn those(&self, meant: impl Fn(&Identity) -> bool) -> Vec<Arc<Granted>> {
+        let mut those = self.all();
+        those.retain(|granted| meant(&granted.identity));
+        those
+    }
+
     /// Notes anew when each expires.
     pub(super) fn expect(&self, expires: impl Fn(&Identity) -> Option<TimeMs>) {
         let all = self.all(); // kept until the lock is free again: the last of a grant takes it, too

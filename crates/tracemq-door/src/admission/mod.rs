@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tracemq_access::mqtt::attempts::{AttemptLimits, Attempts, UsedUp};
-use tracemq_access::mqtt::issued::Issued;
+use tracemq_access::mqtt::issued::{Change, Issued};
 use tracemq_access::mqtt::{Anonymous, Identity, Judgement, Login, MqttAccess, Refusal, Verified};
 use tracemq_broker::{Broker, ConnectAttempt, Decision};
 use tracemq_model::{ConnectionId, InstanceId, Reason, TimeMs};
@@ -252,11 +252,22 @@ impl Guard {
         self.review()
     }
 
-    /// Changes what was given out, and puts it in force.
-    pub fn change_issued<T>(&self, change: impl FnOnce(&mut Issued) -> T) -> T {
-        let changed = change(&mut self.issued());
-        self.review();
-        changed
+    /// Looks at what was given out.
+    pub fn read_issued<T>(&self, read: impl FnOnce(&Issued) -> T) -> T {
+        read(&self.issued())
+    }
+
+    /// Puts a change of what was given out in force, and ends the connections of those who came in by what is no good
+    /// any more. Gives how many.
+    pub fn apply(&self, change: &Change) -> usize {
+        // In force first, then looked at who is in: so nobody is missed who comes meanwhile.
+        self.issued().apply(change.clone(), self.now());
+        let concerned = self.live.those(|identity| change.concerns(identity));
+        if concerned.is_empty() {
+            return 0;
+        }
+        self.generation.fetch_add(1, Ordering::Release);
+        self.end_those_that_fell(&concerned)
     }
 
     /// Looks at everybody who is in again.

@@ -278,6 +278,7 @@ fn close_code(closing: &Closing) -> u16 {
         | Reason::Banned
         | Reason::CredentialsExpired
         | Reason::CredentialsWithdrawn
+        | Reason::TokenRefused
         | Reason::Kicked
         | Reason::SessionTakenOver
         | Reason::PublishNotAuthorized

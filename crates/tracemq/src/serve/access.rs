@@ -1,16 +1,15 @@
 //! Who may connect by MQTT: read at the start, and again on SIGHUP.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use tracemq_access::AccountId;
 use tracemq_access::mqtt::attempts::{Allowance, AttemptLimits};
-use tracemq_access::mqtt::issued::{DeviceBook, Issued, TokenBook};
+use tracemq_access::mqtt::issued::Issued;
 use tracemq_access::mqtt::{MqttAccess, RuleBook, Users};
 use tracemq_door::{Clock, Guard, GuardSettings, Hook, HookLimits};
 use tracing::warn;
@@ -20,10 +19,6 @@ use crate::config::{Config, HookEntry, LOCAL_ACCOUNT, Mqtt};
 
 /// Larger files are mistakes: a million users have half of it.
 const FILE_BYTES_MAX: u64 = 256 << 20;
-
-/// The file of tokens, and that of device credentials, in the data folder.
-const TOKENS_FILE: &str = "mqtt-tokens";
-const DEVICES_FILE: &str = "mqtt-devices";
 
 /// All that the configuration and the file of users say now; access keys are to be added.
 ///
@@ -59,15 +54,15 @@ fn read_users(file: &Path) -> anyhow::Result<Users> {
 /// What stands at the door.
 ///
 /// # Errors
-/// When what was given out can't be read, or the CAs of the program elsewhere.
-pub(super) fn guard(config: &Config, access: MqttAccess, clock: Clock) -> anyhow::Result<Arc<Guard>> {
+/// When the CAs of the program elsewhere can't be read, or the operating system has no random numbers or threads.
+pub(super) fn guard(config: &Config, access: MqttAccess, issued: Issued, clock: Clock) -> anyhow::Result<Arc<Guard>> {
     let mqtt = &config.mqtt;
     let per_second = mqtt.max_failed_logins_per_s;
     let of_address = Allowance { burst: per_second.saturating_mul(5), per_second };
     let attempts = AttemptLimits { of_address, ..AttemptLimits::default() };
     let settings = GuardSettings { attempts, ..GuardSettings::default() };
     let hook = mqtt.hook.as_ref().map(hook).transpose()?;
-    Guard::new(access, read_issued(&config.data_dir)?, hook, settings, clock)
+    Guard::new(access, issued, hook, settings, clock)
         .context("can't compare passwords: no random numbers or no threads")
 }
 
@@ -81,22 +76,4 @@ fn hook(entry: &HookEntry) -> anyhow::Result<(Arc<dyn Hook>, HookLimits)> {
         remembered_max: 100_000,
     };
     Ok((Arc::new(HttpHook::new(&entry.url, entry.ca_file.as_deref(), timeout)?), limits))
-}
-
-fn read_issued(data_dir: &Path) -> anyhow::Result<Issued> {
-    let tokens = TokenBook::parse(&text_of(&data_dir.join(TOKENS_FILE))?);
-    let devices = DeviceBook::parse(&text_of(&data_dir.join(DEVICES_FILE))?);
-    let damaged = |error, file| anyhow!("{}: {error}", data_dir.join(file).display());
-    Ok(Issued {
-        tokens: tokens.map_err(|error| damaged(error, TOKENS_FILE))?,
-        devices: devices.map_err(|error| damaged(error, DEVICES_FILE))?,
-    })
-}
-
-fn text_of(file: &Path) -> anyhow::Result<String> {
-    match fs::read_to_string(file) {
-        Ok(text) => Ok(text),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(error).with_context(|| format!("can't read {}", file.display())),
-    }
 }

@@ -1,8 +1,10 @@
 //! `tracemq serve`: builds the parts from the configuration, runs them, and stops them in order.
 
 pub(crate) mod access;
+mod book_file;
 mod clients;
 mod hook;
+mod issued;
 pub(crate) mod keys;
 mod log;
 mod server;

@@ -20,6 +20,7 @@ use tracemq_store::EventStore;
 use tracing::{error, info, warn};
 
 use super::clients::LiveClients;
+use super::issued::{self, Issuer};
 use super::sessions::Sessions;
 use super::ways_in::{self, Listening, WaysIn};
 use super::{STOP_STAGE_MAX, access, connections_that_fit, create_data_dir, keys};
@@ -84,7 +85,9 @@ impl Server {
         let store: Arc<dyn EventStore> = Arc::clone(&segments) as Arc<dyn EventStore>;
         let (credentials, credentials_are_new) = credentials::load_or_draw(&config.data_dir, &config.instance.id)?;
         let ring = keys::ring(&config.access_keys, &credentials, &config.data_dir)?;
-        let guard = access::guard(&config, access.with_keys(ring.clone()), Arc::new(wall_clock))?;
+        let (issued, book_files) = issued::read(&config.data_dir)?;
+        let guard = access::guard(&config, access.with_keys(ring.clone()), issued, Arc::new(wall_clock))?;
+        let issuer = Issuer::new(Arc::clone(&guard), book_files, Arc::new(wall_clock));
         let keys = Keys::new(ring);
         let recorder = start_recorder(&config, &store)?;
 
@@ -105,6 +108,7 @@ impl Server {
             clock: Arc::new(wall_clock),
             gauges,
             clients,
+            issuing: Arc::new(issuer),
         })?;
 
         credentials::save(&config.data_dir, &credentials)?;

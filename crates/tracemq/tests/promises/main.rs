@@ -21,6 +21,7 @@ mod harness;
 mod health_checks;
 mod history_cli;
 mod hostile;
+mod issued;
 mod keys;
 mod passwd_cli;
 mod persistence;

@@ -1,4 +1,6 @@
 //! Credentials of devices: for one client identifier each, with an id and a secret of its own.
+//!
+//! In the file, a line of a client stands in place of all its lines before.
 
 use std::collections::HashMap;
 
@@ -26,6 +28,12 @@ pub struct DeviceCredential {
     pub updated_ms: i64,
 }
 
+impl DeviceCredential {
+    fn key(&self) -> (String, String) {
+        key(&self.instance, &self.client_id)
+    }
+}
+
 impl std::fmt::Debug for DeviceCredential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DeviceCredential")
@@ -38,12 +46,26 @@ impl std::fmt::Debug for DeviceCredential {
 /// Why nothing was registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
-    /// That client has one.
-    #[error("the client has a credential already")]
-    Registered,
     /// As many as there may be.
     #[error("all {0} credentials are in use")]
     Full(usize),
+}
+
+/// Whose credential was taken away, as it stands in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Unregistered {
+    pub(super) instance: String,
+    pub(super) client_id: String,
+    /// Always true: it tells this line from a credential's.
+    unregistered: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Is(DeviceCredential),
+    IsNot(Unregistered),
 }
 
 /// All credentials.
@@ -71,28 +93,50 @@ fn pair(random: &[u8; 64]) -> (String, String) {
 }
 
 impl DeviceBook {
-    /// Makes a credential for a client, out of `random`.
+    /// Makes a credential for a client, out of `random`; it takes the place of the one that the client has.
     ///
     /// # Errors
-    /// When it has one, or the book is full.
+    /// When the book is full.
     pub fn register(
         &mut self,
         instance: &str,
         client_id: &str,
         random: &[u8; 64],
         now: TimeMs,
-    ) -> Result<&DeviceCredential, DeviceError> {
-        let key = key(instance, client_id);
-        if self.by_client.contains_key(&key) {
-            return Err(DeviceError::Registered);
-        }
-        if self.by_client.len() >= self.credentials_max {
+    ) -> Result<DeviceCredential, DeviceError> {
+        let credential = self.draw(instance, client_id, random, now)?;
+        self.put(credential.clone());
+        Ok(credential)
+    }
+
+    /// The same, and nothing is changed yet.
+    pub(super) fn draw(
+        &self,
+        instance: &str,
+        client_id: &str,
+        random: &[u8; 64],
+        now: TimeMs,
+    ) -> Result<DeviceCredential, DeviceError> {
+        let (instance, client_id) = key(instance, client_id);
+        let (id, secret) = pair(random);
+        let credential = DeviceCredential { instance, client_id, id, secret, created_ms: now.0, updated_ms: now.0 };
+        if self.by_client.len() >= self.credentials_max && !self.by_client.contains_key(&credential.key()) {
             return Err(DeviceError::Full(self.credentials_max));
         }
-        let (id, secret) = pair(random);
-        let (instance, client_id) = key.clone();
-        let credential = DeviceCredential { instance, client_id, id, secret, created_ms: now.0, updated_ms: now.0 };
-        Ok(self.by_client.entry(key).or_insert(credential))
+        Ok(credential)
+    }
+
+    pub(super) fn put(&mut self, credential: DeviceCredential) {
+        self.by_client.insert(credential.key(), credential);
+    }
+
+    pub(super) fn take_out(&mut self, gone: &Unregistered) {
+        self.by_client.remove(&key(&gone.instance, &gone.client_id));
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_client.len()
     }
 
     /// The client's credential.
@@ -107,21 +151,37 @@ impl DeviceBook {
         client_id: &str,
         random: &[u8; 64],
         now: TimeMs,
-    ) -> Option<&DeviceCredential> {
-        let credential = self.by_client.get_mut(&key(instance, client_id))?;
-        credential.secret = pair(random).1;
-        credential.updated_ms = now.0;
+    ) -> Option<DeviceCredential> {
+        let credential = self.refreshed(instance, client_id, random, now)?;
+        self.put(credential.clone());
         Some(credential)
     }
 
-    /// Takes the client's credential away. False when it has none.
-    pub fn unregister(&mut self, instance: &str, client_id: &str) -> bool {
-        self.by_client.remove(&key(instance, client_id)).is_some()
+    /// The same, and nothing is changed yet.
+    pub(super) fn refreshed(
+        &self,
+        instance: &str,
+        client_id: &str,
+        random: &[u8; 64],
+        now: TimeMs,
+    ) -> Option<DeviceCredential> {
+        let known = self.get(instance, client_id)?;
+        Some(DeviceCredential { secret: pair(random).1, updated_ms: now.0, ..known.clone() })
     }
 
-    /// The book as a file's text.
-    pub fn to_lines(&self) -> String {
-        let lines = self.by_client.values().filter_map(|credential| serde_json::to_string(credential).ok());
+    /// What takes the client's credential away. None when it has none.
+    pub(super) fn unregistered(&self, instance: &str, client_id: &str) -> Option<Unregistered> {
+        let (instance, client_id) = self.get(instance, client_id)?.key();
+        Some(Unregistered { instance, client_id, unregistered: true })
+    }
+
+    pub(super) fn lines(&self, from: usize, count: usize) -> String {
+        let lines = self
+            .by_client
+            .values()
+            .skip(from)
+            .take(count)
+            .filter_map(|credential| serde_json::to_string(credential).ok());
         lines.map(|line| line + "\n").collect()
     }
 
@@ -132,8 +192,10 @@ impl DeviceBook {
     pub fn parse(text: &str) -> Result<Self, BookError> {
         let mut book = Self::default();
         for (number, line) in (1..).zip(text.lines()) {
-            let credential: DeviceCredential = serde_json::from_str(line).map_err(|_| BookError(number))?;
-            book.by_client.insert(key(&credential.instance, &credential.client_id), credential);
+            match serde_json::from_str(line).map_err(|_| BookError(number))? {
+                Line::Is(credential) => book.put(credential),
+                Line::IsNot(gone) => book.take_out(&gone),
+            }
         }
         Ok(book)
     }
@@ -144,22 +206,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_credential_is_registered_once_refreshed_and_taken_away() {
-        let mut book = DeviceBook::default();
-        let first = book.register("i", "GID_a@@@1", &[1; 64], TimeMs(5)).unwrap().clone();
+    fn a_credential_is_registered_refreshed_and_registered_anew() {
+        let mut book = DeviceBook { credentials_max: 2, ..DeviceBook::default() };
+        let first = book.register("i", "GID_a@@@1", &[1; 64], TimeMs(5)).unwrap();
         assert!(first.id.starts_with("DC.") && first.secret.len() == 40);
-        assert_eq!(book.register("i", "GID_a@@@1", &[2; 64], TimeMs(6)), Err(DeviceError::Registered));
         assert!(book.register("j", "GID_a@@@1", &[2; 64], TimeMs(6)).is_ok());
         let mut random = [0; 64];
         random[63 - 10] = 9;
-        let second = book.refresh("i", "GID_a@@@1", &random, TimeMs(7)).unwrap().clone();
+        let second = book.refresh("i", "GID_a@@@1", &random, TimeMs(7)).unwrap();
         assert_eq!((&second.id, second.created_ms, second.updated_ms), (&first.id, 5, 7));
         assert_ne!(second.secret, first.secret);
-        let read = DeviceBook::parse(&book.to_lines()).unwrap();
-        assert_eq!(read.get("i", "GID_a@@@1"), Some(&second));
-        assert!(!format!("{read:?}").contains(&second.secret));
-        assert_eq!(DeviceBook::parse("x").unwrap_err(), BookError(1));
-        assert!(book.unregister("i", "GID_a@@@1") && !book.unregister("i", "GID_a@@@1"));
-        assert_eq!(book.refresh("i", "GID_a@@@1", &random, TimeMs(7)), None);
+        assert_eq!(book.refresh("i", "GID_a@@@2", &random, TimeMs(7)), None);
+        assert_eq!(book.register("i", "GID_a@@@2", &[3; 64], TimeMs(8)), Err(DeviceError::Full(2)));
+        let third = book.register("i", "GID_a@@@1", &[3; 64], TimeMs(8)).unwrap();
+        assert!(third.id != first.id && third.created_ms == 8, "the last one that was registered counts");
+        let read = DeviceBook::parse(&book.lines(0, 9)).unwrap();
+        assert_eq!(read.get("i", "GID_a@@@1"), Some(&third));
+        assert!(!format!("{read:?}").contains(&third.secret));
+        for bad in ["x", "{}", r#"{"instance":"i","client_id":"c"}"#, r#"{"instance":"i","client_id":"c","gone":true}"#]
+        {
+            assert_eq!(DeviceBook::parse(bad).unwrap_err(), BookError(1), "{bad}");
+        }
     }
 }

@@ -190,6 +190,13 @@ impl Server {
         })
     }
 
+    /// Any operation on the server's instance, and what it answers; the code of an error when it is refused.
+    pub(crate) fn operate(&self, action: &str, own: &[(&str, &str)]) -> Result<serde_json::Value, String> {
+        let answer = get(self.http, &signed_call(&self.credentials(), action, own), &[]).unwrap();
+        let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        if answer.status == 200 { Ok(body) } else { Err(body["Code"].as_str().unwrap().to_owned()) }
+    }
+
     /// `QueryMqttTraceDevice`, as an SDK would send it.
     pub(crate) fn trace_device(&self, client: &str) -> Vec<Row> {
         let answer = get(self.http, &signed_as(&self.credentials(), client), &[]).unwrap();
@@ -203,12 +210,26 @@ impl Server {
 
 /// The target of a call of `QueryMqttTraceDevice`, signed by RPC V1 as whoever one claims to be.
 pub(crate) fn signed_as(key: &Credentials, client: &str) -> String {
+    let (begin, end) = ((now_ms() - 3_600_000).to_string(), (now_ms() + 3_600_000).to_string());
+    let own = [
+        ("MqttRegionId", "cn-hangzhou"),
+        ("ClientId", client),
+        ("BeginTime", &begin),
+        ("EndTime", &end),
+        ("CurrentPage", "1"),
+        ("PageSize", "100"),
+        ("Reverse", "false"),
+    ];
+    signed_call(key, "QueryMqttTraceDevice", &own)
+}
+
+/// The target of a call of any operation on the key's instance.
+pub(crate) fn signed_call(key: &Credentials, action: &str, own: &[(&str, &str)]) -> String {
     static NONCE: AtomicU32 = AtomicU32::new(0);
     let nonce = format!("{}-{}-{}", std::process::id(), now_ms(), NONCE.fetch_add(1, Ordering::Relaxed));
     let timestamp = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let (begin, end) = ((now_ms() - 3_600_000).to_string(), (now_ms() + 3_600_000).to_string());
-    let parameters = BTreeMap::from([
-        ("Action", "QueryMqttTraceDevice"),
+    let mut parameters = BTreeMap::from([
+        ("Action", action),
         ("Version", "2020-04-20"),
         ("Format", "JSON"),
         ("AccessKeyId", &key.access_key_id),
@@ -216,15 +237,9 @@ pub(crate) fn signed_as(key: &Credentials, client: &str) -> String {
         ("SignatureVersion", "1.0"),
         ("SignatureNonce", &nonce),
         ("Timestamp", &timestamp),
-        ("MqttRegionId", "cn-hangzhou"),
         ("InstanceId", &key.instance_id),
-        ("ClientId", client),
-        ("BeginTime", &begin),
-        ("EndTime", &end),
-        ("CurrentPage", "1"),
-        ("PageSize", "100"),
-        ("Reverse", "false"),
     ]);
+    parameters.extend(own.iter().copied());
     let pairs: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
     let query = pairs.join("&");
     let mut mac = Hmac::<Sha1>::new_from_slice(format!("{}&", key.access_key_secret).as_bytes()).unwrap();

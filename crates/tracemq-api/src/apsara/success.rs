@@ -1,0 +1,146 @@
+//! Answers of calls that succeed, in JSON and XML, each in the order in which it is documented.
+
+use serde::Serialize;
+use tracemq_access::mqtt::issued::DeviceCredential;
+
+use super::actions::Operation;
+use super::answer::json;
+use super::credentials::Given;
+use super::trace_device::{DeviceInfo, Page};
+use super::xml::Writer;
+
+/// What is answered, but for the request's id.
+pub(super) enum Answer {
+    Page(Page),
+    Given(Given),
+}
+
+impl Answer {
+    pub(super) fn json(&self, request_id: &str) -> String {
+        match self {
+            Self::Page(page) => json(&PageBody {
+                current_page: page.current_page,
+                request_id,
+                page_size: page.page_size,
+                total: page.total,
+                device_info_list: &page.device_info_list,
+            }),
+            Self::Given(given) => json(&GivenBody {
+                request_id,
+                token: token_of(given),
+                token_status: status_of(given),
+                device_credential: device_of(given).map(Device::of),
+            }),
+        }
+    }
+
+    pub(super) fn xml(&self, operation: Operation, request_id: &str) -> String {
+        let mut writer = Writer::new();
+        writer.element(&format!("{}Response", operation.name()), |writer| match self {
+            Self::Page(page) => {
+                writer.text("CurrentPage", &page.current_page.to_string());
+                writer.text("RequestId", request_id);
+                writer.text("PageSize", &page.page_size.to_string());
+                writer.text("Total", &page.total.to_string());
+                for device in &page.device_info_list {
+                    writer.element("DeviceInfoList", |writer| {
+                        writer.text("ChannelId", &device.channel_id);
+                        writer.text("Time", &device.time);
+                        writer.text("ActionCode", device.action_code);
+                        writer.text("Action", device.action);
+                        writer.text("ActionInfo", device.action_info);
+                    });
+                }
+            }
+            Self::Given(given) => {
+                writer.text("RequestId", request_id);
+                if let Some(token) = token_of(given) {
+                    writer.text("Token", token);
+                }
+                if let Some(status) = status_of(given) {
+                    writer.text("TokenStatus", &status.to_string());
+                }
+                if let Some(device) = device_of(given).map(Device::of) {
+                    writer.element("DeviceCredential", |writer| device.write(writer));
+                }
+            }
+        });
+        writer.finish()
+    }
+}
+
+fn token_of(given: &Given) -> Option<&str> {
+    match given {
+        Given::Token(token) => Some(token),
+        Given::TokenStatus(_) | Given::Device(_) | Given::Nothing => None,
+    }
+}
+
+fn status_of(given: &Given) -> Option<bool> {
+    match given {
+        Given::TokenStatus(status) => Some(*status),
+        Given::Token(_) | Given::Device(_) | Given::Nothing => None,
+    }
+}
+
+fn device_of(given: &Given) -> Option<&DeviceCredential> {
+    match given {
+        Given::Device(device) => Some(device),
+        Given::Token(_) | Given::TokenStatus(_) | Given::Nothing => None,
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct PageBody<'a> {
+    current_page: i32,
+    request_id: &'a str,
+    page_size: i32,
+    total: u64,
+    device_info_list: &'a [DeviceInfo],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct GivenBody<'a> {
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_status: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_credential: Option<Device<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Device<'a> {
+    update_time: i64,
+    device_access_key_id: &'a str,
+    create_time: i64,
+    instance_id: &'a str,
+    device_access_key_secret: &'a str,
+    client_id: &'a str,
+}
+
+impl<'a> Device<'a> {
+    fn of(credential: &'a DeviceCredential) -> Self {
+        Self {
+            update_time: credential.updated_ms,
+            device_access_key_id: &credential.id,
+            create_time: credential.created_ms,
+            instance_id: &credential.instance,
+            device_access_key_secret: &credential.secret,
+            client_id: &credential.client_id,
+        }
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        writer.text("UpdateTime", &self.update_time.to_string());
+        writer.text("DeviceAccessKeyId", self.device_access_key_id);
+        writer.text("CreateTime", &self.create_time.to_string());
+        writer.text("InstanceId", self.instance_id);
+        writer.text("DeviceAccessKeySecret", self.device_access_key_secret);
+        writer.text("ClientId", self.client_id);
+    }
+}
