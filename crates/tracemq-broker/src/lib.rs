@@ -29,4 +29,4 @@ mod session;
 pub use broker::{Broker, BrokerStats, ClientsPage, ConnectedClient, Origin, Whose};
 pub use keeping::{Change, Keeper, Kept, KeptEntry, KeptMessage, KeptSession, KeptStage, KeptSubscription, Mark};
 pub use limits::{Limits, Tick};
-pub use link::{Closing, ConnectAttempt, Decision, Link, Permissions, Step};
+pub use link::{Closing, ConnectAttempt, Decision, Heard, Link, Notice, Permissions, Refused, Step, Wanted};

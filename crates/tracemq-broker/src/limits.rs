@@ -90,6 +90,8 @@ pub struct Limits {
     /// A PUBLISH or SUBSCRIBE without permission is answered with a code (0x87; MQTT 3.x: as if it were taken, 0x80) and
     /// has no effect, instead of ending the connection. Off: the cause of a device's silence stands on record.
     pub refuses_by_code: bool,
+    /// Topics below `$SYS/` by which clients speak to the server: [`Permissions::hear`](crate::Permissions::hear).
+    pub heard_topics: &'static [&'static str],
     /// Highest topic alias that we take; announced to the client.
     pub topic_alias_max: u16,
 }
@@ -134,6 +136,7 @@ impl Default for Limits {
             response_topics: None,
             sys_interval_s: 10,
             refuses_by_code: false,
+            heard_topics: &[],
             topic_alias_max: 32,
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tracemq_access::mqtt::hook::{NoVerdict, Verdict};
-use tracemq_access::mqtt::issued::{Grant, Issued};
+use tracemq_access::mqtt::issued::{Grant, Issued, UPLOAD_TOPIC};
 use tracemq_access::mqtt::{Cost, MqttAccess, StoredPassword, Users, users};
 use tracemq_access::{AccessKey, AccountId, KeyRing, Policy, Secret};
 use tracemq_broker::{Broker, Limits};
@@ -59,7 +59,7 @@ async fn world(
     let recorder = Recorder::start(store.clone(), Arc::clone(&clock), RecorderSettings::default()).unwrap();
     let guard = Guard::new(access, issued, hook, settings, Arc::clone(&clock)).unwrap();
     let house = House::new(recorder.clone(), clock, HouseSettings::default()).unwrap();
-    let broker = Broker::new(Limits::default());
+    let broker = Broker::new(Limits { heard_topics: &[UPLOAD_TOPIC], ..Limits::default() });
     let door = Door::new(listener, house, broker, Arc::clone(&guard), DoorSettings::new(instance(), "mqtt"));
     tokio::spawn(door.run(std::future::pending(), Duration::ZERO));
     tokio::spawn(Arc::clone(&guard).keep_watch());
@@ -77,6 +77,10 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 fn connect(client: &str, user: &str, password: &str) -> Vec<u8> {
     let texts = [text(client), text(user), text(password)].concat();
     packet(0x10, &[&text("MQTT")[..], &[4, 0xc2, 0, 60], &texts].concat())
+}
+
+fn anonymous(client: &str) -> Vec<u8> {
+    packet(0x10, &[&text("MQTT")[..], &[4, 2, 0, 60], &text(client)].concat())
 }
 
 impl World {
@@ -214,8 +218,7 @@ async fn a_password_that_fit_is_not_compared_again() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn b68_a_token_ends_its_connection_when_it_expires_and_when_it_is_revoked() {
+fn with_key() -> MqttAccess {
     let key = AccessKey {
         id: "LTAI".into(),
         secret: Secret::new("s").unwrap(),
@@ -225,21 +228,31 @@ async fn b68_a_token_ends_its_connection_when_it_expires_and_when_it_is_revoked(
         expires: None,
         policy: Policy::full_access(),
     };
+    access().with_keys(KeyRing::new([key]).unwrap())
+}
+
+/// A token for the topic `a` and those under `b/`.
+fn token(issued: &mut Issued, number: u8, read: bool, write: bool, expires_ms: i64) -> String {
+    let (access_key_id, instance, resources) = ("LTAI".into(), "mqtt-local".into(), vec!["a".into(), "b/#".into()]);
+    let grant = Grant { access_key_id, instance, read, write, resources, expires_ms };
+    issued.tokens.issue(&[number; 32], grant, TimeMs(0)).unwrap()
+}
+
+const TOKEN_USER: &str = "Token|LTAI|mqtt-local";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b68_a_token_ends_its_connection_when_it_expires_and_when_it_is_revoked() {
     let mut issued = Issued::default();
-    let mut token = |number, expires_ms| {
-        let (access_key_id, instance, resources) = ("LTAI".into(), "mqtt-local".into(), vec!["a".into()]);
-        let grant = Grant { access_key_id, instance, read: true, write: true, resources, expires_ms };
-        issued.tokens.issue(&[number; 32], grant, TimeMs(0)).unwrap()
-    };
-    let (short, long) = (token(1, 2_000_000), token(2, 9_000_000));
-    let access = access().with_keys(KeyRing::new([key]).unwrap());
-    let world = world(access, issued, None, GuardSettings::default()).await;
-    let user = "Token|LTAI|mqtt-local";
+    let (short, long) = (token(&mut issued, 1, true, true, 2_000_000), token(&mut issued, 2, true, true, 9_000_000));
+    let world = world(with_key(), issued, None, GuardSettings::default()).await;
+    let user = TOKEN_USER;
     let (mut expires, code) = world.join("expires", user, &format!("RW|{short}")).await;
     assert_eq!(code, 0);
     let (mut stays, code) = world.join("stays", user, &format!("R|{long}")).await;
     assert_eq!(code, 0);
     world.now.store(2_000_000, Ordering::Relaxed);
+    assert_eq!(told(&mut expires).await, expiry("RW", 2_000_000));
+    assert_eq!(told(&mut expires).await, invalid(2, "RW"));
     assert_eq!(expires.read(&mut [0]).await.unwrap(), 0, "closed");
     assert_eq!(world.end_of("expires").await.reason, Reason::CredentialsExpired);
     assert_eq!(world.join("again", user, &format!("RW|{short}")).await.1, 4);
@@ -248,6 +261,123 @@ async fn b68_a_token_ends_its_connection_when_it_expires_and_when_it_is_revoked(
     assert_eq!(stays.read(&mut [0; 2]).await.unwrap(), 2, "the other is still there");
     let change = world.guard.read_issued(|issued| issued.revoke_token(&long, "mqtt-local")).unwrap();
     assert_eq!(world.guard.apply(&change), 1);
+    assert_eq!(told(&mut stays).await, invalid(3, "R"));
     assert_eq!(stays.read(&mut [0]).await.unwrap(), 0, "closed");
     assert_eq!(world.end_of("stays").await.reason, Reason::CredentialsWithdrawn);
+}
+
+fn publish(qos: u8, topic: &str, payload: &str) -> Vec<u8> {
+    let id: &[u8] = if qos == 0 { &[] } else { &[0, 7] };
+    packet(0x30 | qos << 1, &[&text(topic)[..], id, payload.as_bytes()].concat())
+}
+
+fn subscribe(filter: &str) -> Vec<u8> {
+    packet(0x82, &[&[0, 9][..], &text(filter), &[0]].concat())
+}
+
+fn upload(qos: u8, token: &str, kind: &str) -> Vec<u8> {
+    publish(qos, "$SYS/uploadToken", &format!(r#"{{"token":"{token}","type":"{kind}"}}"#))
+}
+
+/// The next packet: its first byte and its body.
+async fn next(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).await.unwrap();
+    let mut body = vec![0; usize::from(head[1])];
+    stream.read_exact(&mut body).await.unwrap();
+    (head[0], body)
+}
+
+/// The next packet, which must be a notice: its topic and payload.
+async fn told(stream: &mut TcpStream) -> (String, String) {
+    let (first, body) = next(stream).await;
+    assert_eq!(first, 0x30, "{body:?}");
+    let (topic, payload) = body[2..].split_at(usize::from(body[1]));
+    (String::from_utf8(topic.to_vec()).unwrap(), String::from_utf8(payload.to_vec()).unwrap())
+}
+
+fn invalid(code: i8, kind: &str) -> (String, String) {
+    ("$SYS/tokenInvalidNotice".into(), format!(r#"{{"code":{code},"type":"{kind}"}}"#))
+}
+
+fn expiry(kind: &str, at: i64) -> (String, String) {
+    ("$SYS/tokenExpireNotice".into(), format!(r#"{{"expireTime":{at},"type":"{kind}"}}"#))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_uses_its_token_for_something_else_is_told_the_code_and_ended() {
+    let mut issued = Issued::default();
+    let read = token(&mut issued, 1, true, false, 9_000_000);
+    let world = world(with_key(), issued, None, GuardSettings::default()).await;
+    for (client, does, code, reason) in [
+        ("elsewhere", publish(0, "c", "x"), 4, Reason::PublishNotAuthorized),
+        ("writes", publish(1, "b/c", "x"), 5, Reason::PublishNotAuthorized),
+        ("listens", subscribe("#"), 4, Reason::SubscribeNotAuthorized),
+    ] {
+        let (mut stream, _) = world.join(client, TOKEN_USER, &format!("R|{read}")).await;
+        stream.write_all(&does).await.unwrap();
+        assert_eq!(told(&mut stream).await, invalid(code, "R"), "{client}");
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "closed");
+        assert_eq!(world.end_of(client).await.reason, reason);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b68_who_renews_its_token_in_time_stays_and_who_does_not_is_told_first() {
+    let mut issued = Issued::default();
+    let (old, new) = (token(&mut issued, 1, true, true, 2_000_000), token(&mut issued, 2, true, true, 9_000_000));
+    let world = world(with_key(), issued, None, GuardSettings::default()).await;
+    let (mut renews, _) = world.join("renews", TOKEN_USER, &format!("RW|{old}")).await;
+    let (mut forgets, _) = world.join("forgets", TOKEN_USER, &format!("R|{old}")).await;
+    world.now.store(1_700_000, Ordering::Relaxed); // five minutes before
+    assert_eq!(told(&mut renews).await, expiry("RW", 2_000_000));
+    assert_eq!(told(&mut forgets).await, expiry("R", 2_000_000));
+
+    renews.write_all(&upload(1, &new, "RW")).await.unwrap();
+    assert_eq!(next(&mut renews).await, (0x40, vec![0, 7]), "PUBACK");
+    renews.write_all(&upload(2, &new, "RW")).await.unwrap();
+    assert_eq!(next(&mut renews).await, (0x50, vec![0, 7]), "PUBREC");
+    renews.write_all(&packet(0x62, &[0, 7])).await.unwrap();
+    assert_eq!(next(&mut renews).await, (0x70, vec![0, 7]), "PUBCOMP");
+
+    world.now.store(2_000_000, Ordering::Relaxed);
+    assert_eq!(told(&mut forgets).await, invalid(2, "R"));
+    assert_eq!(world.end_of("forgets").await.reason, Reason::CredentialsExpired);
+    renews.write_all(&subscribe("b/#")).await.unwrap();
+    assert_eq!(next(&mut renews).await, (0x90, vec![0, 9, 0]), "SUBACK");
+    let change = world.guard.read_issued(|issued| issued.revoke_token(&old, "mqtt-local")).unwrap();
+    assert_eq!(world.guard.apply(&change), 0, "nobody holds that one any more");
+
+    let change = world.guard.read_issued(|issued| issued.revoke_token(&new, "mqtt-local")).unwrap();
+    assert_eq!(world.guard.apply(&change), 1);
+    assert_eq!(told(&mut renews).await, invalid(3, "RW"));
+    let end = world.end_of("renews").await;
+    assert_eq!(
+        (end.reason, end.details.detail.as_deref()),
+        (Reason::CredentialsWithdrawn, Some("its token was revoked"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_uploaded_and_not_good_ends_the_connection_and_goes_to_nobody() {
+    let mut issued = Issued::default();
+    let (good, gone) = (token(&mut issued, 1, true, true, 9_000_000), token(&mut issued, 2, true, false, 1_500_000));
+    let world = world(with_key(), issued, None, GuardSettings::default()).await;
+    world.now.store(1_500_000, Ordering::Relaxed);
+    for (client, uploaded, kind, code) in
+        [("forged", "forged", "W", 1), ("expired", &gone, "R", 2), ("other", &good, "X", 1)]
+    {
+        let (mut stream, _) = world.join(client, TOKEN_USER, &format!("RW|{good}")).await;
+        stream.write_all(&upload(1, uploaded, kind)).await.unwrap();
+        assert_eq!(told(&mut stream).await, invalid(code, if kind == "X" { "" } else { kind }));
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "closed");
+        let end = world.end_of(client).await;
+        assert_eq!(end.reason, Reason::TokenRefused);
+        assert!(!end.details.detail.unwrap().contains(&good));
+    }
+    // Who came in without a token has nothing to say there.
+    let mut without = world.send(&[anonymous("without"), upload(1, &good, "RW")].concat()).await;
+    assert_eq!(next(&mut without).await.0, 0x20);
+    assert_eq!(without.read(&mut [0]).await.unwrap(), 0, "closed");
+    assert_eq!(world.end_of("without").await.reason, Reason::BadTopic);
 }

@@ -226,7 +226,7 @@ async fn each_operation_needs_its_own_permission_and_says_which() {
         assert_refused(&refused, 403, "NoPermission");
         assert_eq!(refused.json()["AccessDeniedDetail"]["AuthAction"], format!("mq:{operation}"));
         world.change_keys(|keys| {
-            keys[0].policy = policy("Allow", &format!("mq:{operation}"), "acs:mq:*:*:instance/mqtt-cn-test")
+            keys[0].policy = policy("Allow", &format!("mq:{operation}"), "acs:mq:*:*:instance/mqtt-cn-test");
         });
         let allowed = call(&world, "main", operation, &parameters).await;
         assert_ne!(allowed.status, 403, "{allowed:?}");

@@ -24,7 +24,7 @@ pub use clients::{ClientsPage, ConnectedClient, Origin, Whose};
 pub(crate) use publish::{Progress, Rest};
 
 use crate::limits::{Limits, Tick};
-use crate::link::Link;
+use crate::link::{Link, Notice};
 use crate::packet::{Qos, RetainHandling, Routed, Subscription};
 use crate::routing::{Inserted, Retained, Subscriber, Subscriptions};
 use crate::rules::{Filter, parts};
@@ -177,6 +177,18 @@ impl Broker {
         let link = self.lock().links.get(&connection).cloned();
         if let Some(link) = &link {
             link.order_end(end);
+        }
+        link.is_some()
+    }
+
+    /// Leaves a notice for the client of a connection, to be sent before whatever ends it later. False when there is no such
+    /// connection; one that is too many is dropped, and counted.
+    pub fn tell(&self, connection: ConnectionId, notice: Notice) -> bool {
+        let link = self.lock().links.get(&connection).cloned();
+        if let Some(link) = &link
+            && !link.tell(notice)
+        {
+            Counters::add(&self.counters.dropped, 1);
         }
         link.is_some()
     }

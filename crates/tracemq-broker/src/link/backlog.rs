@@ -33,6 +33,8 @@ enum PendingStage {
     Rest(Rest),
     /// QoS 2: the same, kept in the session, where a resumed connection finds it.
     RestInSession,
+    /// It was for the server itself.
+    Heard,
 }
 
 /// Publications that wait, in their order.
@@ -113,6 +115,22 @@ impl Link {
                 self.connected()?.backlog = Some(Box::new(Backlog { waiting, bytes, holds: false, until }));
                 Ok(())
             }
+        }
+    }
+
+    /// A PUBLISH to the server itself, that took effect: acknowledged in its turn.
+    pub(super) fn acknowledge_heard(&mut self, publish: Publish, output: &mut BytesMut) -> Result<(), Fault> {
+        let Publish { message, packet_id, .. } = publish;
+        if message.qos == Qos::AtMostOnce {
+            return Ok(());
+        }
+        if let Some(backlog) = &mut self.connected()?.backlog {
+            backlog.waiting.push_back(Pending { packet_id, qos: message.qos, stage: PendingStage::Heard });
+            return Ok(());
+        }
+        match self.try_publish(Tick(0), packet_id, message.qos, PendingStage::Heard)? {
+            Fared::Acknowledge { code, kept } => self.acknowledge(packet_id, message.qos, code, kept, output),
+            Fared::Waits(..) => Ok(()), // it waits for nobody
         }
     }
 
@@ -200,6 +218,13 @@ impl Link {
             }
             PendingStage::Unrouted(message) => broker.publish(now, session.number, message, Some(&mailbox)),
             PendingStage::Rest(rest) => broker.publish_rest(now, rest, &mailbox),
+            PendingStage::Heard => {
+                if once && matches!(session.lock().receive(packet_id, usize::from(bound)), Receipt::TooMany) {
+                    let detail = format!("PUBLISH: more than {bound} of QoS 2 under way [MQTT-3.3.4-9]");
+                    return Err(Fault::new(Reason::ProtocolError, 0x93, detail));
+                }
+                Progress::Done { kept: false }
+            }
             PendingStage::RestInSession => {
                 let rest = session.lock().take_rest(packet_id);
                 match rest {
@@ -260,7 +285,7 @@ impl Link {
     pub(super) fn give_up(&self, backlog: &Backlog) {
         let copies = backlog.waiting.iter().map(|pending| match &pending.stage {
             PendingStage::Rest(rest) => rest.copies(),
-            PendingStage::Unrouted(_) | PendingStage::RestInSession => 0,
+            PendingStage::Unrouted(_) | PendingStage::RestInSession | PendingStage::Heard => 0,
         });
         Counters::add(&self.broker.counters().dropped, copies.sum());
     }

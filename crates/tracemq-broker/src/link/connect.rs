@@ -138,6 +138,7 @@ impl Link {
             Stage::Deciding(connect) => self.refuse(now, &connect, end, output),
             other @ (Stage::Opening | Stage::Connected(_) | Stage::Closed(_)) => {
                 self.stage = other;
+                self.tell_what_waits(output);
                 self.end(now, end, output)
             }
         }

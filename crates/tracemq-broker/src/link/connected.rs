@@ -10,6 +10,7 @@ use tracemq_model::{ProtocolVersion, Reason};
 
 use super::backlog::Backlog;
 use super::held::{Answer, Held};
+use super::step::Wanted;
 use super::{Closing, Link, Permissions, Stage, Step};
 use crate::broker::Counters;
 use crate::codec::{self, Raw};
@@ -185,13 +186,18 @@ impl Link {
         let alias_max = self.broker.limits().topic_alias_max;
         let connected = self.connected()?;
         connected.resolve(&mut publish, alias_max)?;
+        if self.broker.limits().heard_topics.contains(&&*publish.message.topic) {
+            return self.hear(publish, output);
+        }
+        let connected = self.connected()?;
         let topic = &publish.message.topic;
         if !connected.permissions.may_publish(topic) {
             if self.broker.limits().refuses_by_code {
                 return self.refuse_publish(publish.message.qos, publish.packet_id, output);
             }
             let detail = format!("PUBLISH: no permission for topic {:?}", &**topic);
-            return Err(Fault::new(Reason::PublishNotAuthorized, 0x87, detail));
+            let fault = Fault::new(Reason::PublishNotAuthorized, 0x87, detail);
+            return Err(self.not_allowed(Wanted::Publish, topic, fault, output));
         }
         let number = connected.session.number;
         let payload = u64::try_from(publish.message.payload.len()).unwrap_or(u64::MAX);
@@ -277,13 +283,15 @@ impl Link {
         let mut judged = Vec::with_capacity(filters.len());
         let mut allowed = Vec::with_capacity(filters.len());
         for one in filters {
-            let may = may_subscribe(connected, rules::filter(&one.filter, broker.limits())?.matched());
+            let filter = rules::filter(&one.filter, broker.limits())?.matched();
+            let may = may_subscribe(connected, filter);
             allowed.push(may.is_ok());
             match may {
-                Ok(()) => judged.push(one),
-                Err(_) if broker.limits().refuses_by_code => {}
-                Err(fault) => return Err(fault),
+                Ok(()) => {}
+                Err(_) if broker.limits().refuses_by_code => continue,
+                Err(fault) => return Err(self.not_allowed(Wanted::Subscribe, filter, fault, output)),
             }
+            judged.push(one);
         }
         let session = Arc::clone(&connected.session);
         let mut codes = broker.subscribe(now, &session, subscription_id, &judged).into_iter();

@@ -8,6 +8,7 @@ mod codes;
 mod connect;
 mod connected;
 mod held;
+mod notice;
 mod step;
 mod time;
 
@@ -19,7 +20,7 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use tracemq_model::{ConnectRequest, ConnectionId, End, PacketKind, ProtocolVersion, Reason};
 
-pub use step::{Closing, ConnectAttempt, Decision, Permissions, Step};
+pub use step::{Closing, ConnectAttempt, Decision, Heard, Notice, Permissions, Refused, Step, Wanted};
 
 use crate::broker::{Broker, Counters, Departure};
 use crate::codec;
@@ -155,14 +156,19 @@ impl Link {
         if let Stage::Closed(closing) = &self.stage {
             return Poll::Ready(Step::Close(Closing::clone(closing)));
         }
-        if let Some(end) = self.mailbox.register(cx.waker()) {
+        let (end, has_notices) = self.mailbox.register(cx.waker());
+        if let Some(end) = end {
             return Poll::Ready(self.end_on_order(now, *end, output));
         }
         let Stage::Connected(connected) = &self.stage else { return Poll::Pending };
-        let mut advanced = false;
-        if connected.backlog.is_some() {
+        let has_backlog = connected.backlog.is_some();
+        let mut advanced = has_notices;
+        if has_notices {
+            self.tell_what_waits(output);
+        }
+        if has_backlog {
             match self.advance(now, output) {
-                Ok(some) => advanced = some,
+                Ok(some) => advanced |= some,
                 Err(fault) => return Poll::Ready(self.fail(now, &fault, output)),
             }
         }

@@ -82,6 +82,44 @@ impl fmt::Debug for Decision {
     }
 }
 
+/// A message of the server itself to one client, whether it subscribed or not: QoS 0, kept nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Its topic.
+    pub topic: &'static str,
+    /// Its payload.
+    pub payload: Bytes,
+}
+
+/// What became of a message to a topic of [`Limits::heard_topics`](crate::Limits::heard_topics).
+#[derive(Debug)]
+pub enum Heard {
+    /// The client has nothing to say there: the topic is the server's own.
+    No,
+    /// It took effect; it is acknowledged, and goes nowhere else.
+    Taken,
+    /// It ends the connection.
+    Refused(Refused),
+}
+
+/// Why something is not allowed, where that is known better than by the bare no.
+#[derive(Debug, Default)]
+pub struct Refused {
+    /// What ends the connection; none for the want of a permission.
+    pub end: Option<End>,
+    /// What the client is told before.
+    pub notice: Option<Notice>,
+}
+
+/// What a client wanted to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// PUBLISH.
+    Publish,
+    /// SUBSCRIBE.
+    Subscribe,
+}
+
 /// What one client may do. Asked on the connection's path, so it must answer from memory.
 pub trait Permissions: Send + Sync {
     /// Whether it may publish to `topic`. Topic aliases are already resolved.
@@ -93,4 +131,12 @@ pub trait Permissions: Send + Sync {
     fn may_receive(&self, topic: &str) -> bool;
     /// A number that is another one after each change of the rules. While it stays the same, nothing is asked twice.
     fn generation(&self) -> u64;
+    /// Takes a message to a topic of [`Limits::heard_topics`](crate::Limits::heard_topics).
+    fn hear(&self, _topic: &str, _payload: &[u8]) -> Heard {
+        Heard::No
+    }
+    /// Why something that ends the connection was not allowed. Asked after the no.
+    fn why_not(&self, _wanted: Wanted, _topic: &str) -> Refused {
+        Refused::default()
+    }
 }

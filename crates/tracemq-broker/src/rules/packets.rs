@@ -61,7 +61,7 @@ fn publish(flags: u8, v5: bool, reader: &mut Reader<'_>, limits: &Limits) -> Res
                 "topic name is empty and there is no topic alias [MQTT-4.7.3-1]",
             ));
         }
-    } else {
+    } else if !limits.heard_topics.contains(&topic) {
         topic::name("topic name", topic, limits)?;
     }
     Ok(seen.behind_zero_expiry.map(|behind| behind + reader.rest().len()))

@@ -7,12 +7,17 @@ use std::task::Waker;
 use tracemq_model::{ConnectionId, End};
 
 use crate::broker::Origin;
+use crate::link::Notice;
 
 #[derive(Debug, Default)]
 struct Inside {
     waker: Option<Waker>,
     end: Option<Box<End>>,
+    notices: Vec<Notice>,
 }
+
+/// Notices that wait for one client. It is told of three tokens at most, once each, and of one end.
+const NOTICES_MAX: usize = 8;
 
 /// Holds the task's waker and, at most once, the order to end.
 #[derive(Debug)]
@@ -48,14 +53,31 @@ impl Mailbox {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes whom to wake, unless the order to end is there.
-    pub(crate) fn register(&self, waker: &Waker) -> Option<Box<End>> {
+    /// Notes whom to wake. Gives the order to end, if it came, and whether notices wait.
+    pub(crate) fn register(&self, waker: &Waker) -> (Option<Box<End>>, bool) {
         let mut inside = self.lock();
         match &mut inside.waker {
             Some(known) => known.clone_from(waker),
             empty @ None => *empty = Some(waker.clone()),
         }
-        inside.end.take()
+        (inside.end.take(), !inside.notices.is_empty())
+    }
+
+    /// Leaves a notice for the client. False when too many wait.
+    pub(crate) fn tell(&self, notice: Notice) -> bool {
+        let mut inside = self.lock();
+        let room = inside.notices.len() < NOTICES_MAX;
+        if room {
+            inside.notices.push(notice);
+        }
+        drop(inside);
+        self.wake();
+        room
+    }
+
+    /// The notices that wait.
+    pub(crate) fn take_notices(&self) -> Vec<Notice> {
+        std::mem::take(&mut self.lock().notices)
     }
 
     /// The order to end, if it came.

@@ -29,7 +29,7 @@ use asking::Asking;
 pub use asking::{Hook, HookLimits};
 use comparing::Comparing;
 use granted::Granted;
-use live::Live;
+use live::{Live, Times};
 
 use crate::settings::Clock;
 
@@ -216,7 +216,7 @@ impl Guard {
         };
         let granted = Granted::new(self, asked.broker.clone(), asked.connection, identity);
         // First among those that are ended when something changes, then looked at: so no change is missed.
-        self.live.add(&granted, granted.identity.expires(&self.access()));
+        self.live.add(&granted, times(&granted.identity, &self.access()));
         match self.standing(&granted.identity) {
             Ok(()) => Decision::Admit { permissions: granted },
             Err(refusal) => refuse(refusal),
@@ -274,7 +274,7 @@ impl Guard {
     fn review(&self) -> usize {
         self.generation.fetch_add(1, Ordering::Release);
         let access = self.access();
-        self.live.expect(|identity| identity.expires(&access));
+        self.live.note_all(|identity| times(identity, &access));
         self.end_those_that_fell(&self.live.all())
     }
 
@@ -286,10 +286,19 @@ impl Guard {
         grants.iter().filter(|granted| fallen(granted)).count()
     }
 
-    /// Ends connections when what they came in with expires, for as long as it is polled.
+    /// Notes anew what time brings to a client that has renewed what it came in with.
+    fn note_times(&self, granted: &Granted) {
+        self.live.note(granted.connection, times(&granted.identity, &self.access()));
+    }
+
+    /// Ends connections when what they came in with expires, and tells them before, for as long as it is polled.
     pub async fn keep_watch(self: Arc<Self>) {
         loop {
             let now = self.now();
+            for granted in self.live.to_warn(now) {
+                granted.warn(now);
+                self.note_times(&granted);
+            }
             let due = self.live.due(now);
             if !due.is_empty() {
                 self.generation.fetch_add(1, Ordering::Release);
@@ -300,6 +309,10 @@ impl Guard {
             tokio::time::sleep(Duration::from_millis(wait_ms)).await;
         }
     }
+}
+
+fn times(identity: &Identity, access: &MqttAccess) -> Times {
+    Times { end: identity.expires(access), warning: identity.warned_at() }
 }
 
 fn refuse(refusal: Refusal) -> Decision {

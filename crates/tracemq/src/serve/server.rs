@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracemq_access::AccountId;
 use tracemq_access::mqtt::Users;
+use tracemq_access::mqtt::issued::UPLOAD_TOPIC;
 use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, Keys};
 use tracemq_broker::{Broker, Limits};
 use tracemq_door::{Certificates, Guard, House, HouseSettings};
@@ -382,6 +383,7 @@ fn limits(mqtt: &config::Mqtt) -> Limits {
         sys_interval_s: mqtt.sys_interval_s,
         redirect_to: mqtt.redirect_to.as_deref().map(Arc::from),
         response_topics: mqtt.response_topics.as_deref().map(Arc::from),
+        heard_topics: &[UPLOAD_TOPIC],
         refuses_by_code: mqtt.on_refusal == OnRefusal::ReasonCode,
         ..Limits::default()
     }
