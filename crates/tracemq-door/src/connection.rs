@@ -165,6 +165,8 @@ impl Connection {
             {
                 return Poll::Ready(received);
             }
+        } else if self.link.poll_ordered_to_end(cx) {
+            return Poll::Ready(Wake::Ordered);
         }
         if waiting > 0 && self.stream.poll_write_ready(cx).is_ready() {
             return Poll::Ready(Wake::Writable);

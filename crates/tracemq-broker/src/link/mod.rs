@@ -144,6 +144,11 @@ impl Link {
         self.mailbox.has_order()
     }
 
+    /// The same for a caller that can take no deliveries now, as the client takes nothing: registers the waker.
+    pub fn poll_ordered_to_end(&self, cx: &mut Context<'_>) -> bool {
+        self.mailbox.poll_order(cx.waker())
+    }
+
     /// Messages that others sent to this client, takeover, shutdown. Registers the waker when there is nothing. Writes
     /// at most about `room` bytes, then returns `Ready(Continue)` so that the caller can flush before it asks again.
     pub fn poll_deliveries(

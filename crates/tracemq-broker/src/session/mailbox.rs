@@ -90,6 +90,13 @@ impl Mailbox {
         self.lock().end.is_some()
     }
 
+    /// The same, and notes whom to wake when it comes.
+    pub(crate) fn poll_order(&self, waker: &Waker) -> bool {
+        let mut inside = self.lock();
+        inside.waker = Some(waker.clone());
+        inside.end.is_some()
+    }
+
     /// Orders the end. The first order stands.
     pub(crate) fn order_end(&self, end: End) {
         self.lock().end.get_or_insert_with(|| Box::new(end));

@@ -31,6 +31,7 @@ mod store_cli;
 mod store_erase;
 mod store_moves;
 mod store_repair;
+mod storms;
 mod ways_in;
 mod ways_in_proxy;
 mod ways_in_tls;

@@ -254,6 +254,12 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// How many descriptors and threads the process has.
+    pub(crate) fn holds(&self) -> (usize, usize) {
+        let count = |what| fs::read_dir(format!("/proc/{}/{what}", self.child.id())).unwrap().count();
+        (count("fd"), count("task"))
+    }
+
     /// SIGHUP.
     pub(crate) fn hang_up(&self) {
         signal("HUP", self.child.id());
