@@ -14,6 +14,7 @@
 
 mod access;
 mod access_hook;
+mod bounds;
 mod clients_cli;
 mod durability;
 mod first_minute;
@@ -32,6 +33,7 @@ mod store_erase;
 mod store_moves;
 mod store_repair;
 mod storms;
+mod strange_words;
 mod ways_in;
 mod ways_in_proxy;
 mod ways_in_tls;

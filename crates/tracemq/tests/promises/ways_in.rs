@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::harness::{
-    Authority, Connect, Home, PATIENCE, Version, finish_within, nameless_end, publish, subscribe, tracemq, wait_until,
+    Authority, Connect, Home, PATIENCE, Version, finish_within, nameless_end, packet, publish, string, subscribe,
+    tracemq, wait_until,
 };
 
 const TWO_INSTANCES: &str = "
@@ -144,4 +145,52 @@ fn b38_what_can_t_listen_is_one_line_and_leaves_nothing_behind() {
     assert!(!home.data_dir().exists());
     let both = finish_within(PATIENCE, &mut home.serve_command());
     assert!(String::from_utf8_lossy(&both.stderr).contains("--mqtt"), "{both:?}");
+}
+
+#[test]
+fn b56_b62_rules_hold_on_every_listener_and_no_filter_is_wider_than_they_are() {
+    let config = "
+[mqtt]
+users_file = 'users'
+
+[[mqtt.rules]]
+users = ['ops']
+publish = ['#']
+subscribe = ['a/b']
+
+[[mqtt.listeners]]
+name = 'first'
+listen = '127.0.0.1:0'
+
+[[mqtt.listeners]]
+name = 'second'
+listen = '[::1]:0'
+max_connections = 50
+";
+    let home = Home::new(config);
+    let server = home.start_listeners();
+    for listener in ["first", "second"] {
+        let talk = |client: &str, password: &'static str, bytes: &[u8]| {
+            let mut stream = TcpStream::connect(server.listener(listener)).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let hello = Connect::new(Version::V311, client).login("ops", password);
+            stream.write_all(&[&*hello.bytes(), bytes].concat()).unwrap();
+            let mut heard = Vec::new();
+            stream.read_to_end(&mut heard).unwrap();
+            let history = server.history_with_ends(client, 1);
+            (heard, history.items.last().unwrap().reason.clone())
+        };
+        let retained = packet(0x31, &[&*string("a/c"), b"secret"].concat());
+        let (_, reason) = talk(&format!("publisher-{listener}"), "secret", &[&*retained, &[0xE0, 0]].concat());
+        assert_eq!(reason, "client-disconnected");
+        for (number, filter) in ["#", "+/b", "a/#", "a/+", "+/+", "$share/g/#", "$share/a/b/#"].into_iter().enumerate()
+        {
+            let bytes = [&*subscribe(Version::V311, filter), &[0xE0, 0]].concat();
+            let (heard, reason) = talk(&format!("wide-{listener}-{number}"), "secret", &bytes);
+            assert_eq!((heard.len(), &*reason), (4, "subscribe-not-authorized"), "{filter}");
+        }
+        let bytes = [&*subscribe(Version::V311, "a/b"), &[0xE0, 0]].concat();
+        assert_eq!(talk(&format!("narrow-{listener}"), "secret", &bytes).1, "client-disconnected");
+        assert_eq!(talk(&format!("wrong-{listener}"), "guess", &[]).1, "bad-credentials");
+    }
 }
