@@ -150,21 +150,32 @@ fn every_test_that_a_table_names_exists() {
     for folder in ["crates", "e2e", "fuzz"] {
         collect(&workspace().join(folder), &mut code);
     }
-    for (table, at_least) in [("conformance", 100)] {
+    for (table, at_least) in [("conformance", 100), ("connection-faults", 100)] {
         let text = read(&format!("docs/{table}.md"));
         let mut named = 0;
         for word in text.split('`').skip(1).step_by(2) {
             let name = word.rsplit([':', ' ']).next().unwrap();
-            if is_name(name.trim_end_matches('…')) {
-                named += 1;
-                let whole = if name.ends_with('…') { "" } else { "(" };
-                let name = name.trim_end_matches('…');
-                let there = ["fn ", "def "].iter().any(|word| code.contains(&format!("{word}{name}{whole}")));
-                assert!(there, "{table}: {name}");
-            }
+            let there = match name.strip_suffix('…') {
+                Some(prefix) => code.contains(&format!("fn {prefix}")),
+                None if is_name(name) => {
+                    let is_there = |form: [&str; 2]| code.contains(&form.join(name));
+                    [["fn ", "("], ["def ", "("]].into_iter().any(is_there)
+                }
+                None => continue,
+            };
+            named += 1;
+            assert!(there, "{table}: {name}");
         }
         assert!(named >= at_least, "{table}: {named}");
     }
+}
+
+/// Each fault of the list has its row, in order.
+#[test]
+fn the_table_of_connection_faults_has_a_row_for_each() {
+    let text = read("docs/connection-faults.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| B")?.split(' ').next()?.parse::<u32>().ok());
+    assert_eq!(rows.collect::<Vec<_>>(), (1..=101).collect::<Vec<_>>());
 }
 
 fn is_name(word: &str) -> bool {
