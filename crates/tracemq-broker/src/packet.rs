@@ -158,7 +158,7 @@ pub(crate) enum RetainHandling {
 #[derive(Debug)]
 pub(crate) enum Packet {
     Connect(Box<Connect>),
-    Publish(Box<Publish>),
+    Publish(Publish),
     PubAck { packet_id: u16 },
     PubRec { packet_id: u16, failed: bool },
     PubRel { packet_id: u16 },

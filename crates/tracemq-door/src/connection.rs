@@ -25,6 +25,7 @@ use crate::admission::{Admission, Newcomer, Pending};
 use crate::ending;
 use crate::record::Record;
 use crate::shared::{Place, Shared};
+use crate::spare;
 use crate::transport::Transport;
 
 /// Bytes taken from a socket in one read; on the stack, so that it costs an idle connection nothing.
@@ -156,9 +157,11 @@ impl Connection {
             }
             let room = self.shared.settings.write_buffer_max - waiting;
             let now = self.shared.house.tick();
+            spare::lend(&mut self.output);
             if let Poll::Ready(step) = self.link.poll_deliveries(now, cx, room, &mut self.output) {
                 return Poll::Ready(Wake::Delivered(step));
             }
+            spare::take_back(&mut self.output);
             if reads
                 && deliveries_first
                 && let Poll::Ready(received) = self.poll_read(cx)
@@ -182,6 +185,7 @@ impl Connection {
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut scratch));
         let bytes = scratch.filled();
         let read = read.map(|()| bytes.len());
+        spare::lend(&mut self.input);
         self.bytes_in += take(&mut self.transport, bytes, &mut self.input);
         self.just_received = true;
         Poll::Ready(Wake::Received(read))
@@ -278,10 +282,9 @@ impl Connection {
 
     fn receive(&mut self) -> Step {
         let now = self.shared.house.tick();
+        spare::lend(&mut self.output);
         let step = self.link.receive(now, &mut self.input, &mut self.output);
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
-        }
+        spare::take_back(&mut self.input);
         match (step, self.transport.end()) {
             (Step::Continue, Some(end)) => Step::Close(Closing::End(end)),
             (step, _) => step,
@@ -354,7 +357,7 @@ impl Connection {
         loop {
             let wire = self.transport.wire(&mut self.output);
             if wire.is_empty() {
-                *wire = BytesMut::new();
+                spare::take_back(wire);
                 return Step::Continue;
             }
             match self.stream.try_write(wire) {

@@ -10,6 +10,7 @@ mod listener;
 mod record;
 mod settings;
 mod shared;
+mod spare;
 mod transport;
 
 pub use admission::{Guard, GuardSettings, Hook, HookLimits};

@@ -84,7 +84,7 @@ impl Broker {
         let mut page = ClientsPage::default();
         let mut at = after.cloned();
         for _ in 0..PAGE_LOOKS_MAX / STEP {
-            let sessions = self.lock().sessions_after(prefix, at.as_ref());
+            let sessions = self.read().sessions_after(prefix, at.as_ref());
             let Some(last) = sessions.last() else { return page };
             at = Some(last.client.clone());
             let is_last = sessions.len() < STEP;
@@ -107,7 +107,7 @@ impl Broker {
     /// may be more.
     pub fn end_clients(&self, whose: &Whose, end: &End, limit: usize) -> usize {
         if let Whose::Client(client) = whose {
-            let session = self.lock().sessions.get(client).cloned();
+            let session = self.read().sessions.get(client).cloned();
             let owner = session.and_then(|session| session.lock().owner.clone());
             owner.iter().take(limit).for_each(|owner| owner.order_end(end.clone()));
             return owner.iter().take(limit).count();
@@ -115,7 +115,7 @@ impl Broker {
         let mut ended = 0;
         let mut at = None;
         loop {
-            let sessions = self.lock().sessions_after("", at.as_ref());
+            let sessions = self.read().sessions_after("", at.as_ref());
             let Some(last) = sessions.last() else { return ended };
             at = Some(last.client.clone());
             for owner in sessions.iter().filter_map(|session| owner_if_meant(session, whose)) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use bytestring::ByteString;
 use tracemq_model::ClientId;
@@ -45,7 +45,7 @@ impl Broker {
             limits,
             keeping: Some(keeping),
             messages: AtomicU64::new(last_message),
-            tables: Mutex::new(tables),
+            tables: RwLock::new(tables),
             counters: Counters::default(),
             sys: Mutex::default(),
             rates: Mutex::default(),

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tracemq_model::{ClientId, ConnectionId, End};
 
@@ -104,7 +104,8 @@ pub struct Broker {
     keeping: Option<Keeping>,
     /// The number of the last message.
     messages: AtomicU64,
-    tables: Mutex<Tables>,
+    /// Written to when somebody comes, goes or subscribes, or something is retained; routing reads.
+    tables: RwLock<Tables>,
     counters: Counters,
     sys: Mutex<Sys>,
     rates: Mutex<Rates>,
@@ -123,7 +124,7 @@ impl Broker {
             limits,
             keeping: None,
             messages: AtomicU64::new(0),
-            tables: Mutex::default(),
+            tables: RwLock::default(),
             counters: Counters::default(),
             sys: Mutex::default(),
             rates: Mutex::default(),
@@ -174,7 +175,7 @@ impl Broker {
 
     /// Ends one connection's link with `end`, as an administrator does. False when there is no such link.
     pub fn end_link(&self, connection: ConnectionId, end: End) -> bool {
-        let link = self.lock().links.get(&connection).cloned();
+        let link = self.read().links.get(&connection).cloned();
         if let Some(link) = &link {
             link.order_end(end);
         }
@@ -195,7 +196,7 @@ impl Broker {
 
     /// Figures of this moment.
     pub fn stats(&self) -> BrokerStats {
-        let tables = self.lock();
+        let tables = self.read();
         BrokerStats {
             connections: self.counters.connections.load(Ordering::Relaxed),
             sessions: tables.sessions.len(),
@@ -216,8 +217,12 @@ impl Broker {
         &self.counters
     }
 
-    fn lock(&self) -> MutexGuard<'_, Tables> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Subscribes; gives the codes for the SUBACK. Retained messages go into the session's queue.

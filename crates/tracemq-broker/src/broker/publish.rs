@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use tracemq_model::End;
 
 use super::sys::is_own;
 use super::{Broker, Counters, Leftovers};
 use crate::limits::Tick;
 use crate::packet::{Message, Qos, Routed};
-use crate::routing::{Given, Group};
-use crate::session::{Mailbox, Push, Queued, Session};
+use crate::routing::{Given, Group, Match, Subscriptions};
+use crate::session::{Mailbox, Push, Queued, Session, Wakes};
 
 /// Who of those who should get a message has no room for it yet.
 #[derive(Debug)]
@@ -63,12 +64,12 @@ struct Attempt<'a> {
     kept: bool,
     dropped: u64,
     /// To be woken and to be ended, once the lock is released.
-    wakes: Vec<Arc<Mailbox>>,
+    wakes: &'a mut Wakes,
     slow: Vec<(Arc<Mailbox>, End)>,
 }
 
 impl<'a> Attempt<'a> {
-    fn new(broker: &'a Broker, now: Tick, waiter: Option<&'a Arc<Mailbox>>) -> Self {
+    fn new(broker: &'a Broker, now: Tick, waiter: Option<&'a Arc<Mailbox>>, wakes: &'a mut Wakes) -> Self {
         Self {
             broker,
             now,
@@ -79,9 +80,18 @@ impl<'a> Attempt<'a> {
             refused: false,
             kept: false,
             dropped: 0,
-            wakes: Vec::new(),
+            wakes,
             slow: Vec::new(),
         }
+    }
+
+    /// Brings it to all groups; gives who else is to have it. Called under the broker's lock.
+    fn give_groups(&mut self, to: &Subscriptions, routed: &Routed, publisher: u64) -> SmallVec<[Match; 4]> {
+        let matches = to.matches(&routed.message.topic, publisher);
+        for group in matches.groups {
+            self.give(group, routed);
+        }
+        matches.plain
     }
 
     /// Called under the broker's lock.
@@ -91,7 +101,9 @@ impl<'a> Attempt<'a> {
                 self.reached = true;
                 self.kept |= kept;
                 self.dropped += dropped;
-                self.wakes.extend(owner);
+                if let Some(owner) = owner {
+                    self.wakes.add(&owner);
+                }
             }
             Given::Later { until, slow } => {
                 self.until = self.until.min(until);
@@ -110,7 +122,7 @@ impl<'a> Attempt<'a> {
         self.refused |= qos != Qos::AtMostOnce;
     }
 
-    /// Puts a message into a session and wakes its link.
+    /// Puts a message into a session, whose link is to be woken.
     fn hand_over(&mut self, session: &Arc<Session>, queued: Queued) {
         let at_most_once = queued.qos == Qos::AtMostOnce;
         let mut state = session.lock();
@@ -119,10 +131,8 @@ impl<'a> Attempt<'a> {
                 self.reached = true;
                 self.kept |= !at_most_once && state.is_kept();
                 self.dropped += dropped;
-                let owner = state.owner.clone();
-                drop(state);
-                if let Some(owner) = owner {
-                    owner.wake();
+                if let Some(owner) = &state.owner {
+                    self.wakes.add(owner);
                 }
             }
             Push::NotForIt => {}
@@ -151,13 +161,15 @@ impl<'a> Attempt<'a> {
 
     /// Called without the broker's lock.
     fn finish(self, routed: Routed) -> Progress {
-        for owner in self.wakes {
-            owner.wake();
+        if self.wakes.is_full() {
+            self.wakes.wake();
         }
         for (owner, end) in self.slow {
             owner.order_end(end);
         }
-        Counters::add(&self.broker.counters.dropped, self.dropped);
+        if self.dropped > 0 {
+            Counters::add(&self.broker.counters.dropped, self.dropped);
+        }
         let Self { to, until, reached, refused, kept, .. } = self;
         if !to.is_empty() {
             Progress::Waits(Rest { routed, to, until, reached, refused, kept })
@@ -171,36 +183,35 @@ impl<'a> Attempt<'a> {
 
 impl Broker {
     /// Routes a message of the session `publisher` to all who subscribed, and retains it if it asks for that. With a
-    /// `waiter`, a copy of QoS 1 or 2 that finds no room is not given up: the waiter is woken when there may be some.
+    /// `waiter`, a copy of QoS 1 or 2 that finds no room is not given up: the waiter is woken when there may be some. Who
+    /// is to be woken because there is something for him is in `wakes`.
     pub(crate) fn publish(
         &self,
         now: Tick,
         publisher: u64,
         message: Message,
         waiter: Option<&Arc<Mailbox>>,
+        wakes: &mut Wakes,
     ) -> Progress {
         let routed = Routed::at(now, self.next_message(), Arc::new(message));
         let message = &routed.message;
-        let mut attempt = Attempt::new(self, now, waiter);
-        let plain = {
+        let mut attempt = Attempt::new(self, now, waiter, wakes);
+        let plain = if message.retain {
+            // Retained and routed in one step: who subscribes meanwhile gets it once.
             let mut tables = self.lock();
-            if message.retain {
-                let is_own = is_own(&message.topic);
-                let has_room = if is_own {
-                    tables.own.set(routed.clone(), usize::MAX, usize::MAX) // as many as there are names for
-                } else {
-                    let (count_max, bytes_max) = (self.limits.retained_messages_max, self.limits.retained_bytes_max);
-                    tables.retained.set(routed.clone(), count_max, bytes_max)
-                };
-                attempt.reached |= has_room;
-                attempt.dropped += u64::from(!has_room);
-                attempt.kept |= !is_own && self.keep_retained(&routed, has_room);
-            }
-            let matches = tables.subscriptions.matches(&message.topic, publisher);
-            for group in matches.groups {
-                attempt.give(group, &routed);
-            }
-            matches.plain
+            let is_own = is_own(&message.topic);
+            let has_room = if is_own {
+                tables.own.set(routed.clone(), usize::MAX, usize::MAX) // as many as there are names for
+            } else {
+                let (count_max, bytes_max) = (self.limits.retained_messages_max, self.limits.retained_bytes_max);
+                tables.retained.set(routed.clone(), count_max, bytes_max)
+            };
+            attempt.reached |= has_room;
+            attempt.dropped += u64::from(!has_room);
+            attempt.kept |= !is_own && self.keep_retained(&routed, has_room);
+            attempt.give_groups(&tables.subscriptions, &routed, publisher)
+        } else {
+            attempt.give_groups(&self.read().subscriptions, &routed, publisher)
         };
         for one in plain {
             let queued = Queued {
@@ -217,16 +228,16 @@ impl Broker {
     }
 
     /// Tries again with those who had no room.
-    pub(crate) fn publish_rest(&self, now: Tick, rest: Rest, waiter: &Arc<Mailbox>) -> Progress {
+    pub(crate) fn publish_rest(&self, now: Tick, rest: Rest, waiter: &Arc<Mailbox>, wakes: &mut Wakes) -> Progress {
         let Rest { routed, to, reached, refused, kept, .. } = rest;
-        let mut attempt = Attempt::new(self, now, Some(waiter));
+        let mut attempt = Attempt::new(self, now, Some(waiter), wakes);
         attempt.reached = reached;
         attempt.refused = refused;
         attempt.kept = kept;
         for one in to {
             match one {
                 Unreached::Session(session, queued) => attempt.hand_over(&session, queued),
-                Unreached::Group(text) => match self.lock().subscriptions.group(&text) {
+                Unreached::Group(text) => match self.read().subscriptions.group(&text) {
                     Some(group) => attempt.give(group, &routed),
                     None => attempt.lose(routed.message.qos),
                 },
@@ -237,7 +248,8 @@ impl Broker {
 
     /// Brings a subscriber the retained messages that it asked for.
     pub(super) fn hand_retained(&self, now: Tick, session: &Arc<Session>, retained: Vec<Queued>) {
-        let mut attempt = Attempt::new(self, now, None);
+        let mut wakes = Wakes::default();
+        let mut attempt = Attempt::new(self, now, None, &mut wakes);
         for queued in retained {
             attempt.hand_over(session, queued);
         }
@@ -252,7 +264,7 @@ impl Broker {
         for will in leftovers.wills {
             // Asked once more: it may have been withdrawn since CONNECT.
             if will.permissions.may_publish(&will.message.topic) {
-                self.publish(now, will.session, Message::clone(&will.message), None);
+                self.publish(now, will.session, Message::clone(&will.message), None, &mut Wakes::default());
             } else {
                 Counters::add(&self.counters.dropped, 1);
             }
@@ -267,7 +279,7 @@ impl Broker {
         let mut full: Option<Arc<str>> = None;
         let mut dropped = 0;
         let mut wakes = Vec::new();
-        let tables = self.lock();
+        let tables = self.read();
         for orphan in orphans {
             let text = orphan.shared.filter(|text| full.as_ref() != Some(text)); // one full group is asked once
             let group = text.as_deref().and_then(|text| tables.subscriptions.group(text));

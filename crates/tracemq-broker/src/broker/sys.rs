@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::{Broker, Counters};
 use crate::limits::Tick;
 use crate::packet::{Message, Qos};
+use crate::session::Wakes;
 
 /// What is averaged over 1, 5 and 15 minutes: its topic, and its count since the start.
 const LOADS: usize = 8;
@@ -87,14 +88,14 @@ impl Broker {
                 properties: None,
                 kept: OnceLock::new(),
             };
-            self.publish(now, 0, message, None);
+            self.publish(now, 0, message, None, &mut Wakes::default());
         }
     }
 
     fn figures(&self, sys: &mut Sys, now: Tick) -> Vec<(String, String)> {
         let stats = self.stats();
         let (retained_bytes, links) = {
-            let tables = self.lock();
+            let tables = self.read();
             (tables.retained.bytes(), tables.links.len())
         };
         let Counters { connects, received, sent, dropped, .. } = &self.counters;

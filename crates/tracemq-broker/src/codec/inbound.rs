@@ -10,12 +10,24 @@ use rmqtt_codec::{v3, v5};
 use tokio_util::codec::Decoder;
 use tracemq_model::ProtocolVersion;
 
-use super::Raw;
-use crate::packet::{Connect, Message, MessageProperties, Packet, Publish, Qos, RetainHandling, Subscription, Will};
+use super::{Raw, plain};
+use crate::packet::{
+    Connect, Kind, Message, MessageProperties, Packet, Publish, Qos, RetainHandling, Subscription, Will,
+};
 use crate::rules::Fault;
 
 /// Decodes a packet whose body has passed the rules.
 pub(crate) fn decode(raw: Raw, version: ProtocolVersion) -> Result<Packet, Fault> {
+    if raw.kind != Kind::Publish {
+        return by_library(raw, version);
+    }
+    match plain::publish(raw, version == ProtocolVersion::V5) {
+        Ok(publish) => Ok(Packet::Publish(publish)),
+        Err(raw) => by_library(raw, version),
+    }
+}
+
+pub(super) fn by_library(raw: Raw, version: ProtocolVersion) -> Result<Packet, Fault> {
     let name = raw.kind.name();
     let mut frame = raw.frame;
     match version {
@@ -39,7 +51,7 @@ fn foreign(name: &str) -> Fault {
 fn from_v3(packet: v3::Packet, version: ProtocolVersion) -> Option<Packet> {
     Some(match packet {
         v3::Packet::Connect(connect) => Packet::Connect(Box::new(connect_v3(*connect, version))),
-        v3::Packet::Publish(publish) => Packet::Publish(Box::new(publish_from(*publish))),
+        v3::Packet::Publish(publish) => Packet::Publish(publish_from(*publish)),
         v3::Packet::PublishAck { packet_id } => Packet::PubAck { packet_id: packet_id.get() },
         v3::Packet::PublishReceived { packet_id } => Packet::PubRec { packet_id: packet_id.get(), failed: false },
         v3::Packet::PublishRelease { packet_id } => Packet::PubRel { packet_id: packet_id.get() },
@@ -64,7 +76,7 @@ fn from_v3(packet: v3::Packet, version: ProtocolVersion) -> Option<Packet> {
 fn from_v5(packet: v5::Packet) -> Option<Packet> {
     Some(match packet {
         v5::Packet::Connect(connect) => Packet::Connect(Box::new(connect_v5(*connect))),
-        v5::Packet::Publish(publish) => Packet::Publish(Box::new(publish_from(*publish))),
+        v5::Packet::Publish(publish) => Packet::Publish(publish_from(*publish)),
         v5::Packet::PublishAck(ack) => Packet::PubAck { packet_id: ack.packet_id.get() },
         v5::Packet::PublishReceived(ack) => {
             Packet::PubRec { packet_id: ack.packet_id.get(), failed: u8::from(ack.reason_code) >= 0x80 }

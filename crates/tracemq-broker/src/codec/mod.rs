@@ -7,12 +7,14 @@
 
 mod inbound;
 mod outbound;
+mod plain;
 
 use bytes::{Buf, BytesMut};
 use tracemq_model::Reason;
 
 pub(crate) use inbound::decode;
 pub(crate) use outbound::encode;
+pub(crate) use plain::take_acknowledgement;
 
 use crate::packet::Kind;
 use crate::rules::Fault;

@@ -9,11 +9,12 @@ use rmqtt_codec::{v3, v5};
 use tokio_util::codec::Encoder;
 use tracemq_model::ProtocolVersion;
 
+use super::plain;
 use crate::packet::{Delivery, Outgoing, Qos, Welcome};
 use crate::session::Naming;
 
 /// The library panics when a 3.x packet is longer than MQTT can say; nothing near that is handed to it.
-const CONTENT_BYTES_MAX: usize = 0x0fff_0000;
+pub(super) const CONTENT_BYTES_MAX: usize = 0x0fff_0000;
 
 /// It can't be written: too long, or a code that the packet can't carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,14 @@ pub(crate) struct NotEncodable;
 
 /// Appends `packet` to `output`, whole or not at all.
 pub(crate) fn encode(
+    version: ProtocolVersion,
+    packet: &Outgoing<'_>,
+    output: &mut BytesMut,
+) -> Result<(), NotEncodable> {
+    plain::encode(version, packet, output).unwrap_or_else(|| by_library(version, packet, output))
+}
+
+pub(super) fn by_library(
     version: ProtocolVersion,
     packet: &Outgoing<'_>,
     output: &mut BytesMut,

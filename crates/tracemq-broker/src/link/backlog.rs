@@ -5,7 +5,6 @@
 //! its own acknowledgements above all, until so much waits that nothing more is taken from it.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use bytes::BytesMut;
 
@@ -76,8 +75,7 @@ impl Link {
     /// the client may be what others wait for, or it itself.
     pub(super) fn is_held(&mut self, first: Option<u8>) -> bool {
         let acknowledged = first.is_some_and(|first| first >> 4 == 3 && first & 0b0110 != 0);
-        let broker = Arc::clone(&self.broker);
-        let limits = broker.limits();
+        let limits = self.broker.limits();
         let Stage::Connected(connected) = &mut self.stage else { return false };
         // A client of 5.0 keeps to our receive maximum; one of 3.x knows of none, and may send many before it reads.
         let v5 = connected.version == ProtocolVersion::V5;
@@ -191,10 +189,10 @@ impl Link {
     }
 
     fn route(&mut self, now: Tick, packet_id: u16, qos: Qos, stage: PendingStage) -> Result<Fared, Fault> {
-        let broker = Arc::clone(&self.broker);
-        let mailbox = Arc::clone(&self.mailbox);
-        let connected = self.connected()?;
-        let session = Arc::clone(&connected.session);
+        let Self { broker, mailbox, turn, stage: link, .. } = self;
+        let wakes = &mut turn.get_or_insert_default().wakes;
+        let Stage::Connected(connected) = link else { return Err(Fault::not_connected()) };
+        let session = &connected.session;
         let v5 = connected.version == ProtocolVersion::V5;
         // 3.x has no receive maximum; there the number of packet identifiers is the bound.
         let bound = if v5 { broker.limits().window() } else { u16::MAX };
@@ -203,9 +201,9 @@ impl Link {
             PendingStage::Unrouted(message) if once => {
                 let receipt = session.lock().receive(packet_id, usize::from(bound));
                 match receipt {
-                    Receipt::New => broker.publish(now, session.number, message, Some(&mailbox)),
-                    Receipt::Repeated => return Ok(Fared::Acknowledge { code: 0, kept: self.is_kept() }),
-                    Receipt::Unfinished(rest) => broker.publish_rest(now, rest, &mailbox),
+                    Receipt::New => broker.publish(now, session.number, message, Some(mailbox), wakes),
+                    Receipt::Repeated => return Ok(Fared::Acknowledge { code: 0, kept: session.lock().is_kept() }),
+                    Receipt::Unfinished(rest) => broker.publish_rest(now, rest, mailbox, wakes),
                     Receipt::Busy => {
                         mailbox.wake();
                         return Ok(Fared::Waits(PendingStage::Unrouted(message), now));
@@ -216,8 +214,8 @@ impl Link {
                     }
                 }
             }
-            PendingStage::Unrouted(message) => broker.publish(now, session.number, message, Some(&mailbox)),
-            PendingStage::Rest(rest) => broker.publish_rest(now, rest, &mailbox),
+            PendingStage::Unrouted(message) => broker.publish(now, session.number, message, Some(mailbox), wakes),
+            PendingStage::Rest(rest) => broker.publish_rest(now, rest, mailbox, wakes),
             PendingStage::Heard => {
                 if once && matches!(session.lock().receive(packet_id, usize::from(bound)), Receipt::TooMany) {
                     let detail = format!("PUBLISH: more than {bound} of QoS 2 under way [MQTT-3.3.4-9]");
@@ -228,9 +226,9 @@ impl Link {
             PendingStage::RestInSession => {
                 let rest = session.lock().take_rest(packet_id);
                 match rest {
-                    Some(rest) => broker.publish_rest(now, rest, &mailbox),
+                    Some(rest) => broker.publish_rest(now, rest, mailbox, wakes),
                     // The client released it, or another connection of the session brings it to its end.
-                    None => return Ok(Fared::Acknowledge { code: 0, kept: self.is_kept() }),
+                    None => return Ok(Fared::Acknowledge { code: 0, kept: session.lock().is_kept() }),
                 }
             }
         };

@@ -126,6 +126,7 @@ impl Link {
             Decision::Refuse { reason, detail } => Err(End { detail, ..End::of(reason) }),
             Decision::Admit { permissions } => self.admit(now, &connect, permissions, output),
         };
+        self.turn_is_over();
         match refusal {
             Ok(acceptance) => Step::Accepted(acceptance),
             Err(end) => self.refuse(now, &connect, end, output),

@@ -17,7 +17,7 @@ use crate::codec::{self, Raw};
 use crate::limits::Tick;
 use crate::packet::{Connect, Kind, Outgoing, Packet, Publish, Qos, Subscription, Will};
 use crate::rules::{self, Fault};
-use crate::session::{Acknowledged, Aliases, Session};
+use crate::session::{Acknowledged, Aliases, Session, State};
 
 /// What a link knows from the acceptance of CONNECT on.
 pub(super) struct Connected {
@@ -107,6 +107,10 @@ impl Link {
         if self.is_held(input.first().copied()) {
             return Ok(Some(Step::Continue));
         }
+        if let Some((kind, packet)) = codec::take_acknowledgement(input) {
+            self.note_received(now, kind);
+            return self.obey(now, kind, packet, output);
+        }
         match self.take(input)? {
             Some(raw) => self.handle(now, raw, output),
             None => Ok(Some(Step::Continue)),
@@ -136,25 +140,28 @@ impl Link {
         let Stage::Connected(connected) = &self.stage else { return Ok(Some(Step::Continue)) };
         let version = connected.version;
         let v5 = version == ProtocolVersion::V5;
+        self.note_received(now, raw.kind);
         let limits = self.broker.limits();
-        self.packets_received += 1;
-        self.last_received = now;
         let kind = raw.kind;
-        self.last_in = Some(kind);
         let judged = rules::inspect(kind, raw.flags, v5, raw.body(), limits);
         if let Some(behind) = judged.map_err(|fault| fault.within(kind.name()))? {
             raw.raise_zero_expiry(behind);
         }
-        match codec::decode(raw, version)? {
+        let packet = codec::decode(raw, version)?;
+        self.obey(now, kind, packet, output)
+    }
+
+    fn obey(&mut self, now: Tick, kind: Kind, packet: Packet, output: &mut BytesMut) -> Result<Option<Step>, Fault> {
+        match packet {
             Packet::Connect(_) => Err(Fault::protocol("CONNECT: a second one on this connection [MQTT-3.1.0-2]")),
-            Packet::Publish(publish) => self.publish(now, *publish, output).map(|()| None),
+            Packet::Publish(publish) => self.publish(now, publish, output).map(|()| None),
             Packet::PubAck { packet_id } => {
-                self.acknowledged(kind, packet_id, |session| session.lock().acknowledge(packet_id)).map(|_| None)
+                self.acknowledged(kind, packet_id, |state| state.acknowledge(packet_id)).map(|_| None)
             }
             Packet::PubRec { packet_id, failed } => self.pubrec(packet_id, failed, output).map(|()| None),
             Packet::PubRel { packet_id } => self.pubrel(packet_id, output).map(|()| None),
             Packet::PubComp { packet_id } => {
-                self.acknowledged(kind, packet_id, |session| session.lock().complete(packet_id)).map(|_| None)
+                self.acknowledged(kind, packet_id, |state| state.complete(packet_id)).map(|_| None)
             }
             Packet::Subscribe { packet_id, subscription_id, filters } => {
                 self.subscribe(now, packet_id, subscription_id, filters, output).map(|()| None)
@@ -167,12 +174,16 @@ impl Link {
         }
     }
 
+    fn note_received(&mut self, now: Tick, kind: Kind) {
+        self.packets_received += 1;
+        self.last_received = now;
+        self.last_in = Some(kind);
+    }
+
     pub(super) fn connected(&mut self) -> Result<&mut Connected, Fault> {
         match &mut self.stage {
             Stage::Connected(connected) => Ok(connected),
-            Stage::Opening | Stage::Deciding(_) | Stage::Closed(_) => {
-                Err(Fault::new(Reason::InternalError, 0x80, "a packet was handled on a link that is not connected"))
-            }
+            Stage::Opening | Stage::Deciding(_) | Stage::Closed(_) => Err(Fault::not_connected()),
         }
     }
 
@@ -201,10 +212,11 @@ impl Link {
         }
         let number = connected.session.number;
         let payload = u64::try_from(publish.message.payload.len()).unwrap_or(u64::MAX);
-        Counters::add(&self.broker.counters().received, 1);
-        Counters::add(&self.broker.counters().payload_in, payload);
+        let turn = self.turn.get_or_insert_default();
+        turn.messages += 1;
+        turn.payload += payload;
         if publish.message.qos == Qos::AtMostOnce {
-            self.broker.publish(now, number, publish.message, None);
+            self.broker.publish(now, number, publish.message, None, &mut turn.wakes);
             return Ok(());
         }
         self.publish_acknowledged(now, publish, output)
@@ -229,22 +241,24 @@ impl Link {
         &mut self,
         kind: Kind,
         packet_id: u16,
-        apply: impl FnOnce(&Session) -> Acknowledged,
+        apply: impl FnOnce(&mut State) -> Acknowledged,
     ) -> Result<Acknowledged, Fault> {
-        let session = Arc::clone(&self.connected()?.session);
-        let acknowledged = apply(&session);
+        let mut state = self.connected()?.session.lock();
+        let acknowledged = apply(&mut state);
+        let has_waiting = state.has_waiting();
+        drop(state);
         if acknowledged == Acknowledged::Wrong {
             return Err(wrong(kind, packet_id));
         }
-        if session.lock().has_waiting() {
-            self.mailbox.wake();
+        if has_waiting {
+            self.turn.get_or_insert_default().wakes.add(&self.mailbox);
         }
         Ok(acknowledged)
     }
 
     fn pubrec(&mut self, packet_id: u16, failed: bool, output: &mut BytesMut) -> Result<(), Fault> {
         let acknowledged =
-            self.acknowledged(Kind::PubRec, packet_id, |session| session.lock().received_by_client(packet_id, failed))?;
+            self.acknowledged(Kind::PubRec, packet_id, |state| state.received_by_client(packet_id, failed))?;
         match acknowledged {
             Acknowledged::Yes | Acknowledged::Wrong if failed => Ok(()),
             Acknowledged::Yes | Acknowledged::Wrong => {

@@ -28,7 +28,7 @@ use crate::keeping::Mark;
 use crate::limits::Tick;
 use crate::packet::{About, Connect, Outgoing};
 use crate::rules::Fault;
-use crate::session::{Mailbox, Pump};
+use crate::session::{Mailbox, Pump, Wakes};
 use connected::Connected;
 
 /// How far a connection is.
@@ -64,6 +64,20 @@ pub struct Link {
     held_at_end: Option<(u32, u32)>,
     request: Option<Box<ConnectRequest>>,
     stage: Stage,
+    /// None between turns, and most links are idle.
+    turn: Option<Box<Turn>>,
+}
+
+/// What is done once for all packets that came at once.
+#[derive(Debug, Default)]
+struct Turn {
+    /// Who has something to send.
+    wakes: Wakes,
+    /// PUBLISH packets of the client.
+    messages: u64,
+    payload: u64,
+    packets_out: u64,
+    bytes_out: u64,
 }
 
 impl fmt::Debug for Link {
@@ -87,6 +101,7 @@ impl Link {
             held_at_end: None,
             request: None,
             stage: Stage::Opening,
+            turn: None,
         }
     }
 
@@ -107,7 +122,26 @@ impl Link {
         let counters = self.broker.counters();
         Counters::add(&counters.bytes_in, u64::try_from(bytes - input.len()).unwrap_or(u64::MAX));
         Counters::add(&counters.packets_in, self.packets_received - packets);
+        self.turn_is_over();
         step
+    }
+
+    /// Wakes those who have something to send, once for all that was routed, and counts.
+    fn turn_is_over(&mut self) {
+        let Some(turn) = self.turn.take() else { return };
+        let Turn { wakes, messages, payload, packets_out, bytes_out } = *turn;
+        drop(wakes); // which wakes them
+        let counters = self.broker.counters();
+        for (counter, count) in [
+            (&counters.received, messages),
+            (&counters.payload_in, payload),
+            (&counters.packets_out, packets_out),
+            (&counters.bytes_out, bytes_out),
+        ] {
+            if count > 0 {
+                Counters::add(counter, count);
+            }
+        }
     }
 
     fn take_in(&mut self, now: Tick, input: &mut BytesMut, output: &mut BytesMut) -> Step {
@@ -158,6 +192,12 @@ impl Link {
         room: usize,
         output: &mut BytesMut,
     ) -> Poll<Step> {
+        let polled = self.deliver(now, cx, room, output);
+        self.turn_is_over();
+        polled
+    }
+
+    fn deliver(&mut self, now: Tick, cx: &mut Context<'_>, room: usize, output: &mut BytesMut) -> Poll<Step> {
         if let Stage::Closed(closing) = &self.stage {
             return Poll::Ready(Step::Close(Closing::clone(closing)));
         }
@@ -273,9 +313,9 @@ impl Link {
         if fits {
             self.packets_sent += 1;
             self.last_out = Some(packet.kind());
-            let counters = self.broker.counters();
-            Counters::add(&counters.packets_out, 1);
-            Counters::add(&counters.bytes_out, u64::try_from(output.len() - before).unwrap_or(u64::MAX));
+            let turn = self.turn.get_or_insert_default();
+            turn.packets_out += 1;
+            turn.bytes_out += u64::try_from(output.len() - before).unwrap_or(u64::MAX);
         } else {
             output.truncate(before);
         }
@@ -320,6 +360,7 @@ impl Link {
         if let Stage::Closed(closing) = &self.stage {
             return Step::Close(Closing::clone(closing));
         }
+        self.turn_is_over();
         match std::mem::replace(&mut self.stage, Stage::Closed(Box::new(closing.clone()))) {
             Stage::Connected(mut connected) => {
                 self.held_at_end = Some(connected.held());

@@ -46,7 +46,9 @@ impl Link {
                 self.end_on_order(now, End::of(Reason::ConnectTimeout).with_detail(&detail), output)
             }
             Stage::Connected(connected) if self.silent_until(connected).is_none_or(|until| now < until) => {
-                match self.advance(now, output) {
+                let advanced = self.advance(now, output);
+                self.turn_is_over();
+                match advanced {
                     Ok(_) => Step::Continue,
                     Err(fault) => self.fail(now, &fault, output),
                 }

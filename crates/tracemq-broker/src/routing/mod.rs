@@ -7,4 +7,4 @@ mod trie;
 
 pub(crate) use group::{Given, Group};
 pub(crate) use retained::Retained;
-pub(crate) use subscriptions::{Inserted, Subscriber, Subscriptions};
+pub(crate) use subscriptions::{Inserted, Match, Subscriber, Subscriptions};

@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::group::{Group, Groups};
 use super::trie::{Slot, Trie};
 use crate::packet::Qos;
@@ -32,7 +34,7 @@ pub(crate) struct Match {
 /// Who gets a message: each of the plain ones, and one member of each group.
 #[derive(Debug)]
 pub(crate) struct Matches<'a> {
-    pub(crate) plain: Vec<Match>,
+    pub(crate) plain: SmallVec<[Match; 4]>,
     pub(crate) groups: Vec<&'a Group>,
 }
 
@@ -155,7 +157,7 @@ impl Subscriptions {
 
     /// Who gets a message to `topic` that the session `publisher` sent.
     pub(crate) fn matches(&self, topic: &str, publisher: u64) -> Matches<'_> {
-        let mut found: Vec<&Subscriber> = Vec::new();
+        let mut found: SmallVec<[&Subscriber; 8]> = SmallVec::new();
         let mut groups = Vec::new();
         self.tree.visit_filters(topic, |subscribers| {
             let plain = subscribers.plain.0.iter();
@@ -163,7 +165,7 @@ impl Subscriptions {
             groups.extend(subscribers.shared.iter().flat_map(|groups| groups.iter()));
         });
         found.sort_by_key(|subscriber| subscriber.session.number);
-        let mut plain: Vec<Match> = Vec::with_capacity(found.len());
+        let mut plain: SmallVec<[Match; 4]> = SmallVec::with_capacity(found.len());
         for one in found {
             match plain.last_mut().filter(|last| last.session.number == one.session.number) {
                 Some(last) => {

@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use smallvec::{SmallVec, smallvec};
+
 /// What a node can hold. An empty one is as good as none, and its node is removed.
 pub(super) trait Slot: Default {
     fn is_vacant(&self) -> bool;
@@ -52,23 +54,24 @@ impl<T: Slot> Trie<T> {
 
     /// Visits the value of each filter that matches `topic`. A wildcard on the first level matches no `$` topic.
     pub(super) fn visit_filters<'a>(&'a self, topic: &str, mut visit: impl FnMut(&'a T)) {
-        let levels: Vec<&str> = topic.split('/').collect();
-        let mut open = vec![(&self.root, 0)];
-        while let Some((node, depth)) = open.pop() {
-            let wildcards = depth > 0 || !topic.starts_with('$');
-            if wildcards && let Some(rest) = node.children.get("#") {
-                visit(&rest.value);
+        let mut open: SmallVec<[(&Node<T>, Option<&str>); 8]> = smallvec![(&self.root, Some(topic))];
+        let mut wildcards = !topic.starts_with('$');
+        while let Some((node, rest)) = open.pop() {
+            if wildcards && let Some(below) = node.children.get("#") {
+                visit(&below.value);
             }
-            let Some(level) = levels.get(depth) else {
+            let Some(rest) = rest else {
                 visit(&node.value);
                 continue;
             };
+            let (level, rest) = rest.split_once('/').map_or((rest, None), |(level, rest)| (level, Some(rest)));
             if wildcards && let Some(any) = node.children.get("+") {
-                open.push((any, depth + 1));
+                open.push((any, rest));
             }
-            if let Some(same) = node.children.get(*level) {
-                open.push((same, depth + 1));
+            if let Some(same) = node.children.get(level) {
+                open.push((same, rest));
             }
+            wildcards = true; // the root is first
         }
     }
 

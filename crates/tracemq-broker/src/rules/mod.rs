@@ -46,6 +46,11 @@ impl Fault {
         Self::new(Reason::ProtocolError, 0x82, detail)
     }
 
+    /// Of ours, not of the client's.
+    pub(crate) fn not_connected() -> Self {
+        Self::new(Reason::InternalError, 0x80, "a packet was handled on a link that is not connected")
+    }
+
     /// The same with `packet` named in front.
     pub(crate) fn within(mut self, packet: &str) -> Self {
         self.detail = format!("{packet}: {}", self.detail);

@@ -111,3 +111,34 @@ impl Mailbox {
         }
     }
 }
+
+/// Tasks to be woken once a batch of packets is done: who gets many messages of it is woken once, and sends them at once.
+#[derive(Debug, Default)]
+pub(crate) struct Wakes(Vec<Waker>);
+
+impl Wakes {
+    /// So many wait at most, so that the first ones need not wait for a large batch.
+    const MOST: usize = 256;
+
+    /// Wakes the task in time. Nobody else does from now on, which is why none may be forgotten.
+    pub(crate) fn add(&mut self, mailbox: &Mailbox) {
+        self.0.extend(mailbox.lock().waker.take());
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.len() >= Self::MOST
+    }
+
+    /// Wakes them now. Not to be called while anything is locked.
+    pub(crate) fn wake(&mut self) {
+        for waker in std::mem::take(&mut self.0) {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Wakes {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}

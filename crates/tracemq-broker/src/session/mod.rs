@@ -22,7 +22,7 @@ use tracemq_model::{ClientId, ProtocolVersion};
 pub(crate) use aliases::{Aliases, Naming};
 pub(crate) use incoming::Receipt;
 pub(crate) use ledger::{Keeping, Ledger};
-pub(crate) use mailbox::Mailbox;
+pub(crate) use mailbox::{Mailbox, Wakes};
 pub(crate) use outgoing::{Acknowledged, Pump};
 pub(crate) use queue::{Congested, Push, Readiness};
 
