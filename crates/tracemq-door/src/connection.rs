@@ -123,6 +123,7 @@ impl Connection {
                 self.transport.farewell(&closing);
                 let lingers = self.client_may_still_read(&closing);
                 self.send_last_packet();
+                (self.input, self.output) = (BytesMut::new(), BytesMut::new()); // lingering may take a while
                 self.end(closing);
                 if lingers {
                     Box::pin(self.linger()).await;
@@ -358,6 +359,7 @@ impl Connection {
             let wire = self.transport.wire(&mut self.output);
             if wire.is_empty() {
                 spare::take_back(wire);
+                spare::take_back(&mut self.output); // under TLS another one
                 return Step::Continue;
             }
             match self.stream.try_write(wire) {

@@ -9,6 +9,8 @@ use bytes::BytesMut;
 const KEPT_MAX: usize = 4;
 /// What a new one has room for: a read, and the answers to it.
 const BYTES: usize = 8 * 1024;
+/// So few bytes are copied rather than held in a large buffer.
+const LITTLE: usize = 512;
 /// One that has grown beyond is not kept.
 const BYTES_MAX: usize = 64 * 1024;
 
@@ -24,16 +26,20 @@ pub(crate) fn lend(buffer: &mut BytesMut) {
     }
 }
 
-/// Takes the memory of `buffer` back, if there is nothing in it.
+/// Takes the memory of `buffer` back, if there is little in it: the begin of a packet that may never go on is held in as much
+/// memory as it takes.
 pub(crate) fn take_back(buffer: &mut BytesMut) {
-    if buffer.is_empty() && buffer.capacity() > 0 {
-        let spare = std::mem::take(buffer);
-        KEPT.with_borrow_mut(|kept| {
-            if kept.len() < KEPT_MAX && spare.capacity() <= BYTES_MAX {
-                kept.push(spare);
-            }
-        });
+    if buffer.len() > LITTLE || buffer.capacity() == 0 {
+        return;
     }
+    let left = if buffer.is_empty() { BytesMut::new() } else { BytesMut::from(buffer.as_ref()) };
+    let mut spare = std::mem::replace(buffer, left);
+    spare.clear();
+    KEPT.with_borrow_mut(|kept| {
+        if kept.len() < KEPT_MAX && spare.capacity() <= BYTES_MAX {
+            kept.push(spare);
+        }
+    });
 }
 
 #[cfg(test)]
@@ -56,6 +62,16 @@ mod tests {
         lend(&mut buffer);
         assert!(buffer.is_empty() && buffer.capacity() >= BYTES);
         assert_eq!(buffer.as_ptr(), memory);
+    }
+
+    #[test]
+    fn the_begin_of_a_packet_holds_no_large_buffer() {
+        let mut buffer = BytesMut::new();
+        lend(&mut buffer);
+        buffer.extend_from_slice(&[7; 5]);
+        take_back(&mut buffer);
+        assert_eq!(buffer.as_ref(), [7; 5]);
+        assert!(buffer.capacity() < 64);
     }
 
     #[test]
