@@ -9,9 +9,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracemq_access::AccountId;
-use tracemq_access::mqtt::Users;
 use tracemq_access::mqtt::issued::UPLOAD_TOPIC;
-use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, Keys};
+use tracemq_access::mqtt::{MqttAccess, Users};
+use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, Issuing, Keys};
 use tracemq_broker::{Broker, Limits};
 use tracemq_door::{Certificates, Guard, House, HouseSettings};
 use tracemq_model::TimeMs;
@@ -86,9 +86,7 @@ impl Server {
         let store: Arc<dyn EventStore> = Arc::clone(&segments) as Arc<dyn EventStore>;
         let (credentials, credentials_are_new) = credentials::load_or_draw(&config.data_dir, &config.instance.id)?;
         let ring = keys::ring(&config.access_keys, &credentials, &config.data_dir)?;
-        let (issued, book_files) = issued::read(&config.data_dir)?;
-        let guard = access::guard(&config, access.with_keys(ring.clone()), issued, Arc::new(wall_clock))?;
-        let issuer = Issuer::new(Arc::clone(&guard), book_files, Arc::new(wall_clock));
+        let (guard, issuing) = guard_and_issuer(&config, access.with_keys(ring.clone()))?;
         let keys = Keys::new(ring);
         let recorder = start_recorder(&config, &store)?;
 
@@ -109,7 +107,7 @@ impl Server {
             clock: Arc::new(wall_clock),
             gauges,
             clients,
-            issuing: Arc::new(issuer),
+            issuing,
         })?;
 
         credentials::save(&config.data_dir, &credentials)?;
@@ -238,6 +236,14 @@ impl Server {
 async fn reached(mut stage: watch::Receiver<Stage>, wanted: Stage) {
     // An error means that the server is gone without a stop: then it is time as well.
     let _ = stage.wait_for(|stage| *stage >= wanted).await;
+}
+
+/// What lets devices in, and what gives out by what they come in.
+fn guard_and_issuer(config: &Config, access: MqttAccess) -> anyhow::Result<(Arc<Guard>, Arc<dyn Issuing>)> {
+    let (issued, files) = issued::read(&config.data_dir)?;
+    let guard = access::guard(config, access, issued, Arc::new(wall_clock))?;
+    let issuer = Issuer::new(Arc::clone(&guard), files, Arc::new(wall_clock));
+    Ok((guard, Arc::new(issuer)))
 }
 
 fn house(config: &Config, recorder: &Recorder) -> std::io::Result<Arc<House>> {
