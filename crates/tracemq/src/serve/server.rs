@@ -122,9 +122,7 @@ impl Server {
         let address_file = config.data_dir.join(ADDRESS_FILE);
         std::fs::write(&address_file, format!("http://{http}\n"))
             .with_context(|| format!("can't write {}", address_file.display()))?;
-        for Listening { name, address, transport } in &listeners {
-            info!(name, %address, transport, "MQTT listens");
-        }
+        tell(&listeners);
         info!(%http, data_dir = %config.data_dir.display(), "ready");
         Ok(Self {
             listeners,
@@ -236,6 +234,12 @@ impl Server {
 async fn reached(mut stage: watch::Receiver<Stage>, wanted: Stage) {
     // An error means that the server is gone without a stop: then it is time as well.
     let _ = stage.wait_for(|stage| *stage >= wanted).await;
+}
+
+fn tell(listeners: &[Listening]) {
+    for Listening { name, address, transport } in listeners {
+        info!(name, %address, transport, "MQTT listens");
+    }
 }
 
 /// What lets devices in, and what gives out by what they come in.
