@@ -28,6 +28,7 @@ mod passwd_cli;
 mod persistence;
 mod reasons;
 mod second_signal;
+mod rust_clients;
 mod store_cli;
 mod store_erase;
 mod store_moves;
