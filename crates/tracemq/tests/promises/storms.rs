@@ -1,5 +1,6 @@
 //! Promise: clients that come and go in a storm, or stand still, leave nothing behind and keep nobody out.
 
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::Instant;
 
@@ -66,9 +67,10 @@ fn b35_b90_one_client_identifier_fought_for_by_many_has_one_owner_and_all_is_giv
     assert_holds_no_more(&server, before);
     let history = wait_until("an end for each", || {
         let history = server.history("twin");
-        let begun = history.items.iter().filter(|event| event.action == "connect").count();
-        let ended = history.items.iter().filter(|event| event.is_end()).count();
-        if begun <= ended && begun > ROUNDS { Ok(history) } else { Err((begun, ended)) }
+        let named: BTreeSet<_> = history.items.iter().map(|event| event.connection.clone()).collect();
+        let ended: BTreeSet<_> =
+            history.items.iter().filter(|event| event.is_end()).map(|event| event.connection.clone()).collect();
+        if named == ended && named.len() > ROUNDS { Ok(history) } else { Err((named.len(), ended.len())) }
     });
     history.assert_every_connection_ended_once();
     assert!(server.is_running() && !server.log().contains("panicked"), "{}", server.log());
