@@ -141,20 +141,16 @@ async function topicAliases() {
   );
 }
 
-async function reasonsAndLimits() {
+async function whatTheServerAssigns() {
   const client = mqtt.connect(url, { clientId: "", protocolVersion: 5, reconnectPeriod: 0, keepalive: 65535 });
   open.push(client);
   const [connack] = await once(client, "connect");
   assert.ok(connack.properties.assignedClientIdentifier);
   assert.equal(connack.properties.serverKeepAlive, 3600);
-  client.on("error", () => {});
-  client.publish("a", "x".repeat(2 * 1024 * 1024), { qos: 1 }, () => {});
-  const [disconnect] = await once(client, "disconnect");
-  assert.equal(disconnect.reasonCode, 0x95);
 }
 
 const always = [everyQosBothWays, retainedAndWill, aSessionThatWaits, sharedSubscriptions];
-for (const part of five ? [...always, properties, topicAliases, reasonsAndLimits] : always) {
+for (const part of five ? [...always, properties, topicAliases, whatTheServerAssigns] : always) {
   await part().catch((error) => {
     console.error(`${part.name}:`, error);
     process.exit(1);
