@@ -14,7 +14,7 @@ mod spare;
 mod transport;
 
 pub use admission::{Guard, GuardSettings, Hook, HookLimits};
-pub use listener::Door;
+pub use listener::{BACKLOG_MAX, Door};
 pub use settings::{Clock, DoorSettings, HouseSettings};
 pub use shared::House;
 pub use transport::{

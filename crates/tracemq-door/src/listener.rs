@@ -18,7 +18,7 @@ use crate::settings::DoorSettings;
 use crate::shared::{Full, House, Shared};
 
 /// The longest backlog that Linux grants a listener by default (net.core.somaxconn).
-const BACKLOG_MAX: usize = 4_096;
+pub const BACKLOG_MAX: u32 = 4_096;
 
 /// A bound listener that does not accept yet.
 pub struct Door {

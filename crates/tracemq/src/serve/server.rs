@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracemq_access::AccountId;
@@ -74,9 +74,9 @@ impl Server {
     /// With the part that can't start, and what would help.
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
         let access = access::read(&config.mqtt)?;
-        let bound = ways_in::bind(&config).await?;
+        let bound = ways_in::bind(&config)?;
         let http_listener =
-            bind(config.http.listen, "http", "Choose another with --http ADDR, port 0 picks a free one").await?;
+            bind(config.http.listen, "http", "Choose another with --http ADDR, port 0 picks a free one")?;
         let http = http_listener.local_addr()?;
         if !http.ip().is_loopback() {
             warn!(%http, "HTTP can be reached from other machines, and secrets cross it unencrypted: put a proxy with TLS in front");
@@ -282,10 +282,18 @@ fn wall_clock() -> TimeMs {
     TimeMs(millis.unwrap_or(i64::MAX))
 }
 
-pub(super) async fn bind(address: SocketAddr, key: &str, advice: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
+pub(super) fn bind(address: SocketAddr, key: &str, advice: &str) -> anyhow::Result<TcpListener> {
+    listen(address)
         .with_context(|| format!("can't listen on {address} ({key}); is another server running there? {advice}"))
+}
+
+/// As `TcpListener::bind` does it, but with room for a fleet that comes back at once: who finds none tries again after a
+/// second, then two, then four. The system bounds it by `net.core.somaxconn`, which is 4,096 where nobody changed it.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(tracemq_door::BACKLOG_MAX)
 }
 
 /// What is kept of an instance is the store's bounds, but for those that it has of its own.

@@ -44,7 +44,7 @@ pub(crate) struct Listening {
 ///
 /// # Errors
 /// When an address can't be had or certificates can't be used: with the listener's name.
-pub(super) async fn bind(config: &Config) -> anyhow::Result<Vec<Bound>> {
+pub(super) fn bind(config: &Config) -> anyhow::Result<Vec<Bound>> {
     let mut bound = Vec::new();
     for listener in config.listeners() {
         let advice = if listener.name == DEFAULT_LISTENER {
@@ -53,7 +53,7 @@ pub(super) async fn bind(config: &Config) -> anyhow::Result<Vec<Bound>> {
             "Choose another in [[mqtt.listeners]], port 0 picks a free one"
         };
         let tls = certificates(&listener)?;
-        let socket = server::bind(listener.listen, &listener.name, advice).await?;
+        let socket = server::bind(listener.listen, &listener.name, advice)?;
         let address = socket.local_addr()?;
         bound.push(Bound { listener, socket, address, tls });
     }
