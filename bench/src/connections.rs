@@ -9,6 +9,7 @@ use crate::load;
 use crate::messages::Peers;
 use crate::report::{Figures, Report};
 use crate::server::{self, Kind, Process};
+use crate::tls;
 
 /// Connect and disconnect cycles a second, and resident bytes of an idle connection: TraceMQ with recording on and
 /// off, and mosquitto.
@@ -31,6 +32,9 @@ pub(crate) struct ConnectionsArgs {
     /// Idle connections for the memory figure
     #[arg(long, default_value_t = 5_000)]
     idle: usize,
+    /// Idle connections over TLS; in the first round alone, for the handshakes take a while
+    #[arg(long, default_value_t = 2_000)]
+    idle_tls: usize,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -42,9 +46,13 @@ pub(crate) fn run(args: &ConnectionsArgs) -> anyhow::Result<String> {
     let threads = args.threads.unwrap_or(cores).max(1);
     let kinds = args.peers.kinds(&[Kind::RecordingOn, Kind::RecordingOff]);
     let mut report = Report::new(cores);
-    for _ in 0..args.rounds {
+    for round in 0..args.rounds {
         for kind in &kinds {
-            let figures = measure(*kind, args, threads).with_context(|| format!("{kind:?}"))?;
+            let mut figures = measure(*kind, args, threads).with_context(|| format!("{kind:?}"))?;
+            if round == 0 && args.idle_tls > 0 && *kind != Kind::RecordingOff {
+                figures.bytes_per_idle_tls_connection =
+                    Some(measure_tls(*kind, args).with_context(|| format!("{kind:?} over TLS"))?);
+            }
             report.add(*kind, figures);
         }
     }
@@ -68,7 +76,18 @@ fn measure(kind: Kind, args: &ConnectionsArgs, threads: usize) -> anyhow::Result
         cpu_us_per_cycle: cpu * 1_000.0 / cycles.max(1) as f64,
         load_us_per_cycle: load * 1_000.0 / cycles.max(1) as f64,
         bytes_per_idle_connection: full.saturating_sub(empty) as f64 / args.idle.max(1) as f64,
+        bytes_per_idle_tls_connection: None,
         recorded,
         lost,
     })
+}
+
+fn measure_tls(kind: Kind, args: &ConnectionsArgs) -> anyhow::Result<f64> {
+    let (server, certificate) = Process::start_with_tls(kind, &args.peers.tracemq, &args.peers.mosquitto)?;
+    drop(tls::hold(server.mqtt, &certificate, 1)?); // what the first one costs all others have for nothing
+    let empty = server.resident_bytes()?;
+    let idle = tls::hold(server.mqtt, &certificate, args.idle_tls)?;
+    let full = server.resident_bytes()?;
+    drop(idle);
+    Ok(full.saturating_sub(empty) as f64 / args.idle_tls as f64)
 }

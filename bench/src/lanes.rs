@@ -32,6 +32,8 @@ pub(crate) struct Traffic {
     pub(crate) window: usize,
     /// Messages a second by all publishers; none for as many as go.
     pub(crate) rate: Option<f64>,
+    /// User and password.
+    pub(crate) login: Option<(&'static str, &'static str)>,
 }
 
 /// What the threads of the load have in common.
@@ -76,10 +78,10 @@ struct Client {
 }
 
 impl Client {
-    fn connect(server: SocketAddr, client_id: &str) -> anyhow::Result<Self> {
+    fn connect(server: SocketAddr, client_id: &str, traffic: &Traffic) -> anyhow::Result<Self> {
         let mut stream = TcpStream::connect(server).context("connect")?;
         stream.set_nodelay(true)?;
-        stream.write_all(&wire::connect(client_id, None))?;
+        stream.write_all(&wire::connect(client_id, traffic.login))?;
         let mut connack = [0; wire::CONNACK.len()];
         stream.read_exact(&mut connack).context("read CONNACK")?;
         ensure!(connack == wire::CONNACK, "refused: {connack:?}");
@@ -143,7 +145,7 @@ impl Lane {
         let topic = format!("bench/lane/{number:04}");
         let mut subscribers = Vec::with_capacity(traffic.fan_out);
         for n in 0..traffic.fan_out {
-            let mut client = Client::connect(server, &format!("sub-{number:04}-{n:04}"))?;
+            let mut client = Client::connect(server, &format!("sub-{number:04}-{n:04}"), traffic)?;
             client.subscribe(&topic, traffic.qos)?;
             subscribers.push(client);
         }
@@ -152,7 +154,7 @@ impl Lane {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "nanoseconds of a short interval")]
         let schedule = interval.map(|ns| ((ns * number as f64 / traffic.publishers as f64) as u64, ns.max(1.0) as u64));
         Ok(Self {
-            publisher: Client::connect(server, &format!("pub-{number:04}"))?,
+            publisher: Client::connect(server, &format!("pub-{number:04}"), traffic)?,
             subscribers,
             template: wire::publish(&topic, traffic.qos, traffic.payload_bytes),
             next_id: 1,

@@ -7,6 +7,8 @@ mod load;
 mod messages;
 mod report;
 mod server;
+mod storm;
+mod tls;
 mod wire;
 
 use std::process::ExitCode;
@@ -15,19 +17,21 @@ use clap::Parser;
 
 use connections::ConnectionsArgs;
 use messages::MessagesArgs;
+use storm::StormArgs;
 
 /// Figures of TraceMQ beside mosquitto
 #[derive(Parser)]
 enum Command {
     Connections(ConnectionsArgs),
     Messages(MessagesArgs),
+    Storm(StormArgs),
 }
 
 fn main() -> ExitCode {
     match run(&Command::parse()) {
-        Ok(report) => {
+        Ok((report, is_whole)) => {
             print!("{report}");
-            ExitCode::SUCCESS
+            if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             eprintln!("tracemq-bench: {error:#}");
@@ -36,10 +40,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command) -> anyhow::Result<String> {
-    server::raise_descriptor_limit()?;
+/// The report, and whether nothing was lost that must not be.
+fn run(command: &Command) -> anyhow::Result<(String, bool)> {
+    let descriptors_max = storm::descriptors_max()?;
     match command {
-        Command::Connections(args) => connections::run(args),
-        Command::Messages(args) => messages::run(args),
+        Command::Connections(args) => Ok((connections::run(args)?, true)),
+        Command::Messages(args) => Ok((messages::run(args)?, true)),
+        Command::Storm(args) => storm::run(args, descriptors_max),
     }
 }

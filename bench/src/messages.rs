@@ -169,6 +169,7 @@ fn turn(args: &MessagesArgs, phase: Phase, threads: usize, rate: Option<f64>) ->
         payload_bytes: args.payload,
         window: args.window,
         rate,
+        login: None,
     };
     let server = Process::start(phase.server, &args.peers.tracemq, &args.peers.mosquitto)?;
     measure(&server, traffic, threads, Duration::from_secs(args.seconds)).with_context(|| format!("{phase:?}"))

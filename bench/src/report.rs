@@ -15,6 +15,7 @@ pub(crate) struct Figures {
     /// What the load itself spends, beside the server.
     pub(crate) load_us_per_cycle: f64,
     pub(crate) bytes_per_idle_connection: f64,
+    pub(crate) bytes_per_idle_tls_connection: Option<f64>,
     pub(crate) recorded: u64,
     pub(crate) lost: u64,
 }
@@ -33,6 +34,7 @@ struct Row<'a> {
     median_cpu_us_per_cycle: f64,
     median_load_us_per_cycle: f64,
     median_bytes_per_idle_connection: f64,
+    bytes_per_idle_tls_connection: Option<f64>,
 }
 
 impl Report {
@@ -52,6 +54,7 @@ impl Report {
             median_cpu_us_per_cycle: median(rounds.iter().map(|f| f.cpu_us_per_cycle)),
             median_load_us_per_cycle: median(rounds.iter().map(|f| f.load_us_per_cycle)),
             median_bytes_per_idle_connection: median(rounds.iter().map(|f| f.bytes_per_idle_connection)),
+            bytes_per_idle_tls_connection: rounds.iter().find_map(|f| f.bytes_per_idle_tls_connection),
         });
         rows.collect()
     }
@@ -64,19 +67,28 @@ impl Report {
 
     pub(crate) fn to_table(&self) -> String {
         let mut table = format!(
-            "{} cores\n{:<24} {:>10} {:>14} {:>14} {:>16} {:>10} {:>8}\n",
-            self.cores, "server", "cycles/s", "cpu us/cycle", "load us/cycle", "bytes/idle conn", "recorded", "lost"
+            "{} cores\n{:<24} {:>10} {:>14} {:>14} {:>16} {:>8} {:>10} {:>8}\n",
+            self.cores,
+            "server",
+            "cycles/s",
+            "cpu us/cycle",
+            "load us/cycle",
+            "bytes/idle conn",
+            "TLS",
+            "recorded",
+            "lost"
         );
         for row in self.rows() {
             let (recorded, lost) = row.rounds.iter().fold((0, 0), |(r, l), f| (r + f.recorded, l + f.lost));
             let _ = writeln!(
                 table,
-                "{:<24} {:>10.0} {:>14.1} {:>14.1} {:>16.0} {:>10} {:>8}",
+                "{:<24} {:>10.0} {:>14.1} {:>14.1} {:>16.0} {:>8} {:>10} {:>8}",
                 row.server,
                 row.median_cycles_per_second,
                 row.median_cpu_us_per_cycle,
                 row.median_load_us_per_cycle,
                 row.median_bytes_per_idle_connection,
+                row.bytes_per_idle_tls_connection.map_or_else(String::new, |bytes| format!("{bytes:.0}")),
                 recorded,
                 lost
             );

@@ -1,15 +1,18 @@
 //! A server under measurement: started on free ports of the loopback address, ended when dropped.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
+
+use crate::tls::Certificate;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +37,7 @@ pub(crate) struct Process {
     child: Child,
     pub(crate) mqtt: SocketAddr,
     http: Option<SocketAddr>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Drop for Process {
@@ -49,17 +52,41 @@ impl Process {
     pub(crate) fn start(kind: Kind, tracemq: &Path, mosquitto: &Path) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         match kind {
-            Kind::RecordingOn => Self::tracemq(tracemq, folder, true),
-            Kind::RecordingOff => Self::tracemq(tracemq, folder, false),
-            Kind::Mosquitto => Self::mosquitto(mosquitto, folder),
+            Kind::RecordingOn => Self::tracemq(tracemq, folder, "recorder.enabled = true\n", true),
+            Kind::RecordingOff => Self::tracemq(tracemq, folder, "recorder.enabled = false\n", true),
+            Kind::Mosquitto => Self::mosquitto(mosquitto, folder, ""),
         }
     }
 
-    fn tracemq(binary: &Path, folder: TempDir, recording: bool) -> anyhow::Result<Self> {
+    /// The same with a listener for TLS, whose certificate clients are to trust.
+    pub(crate) fn start_with_tls(kind: Kind, tracemq: &Path, mosquitto: &Path) -> anyhow::Result<(Self, Certificate)> {
+        let folder = tempfile::tempdir()?;
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+        let certificate = Certificate::make(folder.path())?;
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let (cert, key) = (file("cert.pem"), file("key.pem"));
+        let server = match kind {
+            Kind::RecordingOn | Kind::RecordingOff => {
+                let recording = kind == Kind::RecordingOn;
+                let config = format!(
+                    "recorder.enabled = {recording}\n[[mqtt.listeners]]\nname = \"tls\"\nlisten = \"127.0.0.1:0\"\n\
+                     transport = \"tls\"\n[mqtt.listeners.tls]\ncert = {cert:?}\nkey = {key:?}\n"
+                );
+                Self::tracemq(tracemq, folder, &config, false)?
+            }
+            Kind::Mosquitto => Self::mosquitto(mosquitto, folder, &format!("certfile {cert}\nkeyfile {key}\n"))?,
+        };
+        Ok((server, certificate))
+    }
+
+    /// Our server with that configuration, on free ports.
+    pub(crate) fn tracemq(binary: &Path, folder: TempDir, config_text: &str, is_plain: bool) -> anyhow::Result<Self> {
         let config = folder.path().join("tracemq.toml");
-        fs::write(&config, format!("recorder.enabled = {recording}\n"))?;
+        fs::write(&config, config_text)?;
         let mut child = Command::new(binary)
-            .args(["serve", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0", "--config"])
+            .arg("serve")
+            .args(is_plain.then_some(["--mqtt", "127.0.0.1:0"]).into_iter().flatten())
+            .args(["--http", "127.0.0.1:0", "--config"])
             .arg(&config)
             .arg("--data-dir")
             .arg(folder.path().join("data"))
@@ -72,7 +99,7 @@ impl Process {
         for line in BufReader::new(stdout).lines() {
             let line = line?;
             match line.split_whitespace().collect::<Vec<_>>().as_slice() {
-                ["mqtt", address] => mqtt = Some(address.parse()?),
+                ["mqtt", address, ..] => mqtt = Some(address.parse()?),
                 ["http", url] => http = Some(url.trim_start_matches("http://").parse()?),
                 _ => {}
             }
@@ -80,14 +107,16 @@ impl Process {
                 break;
             }
         }
-        Ok(Self { child, mqtt: mqtt.context("it told no mqtt address")?, http, _folder: folder })
+        Ok(Self { child, mqtt: mqtt.context("it told no mqtt address")?, http, folder })
     }
 
-    fn mosquitto(binary: &Path, folder: TempDir) -> anyhow::Result<Self> {
+    fn mosquitto(binary: &Path, folder: TempDir, of_listener: &str) -> anyhow::Result<Self> {
         let mqtt = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let config = folder.path().join("mosquitto.conf");
-        let text =
-            format!("listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_type none\n", mqtt.port());
+        let text = format!(
+            "allow_anonymous true\npersistence false\nlog_type none\nlistener {} 127.0.0.1\n{of_listener}",
+            mqtt.port()
+        );
         fs::write(&config, text)?;
         let mut child = Command::new(binary).arg("-c").arg(&config).stderr(Stdio::null()).spawn()?;
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -97,13 +126,42 @@ impl Process {
             }
             std::thread::yield_now();
         }
-        Ok(Self { child, mqtt, http: None, _folder: folder })
+        Ok(Self { child, mqtt, http: None, folder })
+    }
+
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where it keeps its data.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Has it stop, and waits for that.
+    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM)?;
+        let status = self.child.wait()?;
+        if !status.success() {
+            bail!("the server ended with {status}");
+        }
+        Ok(())
     }
 
     /// Resident memory of the process.
     pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that it was.
+    pub(crate) fn peak_bytes(&self) -> anyhow::Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, which: &str) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(which)).with_context(|| format!("no {which}"))?;
         let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
         Ok(kib * 1_024)
     }
