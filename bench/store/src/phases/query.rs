@@ -83,11 +83,9 @@ fn pages(task: &Task, reader: &mut dyn Reader) -> Result<()> {
     let last_day = TimeRange { from: task.known.last.plus(-DAY_MS), to: task.known.last };
     // The cold questions have emptied the page cache: what is asked for the first time is read from the disk, and only what was
     // asked before is warm. The peers' caches hold it as well.
-    for (name, range) in [
-        ("page.anybody.first", TimeRange::ALL),
-        ("page.anybody.ever", TimeRange::ALL),
-        ("page.anybody.day", last_day),
-    ] {
+    for (name, range) in
+        [("page.anybody.first", TimeRange::ALL), ("page.anybody.ever", TimeRange::ALL), ("page.anybody.day", last_day)]
+    {
         let mut random = Random::new(fleet.seed ^ 0xa5c);
         let mut rows = 0;
         let latencies = ask_often(reader, &mut rows, || page_of_anybody(fleet, &mut random, range))?;
