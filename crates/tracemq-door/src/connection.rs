@@ -123,7 +123,9 @@ impl Connection {
                 self.transport.farewell(&closing);
                 let lingers = self.client_may_still_read(&closing);
                 self.send_last_packet();
-                (self.input, self.output) = (BytesMut::new(), BytesMut::new()); // lingering may take a while
+                // Lingering may take a while; what the socket did not take yet goes out meanwhile.
+                self.input = BytesMut::new();
+                spare::take_back(&mut self.output);
                 self.end(closing);
                 if lingers {
                     Box::pin(self.linger()).await;

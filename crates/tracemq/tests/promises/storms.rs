@@ -98,6 +98,11 @@ fn b36_whoever_takes_a_session_over_waits_for_no_old_owner_that_reads_nothing() 
         new.send(&[0xC0, 0]);
         while new.receive().0 != 0xD0 {}
         assert!(begun.elapsed() < PATIENCE / 4, "{:?}", begun.elapsed());
+        if version == Version::V5 {
+            // What was on its way to the old one is its to read, to the last word.
+            let last = std::iter::repeat_with(|| old.receive()).find(|(first, _)| first >> 4 != 3);
+            assert_eq!(last.map(|(first, body)| (first, body.first().copied())), Some((0xE0, Some(0x8E))));
+        }
         let address = old.address();
         let end = wait_until("end of the old one", || {
             let history = server.history(&client);
