@@ -1,5 +1,6 @@
 """Promise: an exported Parquet file is a table to programs that nobody here wrote, and a table of theirs can be imported."""
 
+import copy
 import json
 import os
 import socket
@@ -112,13 +113,18 @@ def test_a_table_holds_the_same_as_the_lines(history, tmp_path):
 @pytest.mark.parametrize("how", [{}, {"compression": "none", "use_dictionary": False}, {"data_page_version": "2.0"}])
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
 def test_a_table_that_another_program_wrote_is_imported(history, tmp_path, how, unit):
-    _, lines = history
+    lines = copy.deepcopy(history[1])
+    next(line for line in lines if "gap" not in line)["details"]["certificate_not_after"] = 1_900_000_000_000
     rows = [flat(line) for line in lines if "gap" not in line]
     schema = pa.schema([pa.field(name, kind, name not in NEVER_NULL) for name, kind in COLUMNS.items()])
     if unit != "ms":  # others have finer clocks, and don't say what is never null
-        schema = pa.schema(COLUMNS).set(0, pa.field("time", pa.timestamp(unit, tz="UTC")))
+        schema = pa.schema(COLUMNS)
+        for name in ["time", "certificate_not_after"]:
+            schema = schema.set(schema.get_field_index(name), pa.field(name, pa.timestamp(unit, tz="UTC")))
         for row in rows:
-            row["time"] *= {"us": 1_000, "ns": 1_000_000}[unit]
+            for name in ["time", "certificate_not_after"]:
+                if row[name] is not None:
+                    row[name] *= {"us": 1_000, "ns": 1_000_000}[unit]
     gaps = json.dumps([line["gap"] for line in lines if "gap" in line])
     table = pa.Table.from_pylist(rows, schema=schema).replace_schema_metadata({"tracemq.gaps": gaps})
     pq.write_table(table, tmp_path / "theirs.parquet", **how)

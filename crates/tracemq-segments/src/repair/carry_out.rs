@@ -6,8 +6,10 @@ use std::path::Path;
 use tracemq_store::StoreError;
 
 use super::{Aside, Plan, RepairReport};
-use crate::fs::Fs;
+use crate::fs::{Fs, read_exact_at};
 use crate::manifest;
+
+const COMPARED_BYTES: usize = 1 << 20;
 
 impl Plan {
     pub(super) fn carry_out(mut self, fs: &dyn Fs, dir: &Path) -> Result<RepairReport, StoreError> {
@@ -19,7 +21,7 @@ impl Plan {
             self.manifest.orphans = carried.number();
         }
         // The next start removes what no manifest names: it has another name before there is a manifest.
-        let linked: Vec<bool> = self.report.aside.iter().map(|aside| link(fs, aside)).collect();
+        let linked = self.report.aside.iter().map(|aside| link(fs, aside)).collect::<Result<Vec<bool>, _>>()?;
         self.report.kept = self.manifest.publish_repaired(fs, dir)?;
         for (aside, is_linked) in self.report.aside.iter().zip(linked) {
             let moved = if is_linked { fs.remove(&aside.path) } else { fs.rename(&aside.path, &aside.to) };
@@ -37,10 +39,40 @@ impl Plan {
     }
 }
 
-/// Whether the file has its second name. A repair that was cut off may have given it.
-fn link(fs: &dyn Fs, aside: &Aside) -> bool {
+/// Whether the file has its second name. A repair that was cut off may have given it; another file of that name is nobody's to
+/// replace.
+fn link(fs: &dyn Fs, aside: &Aside) -> Result<bool, StoreError> {
     match fs.link(&aside.path, &aside.to) {
-        Ok(()) => true,
-        Err(error) => error.kind() == io::ErrorKind::AlreadyExists,
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match are_equal(fs, &aside.path, &aside.to) {
+            Ok(true) => Ok(true),
+            Ok(false) => {
+                let operation = "put a file aside, for another one has this name:";
+                Err(StoreError::Io { operation, path: aside.to.clone(), source: error })
+            }
+            Err(source) => Err(StoreError::Io { operation: "read", path: aside.to.clone(), source }),
+        },
+        Err(_) => Ok(false),
     }
+}
+
+/// Whether they hold the same, as far as they can be read.
+fn are_equal(fs: &dyn Fs, one: &Path, other: &Path) -> io::Result<bool> {
+    let (one, other) = (fs.open_to_read(one)?, fs.open_to_read(other)?);
+    let length = one.length()?;
+    if other.length()? != length {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]);
+    let mut offset = 0;
+    while offset < length {
+        let bytes = usize::try_from(length - offset).unwrap_or(usize::MAX).min(COMPARED_BYTES);
+        let (left, right) = (left.get_mut(..bytes).unwrap_or_default(), right.get_mut(..bytes).unwrap_or_default());
+        let is_read = read_exact_at(&*one, left, offset).is_ok() && read_exact_at(&*other, right, offset).is_ok();
+        if is_read && left != right {
+            return Ok(false);
+        }
+        offset += u64::try_from(bytes).unwrap_or(u64::MAX);
+    }
+    Ok(true)
 }

@@ -489,3 +489,31 @@ fn s40_a_segment_has_the_number_of_its_log_file_whatever_became_of_the_files_bef
     let disk = world.disk.copy();
     repaired(&mut world, disk, "beside its log");
 }
+
+#[test]
+fn a_file_of_others_that_has_the_name_aside_is_never_taken_for_it() {
+    let mut tried = 0;
+    for seed in 0..100 {
+        let (mut world, mut dice) = (World::new(), Dice(seed));
+        live(&mut world, &mut dice, 20);
+        // A merge that is cut off before what it replaces is removed.
+        let first = 1 + dice.roll(60);
+        world.disk.set_fault(Some(Fault { first, for_good: true, kind: ErrorKind::Other, written: 0 }));
+        let _ = world.store().shared.seal_all();
+        let _ = world.store().shared.merge_next(&mut |_| {});
+        world.close();
+        let broken = world.disk.copy();
+        lose_manifests(&broken, &world.dir(), 3);
+        let Ok(planned) = repair(&broken, &world.dir(), RepairMode::Look) else { continue };
+        let Some(aside) = planned.aside.first() else { continue };
+        tried += 1;
+        broken.put(&aside.to, b"somebody's".to_vec());
+        let before = broken.content(&aside.path);
+        let error = repair(&broken, &world.dir(), RepairMode::CarryOut).unwrap_err().to_string();
+        assert!(error.contains("another one has this name"), "{error}");
+        assert_eq!((broken.content(&aside.path), broken.content(&aside.to)), (before, b"somebody's".to_vec()));
+        remove(&broken, &aside.to);
+        repair(&broken, &world.dir(), RepairMode::CarryOut).unwrap();
+    }
+    assert!(tried >= 5, "{tried}");
+}

@@ -44,14 +44,14 @@ fn open(file: File) -> anyhow::Result<SerializedFileReader<File>> {
     Ok(reader)
 }
 
-/// How many units of the column `time` make a millisecond, where the row reader does not see to it.
-fn units_a_ms(reader: &SerializedFileReader<File>) -> i64 {
-    let schema = reader.metadata().file_metadata().schema();
-    let time = schema.get_fields().iter().find(|field| field.name() == "time");
-    match time.and_then(|time| time.get_basic_info().logical_type_ref()) {
-        Some(LogicalType::Timestamp(of)) if of.unit == TimeUnit::NANOS => 1_000_000,
-        Some(_) | None => 1,
-    }
+/// Names of the columns that are in nanoseconds, which the row reader leaves as they are.
+fn in_nanoseconds(reader: &SerializedFileReader<File>) -> Vec<String> {
+    let fields = reader.metadata().file_metadata().schema().get_fields();
+    let nanoseconds = fields.iter().filter(|field| {
+        let kind = field.get_basic_info().logical_type_ref();
+        matches!(kind, Some(LogicalType::Timestamp(of)) if of.unit == TimeUnit::NANOS)
+    });
+    nanoseconds.map(|field| field.name().to_owned()).collect()
 }
 
 /// Hands each row to `take`, with its number from 1 on: an event, or what is wrong with it; and then the gaps.
@@ -63,7 +63,7 @@ pub(in crate::store) fn each(
     take: &mut dyn FnMut(u64, Result<Record, String>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let reader = open(file)?;
-    let units_a_ms = units_a_ms(&reader);
+    let in_nanoseconds = in_nanoseconds(&reader);
     let metadata = reader.metadata().file_metadata();
     let entries = metadata.key_value_metadata().into_iter().flatten();
     let gaps: Vec<Gap> = match entries.filter(|entry| entry.key == GAPS).find_map(|entry| entry.value.as_deref()) {
@@ -73,7 +73,7 @@ pub(in crate::store) fn each(
     let mut number = 0;
     for row in reader.get_row_iter(None)? {
         number += 1;
-        take(number, event(&row?, units_a_ms).map(|event| Record::Event(Box::new(event))))?;
+        take(number, event(&row?, &in_nanoseconds).map(|event| Record::Event(Box::new(event))))?;
     }
     for gap in gaps {
         number += 1;
@@ -82,18 +82,18 @@ pub(in crate::store) fn each(
     Ok(())
 }
 
-fn event(row: &Row, units_a_ms: i64) -> Result<Event, String> {
+fn event(row: &Row, in_nanoseconds: &[String]) -> Result<Event, String> {
     let mut levels = [Map::new(), Map::new(), Map::new()];
     let (mut address, mut port) = (None, None);
     for (name, field) in row.get_column_iter() {
-        let Some(value) = value(field).map_err(|what| format!("{name}: {what}"))? else { continue };
+        let Some(mut value) = value(field).map_err(|what| format!("{name}: {what}"))? else { continue };
+        if in_nanoseconds.contains(name) {
+            let time = value.as_i64().ok_or_else(|| format!("{name}: is no time"))?;
+            value = time.div_euclid(1_000_000).into();
+        }
         match name.as_str() {
             "peer_address" => address = value.as_str().map(str::to_owned),
             "peer_port" => port = value.as_u64(),
-            "time" => {
-                let time = value.as_i64().ok_or("time: is no time")?;
-                levels[0].insert("time".to_owned(), time.div_euclid(units_a_ms).into());
-            }
             name => {
                 if let Some(level) = levels.get_mut(depth(name)) {
                     level.insert(name.to_owned(), value);
