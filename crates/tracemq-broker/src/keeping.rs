@@ -1,4 +1,5 @@
-//! What outlives the process: sessions that wait for their clients, the messages in them, and retained messages.
+//! What outlives the process: sessions that wait for their clients, the messages in them, their clients' wills, and retained
+//! messages.
 //!
 //! The broker tells a [`Keeper`] each change, and holds an acknowledgement back until what it acknowledges is durable. The
 //! keeper never makes it wait: a change gets a [`Mark`], and whoever needs it durable is woken when it is.
@@ -10,6 +11,8 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+use crate::link::Permissions;
 
 /// A moment in the order of all changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +60,9 @@ pub enum Change {
     Released(u64, u16),
     /// The message of that number is the topic's retained one; none when there is none any more.
     Retained(String, Option<u64>),
+    /// The will of that number is to be published once it is due, or with its session's end; none when it was, or never will
+    /// be. It outlives its session until then.
+    Will(u64, Option<Box<KeptWill>>),
 }
 
 /// A session, without its messages.
@@ -114,6 +120,29 @@ pub struct KeptMessage {
     pub user: Vec<(String, String)>,
 }
 
+/// The will of a client whose session is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptWill {
+    /// The number of its session.
+    pub session: u64,
+    /// What is published. Its life begins then, so that no moment is set at which it expires.
+    pub message: KeptMessage,
+    /// Seconds that it lives.
+    pub expiry_s: Option<NonZeroU32>,
+    /// Seconds between the end of the connection and its publication.
+    pub delay_s: u32,
+    /// When it is published, by the wall clock in milliseconds since 1970; none while its client is connected.
+    pub due: Option<i64>,
+    /// What its client's rights are found by; none when they ended with the process ([`Permissions::keepsake`]).
+    ///
+    /// [`Permissions::keepsake`]: crate::Permissions::keepsake
+    pub keepsake: Option<String>,
+}
+
+/// Gives the permissions of a client that is away, by its [`Permissions::keepsake`](crate::Permissions::keepsake); none when
+/// it has none any more.
+pub type Recall<'a> = dyn Fn(&str) -> Option<Arc<dyn Permissions>> + 'a;
+
 /// A message in a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptEntry {
@@ -155,4 +184,6 @@ pub struct Kept {
     pub messages: Vec<(u64, Arc<KeptMessage>)>,
     /// Retained messages: topic and number.
     pub retained: Vec<(String, u64)>,
+    /// Wills, in the order of their numbers.
+    pub wills: Vec<(u64, KeptWill)>,
 }

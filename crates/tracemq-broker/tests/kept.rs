@@ -7,7 +7,7 @@ mod wire;
 
 use std::sync::Arc;
 
-use keeper::TestKeeper;
+use keeper::{TestKeeper, recall};
 use tracemq_broker::{Broker, Kept, Limits, Tick};
 use wire::{Peer, ack, connect, publish, subscribe, unsubscribe};
 
@@ -15,7 +15,7 @@ use wire::{Peer, ack, connect, publish, subscribe, unsubscribe};
 const WALL: i64 = 1_700_000_000_000;
 
 fn kept_broker(keeper: &Arc<TestKeeper>) -> Arc<Broker> {
-    Broker::with_keeper(Limits::default(), keeper.clone(), Kept::default(), Tick(0), WALL)
+    Broker::with_keeper(Limits::default(), keeper.clone(), Kept::default(), &recall, Tick(0), WALL)
 }
 
 fn firsts(peer: &mut Peer) -> Vec<u8> {

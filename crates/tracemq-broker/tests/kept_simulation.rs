@@ -9,7 +9,7 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use keeper::TestKeeper;
+use keeper::{TestKeeper, recall};
 use tracemq_broker::{Broker, Kept, Limits, Tick};
 use wire::{Peer, ack, connect, publish, subscribe};
 
@@ -181,7 +181,7 @@ struct World {
 impl World {
     fn new(dice: &mut Dice) -> Self {
         let keeper = TestKeeper::new(false);
-        let broker = Broker::with_keeper(Limits::default(), keeper.clone(), Kept::default(), Tick(0), 0);
+        let broker = Broker::with_keeper(Limits::default(), keeper.clone(), Kept::default(), &recall, Tick(0), 0);
         let v5 = dice.below(2) == 0;
         let mut peer = Peer::connected(&broker, 1, &connect(v5, "sub").lasting(1_000));
         peer.send(&subscribe(v5, &[("t", 2)]));

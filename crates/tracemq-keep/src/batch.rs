@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tracemq_broker::{Change, KeptEntry, KeptMessage, KeptSession};
+use tracemq_broker::{Change, KeptEntry, KeptMessage, KeptSession, KeptWill};
 
 /// The last state of each thing that changed; none of what is gone.
 #[derive(Debug, Default)]
@@ -13,6 +13,7 @@ pub(crate) struct Batch {
     pub(crate) received: BTreeMap<(u64, u16), bool>,
     pub(crate) messages: HashMap<u64, Arc<KeptMessage>>,
     pub(crate) retained: BTreeMap<String, Option<u64>>,
+    pub(crate) wills: BTreeMap<u64, Option<Box<KeptWill>>>,
 }
 
 impl Batch {
@@ -50,6 +51,9 @@ impl Batch {
             Change::Retained(topic, message) => {
                 self.retained.insert(topic, message);
             }
+            Change::Will(number, will) => {
+                self.wills.insert(number, will);
+            }
         }
     }
 }
@@ -61,17 +65,23 @@ pub(crate) fn bytes(change: &Change) -> usize {
         Change::Session(_, session) => {
             own + session.client.len() + session.subscriptions.iter().map(|one| one.filter.len() + 64).sum::<usize>()
         }
-        Change::Message(_, message) => {
-            own + message.topic.len()
-                + message.payload.len()
-                + message.correlation_data.as_ref().map_or(0, bytes::Bytes::len)
-                + message.user.iter().map(|(name, value)| name.len() + value.len() + 64).sum::<usize>()
+        Change::Message(_, message) => own + of_message(message),
+        Change::Will(_, Some(will)) => {
+            own + size_of::<KeptWill>() + will.keepsake.as_ref().map_or(0, String::len) + of_message(&will.message)
         }
         Change::Retained(topic, _) => own + topic.len(),
         Change::SessionEnded(_)
         | Change::Entry(..)
         | Change::EntryGone(..)
         | Change::Received(..)
-        | Change::Released(..) => own,
+        | Change::Released(..)
+        | Change::Will(_, None) => own,
     }
+}
+
+fn of_message(message: &KeptMessage) -> usize {
+    message.topic.len()
+        + message.payload.len()
+        + message.correlation_data.as_ref().map_or(0, bytes::Bytes::len)
+        + message.user.iter().map(|(name, value)| name.len() + value.len() + 64).sum::<usize>()
 }

@@ -23,6 +23,8 @@ const RECEIVED: TableDefinition<'_, (u64, u16), ()> = TableDefinition::new("rece
 const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("messages");
 /// Topic: the number of its retained message.
 const RETAINED: TableDefinition<'_, &str, u64> = TableDefinition::new("retained");
+/// Number: a will.
+const WILLS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("wills");
 
 /// Why sessions and retained messages can't be kept.
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +162,7 @@ impl Database {
         let write = redb.begin_write().map_err(any)?;
         self.write_sessions(&write, batch, &mut changed)?;
         self.write_entries(&write, batch, &mut changed)?;
+        write_wills(&write, batch)?;
         {
             let mut received = write.open_table(RECEIVED).map_err(any)?;
             for (key, is_there) in &batch.received {
@@ -274,6 +277,20 @@ impl Database {
     }
 }
 
+fn write_wills(write: &WriteTransaction, batch: &Batch) -> Result<(), Box<redb::Error>> {
+    if batch.wills.is_empty() {
+        return Ok(());
+    }
+    let mut wills = write.open_table(WILLS).map_err(any)?;
+    for (number, will) in &batch.wills {
+        match will {
+            Some(will) => wills.insert(number, encode(will).as_slice()).map_err(any)?.map(drop),
+            None => wills.remove(number).map_err(any)?.map(drop),
+        };
+    }
+    Ok(())
+}
+
 /// Makes what is missing, and gives the format.
 fn prepare(redb: &Redb) -> Result<u64, Box<redb::Error>> {
     let write = redb.begin_write().map_err(any)?;
@@ -294,6 +311,7 @@ fn prepare(redb: &Redb) -> Result<u64, Box<redb::Error>> {
         write.open_table(RECEIVED).map_err(any)?;
         write.open_table(MESSAGES).map_err(any)?;
         write.open_table(RETAINED).map_err(any)?;
+        write.open_table(WILLS).map_err(any)?;
         write.commit().map_err(any)?;
     }
     Ok(found)
@@ -320,6 +338,10 @@ fn read_all(redb: &Redb, kept: &mut Kept) -> Result<(), Fault> {
     for row in read.open_table(RETAINED)?.iter()? {
         let (topic, message) = row?;
         kept.retained.push((topic.value().to_owned(), message.value()));
+    }
+    for row in read.open_table(WILLS)?.iter()? {
+        let (number, will) = row?;
+        kept.wills.push((number.value(), decode(will.value(), "a will")?));
     }
     Ok(())
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
-use tracemq_broker::{Change, Keeper, Kept, KeptEntry, KeptMessage, KeptSession, KeptStage, KeptSubscription, Mark};
+use tracemq_broker::{
+    Change, Keeper, Kept, KeptEntry, KeptMessage, KeptSession, KeptStage, KeptSubscription, KeptWill, Mark,
+};
 
 use crate::database::Database;
 use crate::{Keep, KeepError, KeepSettings};
@@ -80,6 +82,23 @@ fn wait_for(keep: &Keep, mark: Mark) {
 }
 
 #[test]
+fn a_will_is_kept_until_it_is_told_gone_also_without_its_session() {
+    let store = Store::new();
+    let will = |delay_s, due| {
+        let message = KeptMessage { topic: "will".into(), payload: Bytes::from_static(b"dead"), ..Default::default() };
+        KeptWill { session: 1, message, delay_s, due, keepsake: Some("who".into()), ..Default::default() }
+    };
+    let of = |number, will: KeptWill| Change::Will(number, Some(Box::new(will)));
+    let kept = store.after(vec![
+        vec![Change::Session(1, session("pump")), of(7, will(10, None)), of(8, will(20, None)), of(9, will(30, None))],
+        vec![Change::Will(8, None), of(7, will(10, Some(5))), Change::SessionEnded(1)],
+    ]);
+    assert_eq!((kept.sessions.len(), kept.wills), (0, vec![(7, will(10, Some(5))), (9, will(30, None))]));
+    let kept = store.after(vec![vec![Change::Will(7, None), Change::Will(9, None)]]);
+    assert_eq!(kept, Kept::default());
+}
+
+#[test]
 fn what_was_kept_is_there_again() {
     let store = Store::new();
     let queued = entry(9, KeptStage::Queued);
@@ -99,6 +118,7 @@ fn what_was_kept_is_there_again() {
         received: vec![(1, 77)],
         messages: vec![(9, message("x")), (10, message("kept"))],
         retained: vec![("a/b".into(), 10)],
+        wills: Vec::new(),
     };
     assert_eq!(kept, expected);
     assert_eq!(store.open().1, expected, "an open changes nothing");

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tracemq_model::{Reason, TimeMs};
 
@@ -13,7 +14,7 @@ use super::rules::{ClientRules, Use, Who};
 use super::{Login, MqttAccess, Refusal, StoredPassword};
 
 /// A digest of a secret: tells whether it is still the same.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Fingerprint([u8; 32]);
 
 impl Fingerprint {

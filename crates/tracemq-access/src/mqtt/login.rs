@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use tracemq_model::{Reason, TimeMs};
 
@@ -22,7 +23,7 @@ use crate::signature::hmac_sha1;
 const PERMISSIONS: &[&str] = &["mq:MqttInstanceAccess"];
 
 /// Whether clients without user name are let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Anonymous {
     /// Always.
     Yes,

@@ -5,6 +5,7 @@
 //! client that is in still may be. What takes time, comparing a password or asking a program elsewhere, is named and
 //! left to the caller.
 
+mod absent;
 pub mod attempts;
 mod bans;
 pub mod hook;

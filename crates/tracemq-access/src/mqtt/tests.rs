@@ -383,3 +383,43 @@ fn b63_the_program_elsewhere_is_asked_about_whom_the_file_does_not_know() {
         assert!(verdict.is_ok() || refusal.detail.contains("no verdict"), "{refusal:?}");
     }
 }
+
+#[test]
+fn a_client_that_is_away_is_found_again_with_the_rights_of_that_moment() {
+    let nothing = Issued::default();
+    let ops = outcome(&with_users(), &login("pump-7", Some("ops"), "secret"), &nothing).unwrap();
+    let keepsake = ops.keepsake().unwrap();
+    assert!(!keepsake.contains("argon2"), "no hash that could be guessed at: {keepsake}");
+    let may = |access: &MqttAccess, keepsake: &str| {
+        let who = access.recall(keepsake)?;
+        Some(access.of(&who, &nothing, NOW).allows(&who, Use::Publish, "t"))
+    };
+    let bans = vec![Ban { address: Some("192.0.2.0/24".parse().unwrap()), ..Ban::default() }];
+    let deny = RuleEntry { deny: true, users: vec!["ops".into()], publish: vec!["t".into()], ..RuleEntry::default() };
+    let rules = RuleBook::new(&[deny]).unwrap();
+    let groups = Some(std::iter::once("G".to_owned()).collect());
+    assert_eq!(may(&with_users(), &keepsake), Some(true));
+    assert_eq!(may(&MqttAccess { bans, ..with_users() }, &keepsake), Some(false), "banned");
+    assert_eq!(may(&MqttAccess { rules, ..with_users() }, &keepsake), Some(false), "a rule");
+    assert_eq!(may(&MqttAccess { groups, ..with_users() }, &keepsake), Some(false), "a group");
+    let with = |list| MqttAccess { users: Some(users(list)), ..access() };
+    assert_eq!(may(&with(&[("ops", "another")]), &keepsake), None, "another password");
+    assert_eq!(may(&with(&[("pump", "other")]), &keepsake), None, "taken out");
+    assert_eq!(may(&access(), &keepsake), None);
+    for strange in ["", "{}", "null", keepsake.trim_start_matches('{')] {
+        assert_eq!(may(&with_users(), strange), None, "{strange}");
+    }
+
+    let anybody = Login { anonymous: Anonymous::WhileNobodyIsKnown, ..login("c", None, "") };
+    let keepsake = outcome(&access(), &anybody, &nothing).unwrap().keepsake().unwrap();
+    assert_eq!((may(&access(), &keepsake), may(&with_users(), &keepsake)), (Some(true), Some(false)));
+    let password = mqtt_password(&Secret::new("s").unwrap(), "c");
+    let signs = login("c", Some("Signature|LTAI|mqtt-1"), &password);
+    let keepsake = outcome(&with_keys(vec![key("LTAI", "s")]), &signs, &nothing).unwrap().keepsake().unwrap();
+    assert_eq!(may(&with_keys(vec![key("LTAI", "s")]), &keepsake), Some(true));
+    assert_eq!(may(&with_keys(vec![key("LTAI", "t")]), &keepsake), Some(false), "another secret");
+    let asks = MqttAccess { has_hook: true, ..access() };
+    let Judgement::Ask(question) = asks.judge(&login("c", Some("u"), "p"), &nothing, NOW) else { panic!("not asked") };
+    let by_hook = question.outcome(Ok(Verdict::Allow(None))).unwrap();
+    assert_eq!(by_hook.keepsake(), None, "what the program allowed is not known any more");
+}

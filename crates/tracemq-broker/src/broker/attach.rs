@@ -5,24 +5,12 @@ use std::sync::atomic::Ordering;
 
 use tracemq_model::{ClientId, ConnectionId, End, ProtocolVersion, Reason};
 
+use super::wills::Will;
 use super::{Broker, Counters, Tables};
 use crate::limits::Tick;
 use crate::link::Permissions;
-use crate::packet::{self, Message};
+use crate::packet;
 use crate::session::{Mailbox, PendingWill, Queued, Session, State};
-
-/// A will to be published once the lock is released.
-pub(super) struct Will {
-    pub(super) session: u64,
-    pub(super) message: Arc<Message>,
-    pub(super) permissions: Arc<dyn Permissions>,
-}
-
-impl Will {
-    fn of(session: &Session, will: PendingWill) -> Self {
-        Self { session: session.number, message: will.message, permissions: will.permissions }
-    }
-}
 
 /// What is to be done once the lock is released.
 #[derive(Default)]
@@ -47,6 +35,8 @@ pub(crate) struct Newcomer<'a> {
     /// Already capped.
     pub(crate) expiry_s: u32,
     pub(crate) window: u16,
+    pub(crate) will: Option<&'a packet::Will>,
+    pub(crate) permissions: &'a Arc<dyn Permissions>,
 }
 
 /// The session that it got.
@@ -72,7 +62,10 @@ impl Broker {
     pub(crate) fn attach(&self, now: Tick, newcomer: &Newcomer<'_>) -> Result<Attached, End> {
         let mut leftovers = Leftovers::default();
         let mut displaced = None;
-        let attached = self.lock().attach(now, newcomer, self, &mut displaced, &mut leftovers);
+        // Asked before the lock is taken: it is work.
+        let is_kept = newcomer.will.is_some() && newcomer.expiry_s > 0 && self.keeping.is_some();
+        let keepsake = if is_kept { newcomer.permissions.keepsake() } else { None };
+        let attached = self.lock().attach(now, newcomer, keepsake, self, &mut displaced, &mut leftovers);
         if let Some(old) = displaced {
             let mut end =
                 End::of(Reason::SessionTakenOver).with_detail("a newer connection has the same client identifier");
@@ -105,6 +98,7 @@ impl Tables {
         &mut self,
         now: Tick,
         newcomer: &Newcomer<'_>,
+        keepsake: Option<String>,
         broker: &Broker,
         displaced: &mut Option<Arc<Mailbox>>,
         leftovers: &mut Leftovers,
@@ -129,6 +123,7 @@ impl Tables {
             } else {
                 state.resume(Arc::clone(newcomer.mailbox), newcomer.window, newcomer.expiry_s);
                 state.keep_session();
+                broker.keep_will(&mut state, newcomer, keepsake);
                 state.protocol = Some(newcomer.protocol);
                 let missed = std::mem::take(&mut state.missed);
                 drop(state);
@@ -143,6 +138,7 @@ impl Tables {
         if newcomer.expiry_s > 0 {
             state.ledger = broker.ledger(&session);
             state.keep_session();
+            broker.keep_will(&mut state, newcomer, keepsake);
         }
         state.protocol = Some(newcomer.protocol);
         drop(state);
@@ -162,7 +158,8 @@ impl Tables {
         for filter in std::mem::take(&mut state.filters) {
             self.subscriptions.remove(&filter, session.number);
         }
-        let will = state.will.take();
+        let will = state.will.take().map(|will| Will::of(session, state, *will));
+        state.forget_will(); // of a client that is displaced: its link publishes it
         leftovers.orphans.extend(state.take_shared(true, |_| true));
         leftovers.wakes.extend(state.take_waiting());
         state.keep_no_more();
@@ -171,7 +168,7 @@ impl Tables {
         if self.sessions.get(&session.client).is_some_and(|current| Arc::ptr_eq(current, session)) {
             self.sessions.remove(&session.client);
         }
-        leftovers.wills.extend(will.map(|will| Will::of(session, *will)));
+        leftovers.wills.extend(will);
     }
 
     fn detach(&mut self, now: Tick, departure: Departure<'_>) -> Leftovers {
@@ -186,11 +183,18 @@ impl Tables {
             let ends = state.ended || (owned && state.expiry_s == 0);
             let permissions = Arc::clone(departure.permissions);
             if will.delay_s == 0 || ends {
-                leftovers.wills.push(Will { session: session.number, message: will.message, permissions });
+                let kept = if owned { state.release_will() } else { 0 };
+                leftovers.wills.push(Will { session: session.number, message: will.message, permissions, kept });
             } else if owned {
                 let due = now.plus_s(will.delay_s);
+                if state.kept_will() != 0 {
+                    let number = state.kept_will();
+                    state.keep_will(number, &will, permissions.keepsake(), Some(due));
+                }
                 waits = Some(Box::new(PendingWill { message: will.message, permissions, due }));
             }
+        } else if owned {
+            state.forget_will(); // the client took its leave
         }
         if owned {
             state.owner = None;
@@ -234,7 +238,7 @@ impl Tables {
 
     /// Ends what is due at `now`; gives what is left of it.
     pub(super) fn end_due(&mut self, now: Tick) -> Leftovers {
-        let mut leftovers = Leftovers::default();
+        let mut leftovers = Leftovers { wills: std::mem::take(&mut self.overdue), ..Leftovers::default() };
         while let Some(session) = self.calendar.take_due(now) {
             let mut state = session.lock();
             state.due = None;
@@ -244,7 +248,7 @@ impl Tables {
                 continue;
             }
             if let Some(will) = state.will.take_if(|will| will.due <= now) {
-                leftovers.wills.push(Will::of(&session, *will));
+                leftovers.wills.push(Will::of(&session, &mut state, *will));
             }
             self.note(&session, &mut state);
         }

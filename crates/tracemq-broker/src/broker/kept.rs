@@ -8,13 +8,17 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use bytestring::ByteString;
 use tracemq_model::ClientId;
 
+use super::wills::Will;
 use super::{Broker, Counters, Tables};
-use crate::keeping::{Change, Keeper, Kept, KeptEntry, KeptMessage, KeptSession, KeptStage, KeptSubscription};
+use crate::keeping::{
+    Change, Keeper, Kept, KeptEntry, KeptMessage, KeptSession, KeptStage, KeptSubscription, KeptWill, Recall,
+};
 use crate::limits::{Limits, Tick};
+use crate::link::Permissions;
 use crate::packet::{Message, MessageProperties, Qos, Routed, Subscription};
 use crate::routing::{Inserted, Subscriber};
 use crate::rules;
-use crate::session::{Keeping, Ledger, Queued, Session, State};
+use crate::session::{Keeping, Ledger, PendingWill, Queued, Session, State};
 
 /// A subscription as it is kept.
 pub(super) fn subscription(one: &Subscription, id: Option<NonZeroU32>) -> KeptSubscription {
@@ -31,22 +35,35 @@ impl Broker {
     /// A broker that goes on with what was `kept`, and hands what changes to `keeper`. `now` and `wall_now`, in
     /// milliseconds since 1970, are the same moment. Sessions that had a client then have been without one since now.
     ///
-    /// What can't be used any more (expired, or against bounds that were lowered since) is left out, and the keeper told.
-    pub fn with_keeper(limits: Limits, keeper: Arc<dyn Keeper>, kept: Kept, now: Tick, wall_now: i64) -> Arc<Self> {
+    /// What can't be used any more (expired, or against bounds that were lowered since) is left out, and the keeper told. Wills
+    /// whose clients `recall` knows nothing of are dropped, and counted.
+    pub fn with_keeper(
+        limits: Limits,
+        keeper: Arc<dyn Keeper>,
+        kept: Kept,
+        recall: &Recall<'_>,
+        now: Tick,
+        wall_now: i64,
+    ) -> Arc<Self> {
         let wall_at_zero = wall_now.saturating_sub(i64::try_from(now.0).unwrap_or(i64::MAX));
         let keeping = Keeping { keeper, wall_at_zero };
-        let last_message = kept.messages.iter().map(|(number, _)| *number).max().unwrap_or(0);
+        let numbers =
+            kept.messages.iter().map(|(number, _)| *number).chain(kept.wills.iter().map(|(number, _)| *number));
+        let last_message = numbers.max().unwrap_or(0);
         let mut restoring = Restoring::new(&limits, &keeping, now, wall_now, kept.messages);
+        restoring.wills(kept.wills, recall);
         restoring.sessions(kept.sessions, kept.entries, &kept.received);
         restoring.retained(kept.retained);
-        let Restoring { tables, changes, .. } = restoring;
+        let Restoring { mut tables, changes, wills, wills_dropped, .. } = restoring;
+        // Their sessions have ended.
+        tables.overdue.extend(wills.into_values().map(|will| will.at_once()));
         keeping.keeper.keep(changes);
         Arc::new(Self {
             limits,
             keeping: Some(keeping),
             messages: AtomicU64::new(last_message),
             tables: RwLock::new(tables),
-            counters: Counters::default(),
+            counters: Counters { dropped: AtomicU64::new(wills_dropped), ..Counters::default() },
             sys: Mutex::default(),
             rates: Mutex::default(),
         })
@@ -98,8 +115,30 @@ struct Restoring<'a> {
     wall_now: i64,
     messages: HashMap<u64, Routed>,
     tables: Tables,
+    /// By session.
+    wills: BTreeMap<u64, AbsentWill>,
+    wills_dropped: u64,
     /// What is not there any more.
     changes: Vec<Change>,
+}
+
+/// A will whose client is away, with what that client may do.
+struct AbsentWill {
+    number: u64,
+    kept: KeptWill,
+    permissions: Arc<dyn Permissions>,
+}
+
+impl AbsentWill {
+    fn at_once(self) -> Will {
+        let message = Arc::new(will_message(&self.kept));
+        Will { session: self.kept.session, message, permissions: self.permissions, kept: self.number }
+    }
+}
+
+/// Its life begins when it is published, and what is kept of it then is not what was kept so far.
+fn will_message(kept: &KeptWill) -> Message {
+    Message { expiry_s: kept.expiry_s, kept: OnceLock::new(), ..message(&Arc::new(kept.message.clone())) }
 }
 
 impl<'a> Restoring<'a> {
@@ -115,7 +154,45 @@ impl<'a> Restoring<'a> {
             (number, Routed { number, message: Arc::new(message(&kept)), expires })
         };
         let messages = messages.into_iter().map(routed).collect();
-        Self { limits, keeping, now, wall_now, messages, tables: Tables::default(), changes: Vec::new() }
+        Self {
+            limits,
+            keeping,
+            now,
+            wall_now,
+            messages,
+            tables: Tables::default(),
+            wills: BTreeMap::new(),
+            wills_dropped: 0,
+            changes: Vec::new(),
+        }
+    }
+
+    fn wills(&mut self, wills: Vec<(u64, KeptWill)>, recall: &Recall<'_>) {
+        for (number, kept) in wills {
+            let Some(permissions) = kept.keepsake.as_deref().and_then(recall) else {
+                self.wills_dropped += 1;
+                self.changes.push(Change::Will(number, None));
+                continue;
+            };
+            // One that was about to be published when its client had another already.
+            if let Some(earlier) = self.wills.insert(kept.session, AbsentWill { number, kept, permissions }) {
+                self.tables.overdue.push(earlier.at_once());
+            }
+        }
+    }
+
+    /// Lets the will of a session wait again, as if its client had gone now if it was there to the last.
+    fn will(&mut self, session: u64, state: &mut State) {
+        let Some(AbsentWill { number, mut kept, permissions }) = self.wills.remove(&session) else { return };
+        // Not longer than its delay, also when the clock was set back meanwhile.
+        let latest = self.now.plus_s(kept.delay_s);
+        let due = kept.due.map_or(latest, |wall| self.keeping.tick(wall).min(latest));
+        let message = Arc::new(will_message(&kept));
+        let wall = self.keeping.wall(due);
+        if kept.due.replace(wall) != Some(wall) {
+            self.changes.push(Change::Will(number, Some(Box::new(kept))));
+        }
+        state.restore_will(number, PendingWill { message, permissions, due });
     }
 
     fn sessions(
@@ -164,6 +241,7 @@ impl<'a> Restoring<'a> {
             state.note_filter(&one.filter);
         }
         state.keep_session();
+        self.will(number, &mut state);
         let session = Arc::new(Session::restored(number, client.clone(), state));
         for one in subscriptions {
             let subscriber = Subscriber {

@@ -10,6 +10,7 @@ mod kept;
 mod publish;
 mod rate;
 mod sys;
+mod wills;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -33,6 +34,7 @@ use attach::Leftovers;
 use calendar::Calendar;
 use rate::Rates;
 use sys::Sys;
+use wills::Will;
 
 /// What is there at a moment, and what has passed since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +96,8 @@ struct Tables {
     own: Retained,
     links: HashMap<ConnectionId, Arc<Mailbox>>,
     calendar: Calendar,
+    /// Wills that were due before the start.
+    overdue: Vec<Will>,
     stopped: Option<End>,
 }
 

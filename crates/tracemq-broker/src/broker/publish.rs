@@ -262,12 +262,7 @@ impl Broker {
             self.pass_on(now, leftovers.orphans);
         }
         for will in leftovers.wills {
-            // Asked once more: it may have been withdrawn since CONNECT.
-            if will.permissions.may_publish(&will.message.topic) {
-                self.publish(now, will.session, Message::clone(&will.message), None, &mut Wakes::default());
-            } else {
-                Counters::add(&self.counters.dropped, 1);
-            }
+            self.publish_will(now, &will);
         }
         for link in leftovers.wakes {
             link.wake();

@@ -189,6 +189,8 @@ impl Link {
             clean_start: connect.clean_start,
             expiry_s,
             window: connect.receive_max.min(limits.window()),
+            will: connect.will.as_ref(),
+            permissions: &permissions,
         };
         let Attached { session, present, missed } = broker.attach(now, &newcomer)?;
         let v5 = connect.version == ProtocolVersion::V5;

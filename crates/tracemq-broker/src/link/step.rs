@@ -131,6 +131,11 @@ pub trait Permissions: Send + Sync {
     fn may_receive(&self, topic: &str) -> bool;
     /// A number that is another one after each change of the rules. While it stays the same, nothing is asked twice.
     fn generation(&self) -> u64;
+    /// What its rights are found by after a restart, for a will that is published then: no secret, and of some hundred bytes.
+    /// None when they end with the process: such a will is dropped.
+    fn keepsake(&self) -> Option<String> {
+        None
+    }
     /// Takes a message to a topic of [`Limits::heard_topics`](crate::Limits::heard_topics).
     fn hear(&self, _topic: &str, _payload: &[u8]) -> Heard {
         Heard::No

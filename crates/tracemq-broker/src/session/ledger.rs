@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use tracemq_model::ClientId;
 
-use super::{InFlight, Queued, Stage, State};
-use crate::keeping::{Change, Keeper, KeptEntry, KeptMessage, KeptSession, KeptStage, KeptSubscription, Mark};
+use super::{InFlight, PendingWill, Queued, Stage, State};
+use crate::keeping::{
+    Change, Keeper, KeptEntry, KeptMessage, KeptSession, KeptStage, KeptSubscription, KeptWill, Mark,
+};
 use crate::limits::Tick;
-use crate::packet::{Message, Qos, Routed};
+use crate::packet::{Message, Qos, Routed, Will};
 
 /// The keeper, and how the core's time relates to the wall clock: fixed at the start, so that a step of the clock moves
 /// nothing.
@@ -38,28 +40,31 @@ impl Keeping {
 
     /// The message as it is kept.
     pub(crate) fn message(&self, routed: &Routed) -> Arc<KeptMessage> {
-        let Message { topic, payload, qos, retain, properties, .. } = &*routed.message;
-        let make = || {
-            let mut kept = KeptMessage {
-                topic: topic.to_string(),
-                payload: payload.clone(),
-                qos: qos.code(),
-                retain: *retain,
-                expires: routed.expires.map(|tick| self.wall(tick)),
-                ..KeptMessage::default()
-            };
-            if let Some(properties) = properties {
-                kept.utf8_payload = properties.utf8_payload;
-                kept.content_type = properties.content_type.as_ref().map(ToString::to_string);
-                kept.response_topic = properties.response_topic.as_ref().map(ToString::to_string);
-                kept.correlation_data = properties.correlation_data.clone();
-                let user = properties.user.iter();
-                kept.user = user.map(|(name, value)| (name.to_string(), value.to_string())).collect();
-            }
-            Arc::new(kept)
-        };
+        let expires = routed.expires.map(|tick| self.wall(tick));
+        let make = || Arc::new(KeptMessage { expires, ..record(&routed.message) });
         Arc::clone(routed.message.kept.get_or_init(make))
     }
+}
+
+/// A message without a moment at which it expires.
+fn record(message: &Message) -> KeptMessage {
+    let Message { topic, payload, qos, retain, properties, .. } = message;
+    let mut kept = KeptMessage {
+        topic: topic.to_string(),
+        payload: payload.clone(),
+        qos: qos.code(),
+        retain: *retain,
+        ..KeptMessage::default()
+    };
+    if let Some(properties) = properties {
+        kept.utf8_payload = properties.utf8_payload;
+        kept.content_type = properties.content_type.as_ref().map(ToString::to_string);
+        kept.response_topic = properties.response_topic.as_ref().map(ToString::to_string);
+        kept.correlation_data = properties.correlation_data.clone();
+        let user = properties.user.iter();
+        kept.user = user.map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    }
+    kept
 }
 
 /// The changes of one session.
@@ -71,12 +76,14 @@ pub(crate) struct Ledger {
     pub(super) subscriptions: Vec<KeptSubscription>,
     /// Of the last message; 0 is no place.
     last_place: u64,
+    /// The number under which its client's will is kept; 0 when it has none.
+    will: u64,
     changes: Vec<Change>,
 }
 
 impl Ledger {
     pub(crate) fn new(keeping: Keeping, session: u64, client: ClientId) -> Self {
-        Self { keeping, session, client, subscriptions: Vec::new(), last_place: 0, changes: Vec::new() }
+        Self { keeping, session, client, subscriptions: Vec::new(), last_place: 0, will: 0, changes: Vec::new() }
     }
 
     /// A message waits from now on.
@@ -196,6 +203,53 @@ impl State {
         if let Some(ledger) = &mut self.ledger {
             ledger.changes.push(Change::Released(ledger.session, packet_id));
         }
+    }
+
+    /// Keeps the will of its client under `number`, in the place of any earlier one. `due` is none while its client is
+    /// connected.
+    pub(crate) fn keep_will(&mut self, number: u64, will: &Will, keepsake: Option<String>, due: Option<Tick>) {
+        if number != self.kept_will() {
+            self.forget_will();
+        }
+        let Some(ledger) = self.ledger.as_mut().filter(|_| number != 0) else { return };
+        ledger.will = number;
+        let record = KeptWill {
+            session: ledger.session,
+            message: record(&will.message),
+            expiry_s: will.message.expiry_s,
+            delay_s: will.delay_s,
+            due: due.map(|tick| ledger.keeping.wall(tick)),
+            keepsake,
+        };
+        ledger.changes.push(Change::Will(number, Some(Box::new(record))));
+    }
+
+    /// The number under which its client's will is kept; 0 when none is.
+    pub(crate) fn kept_will(&self) -> u64 {
+        self.ledger.as_ref().map_or(0, |ledger| ledger.will)
+    }
+
+    /// The will that was kept is not to be published any more.
+    pub(crate) fn forget_will(&mut self) {
+        let number = self.release_will();
+        if number != 0
+            && let Some(ledger) = &mut self.ledger
+        {
+            ledger.changes.push(Change::Will(number, None));
+        }
+    }
+
+    /// The same number, and from now on it is the caller's to tell the keeper what becomes of it.
+    pub(crate) fn release_will(&mut self) -> u64 {
+        self.ledger.as_mut().map_or(0, |ledger| std::mem::take(&mut ledger.will))
+    }
+
+    /// Takes back a will that was kept under `number`.
+    pub(crate) fn restore_will(&mut self, number: u64, will: PendingWill) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.will = number;
+        }
+        self.will = Some(Box::new(will));
     }
 
     /// The state as it was kept. `entries` are in the order of their places; their messages have been found.

@@ -203,6 +203,7 @@ impl State {
         self.expires = None;
         self.judged = None;
         self.will = None;
+        self.forget_will();
         for one in &mut self.in_flight {
             one.dup |= one.sent;
             one.sent = false;

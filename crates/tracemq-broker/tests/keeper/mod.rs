@@ -7,7 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 
-use tracemq_broker::{Broker, Change, Keeper, Kept, KeptEntry, KeptMessage, KeptSession, Limits, Mark, Tick};
+use tracemq_broker::{
+    Broker, Change, Keeper, Kept, KeptEntry, KeptMessage, KeptSession, KeptWill, Limits, Mark, Permissions, Tick,
+};
+
+use crate::wire::Rules;
 
 #[derive(Debug, Default)]
 struct Inside {
@@ -17,6 +21,16 @@ struct Inside {
     grouping: bool,
     wakers: Vec<(Mark, Waker)>,
     full: bool,
+}
+
+/// Finds clients again: who may publish to all, or to nothing by now.
+pub fn recall(keepsake: &str) -> Option<Arc<dyn Permissions>> {
+    let publish = match keepsake {
+        "all" => |_: &str| true,
+        "none" => |_: &str| false,
+        _ => return None,
+    };
+    Some(Arc::new(Rules { publish, subscribe: |_| true }))
 }
 
 /// Durable at once when `eager`.
@@ -78,7 +92,7 @@ impl TestKeeper {
         };
         let inside = Inside { durable: calls.len(), calls, ..Inside::default() };
         let next = Arc::new(Self { inside: Mutex::new(inside), eager: self.eager });
-        (Broker::with_keeper(limits, next.clone(), kept, now, wall_now), next)
+        (Broker::with_keeper(limits, next.clone(), kept, &recall, now, wall_now), next)
     }
 }
 
@@ -143,6 +157,7 @@ struct Disk {
     received: BTreeMap<(u64, u16), ()>,
     messages: BTreeMap<u64, Arc<KeptMessage>>,
     retained: BTreeMap<String, u64>,
+    wills: BTreeMap<u64, KeptWill>,
 }
 
 impl Disk {
@@ -161,6 +176,8 @@ impl Disk {
             Change::Released(session, id) => drop(self.received.remove(&(session, id))),
             Change::Retained(topic, Some(number)) => drop(self.retained.insert(topic, number)),
             Change::Retained(topic, None) => drop(self.retained.remove(&topic)),
+            Change::Will(number, Some(will)) => drop(self.wills.insert(number, *will)),
+            Change::Will(number, None) => drop(self.wills.remove(&number)),
         }
     }
 
@@ -179,6 +196,7 @@ impl Disk {
             received: self.received.into_keys().collect(),
             messages: self.messages.into_iter().collect(),
             retained: self.retained.into_iter().collect(),
+            wills: self.wills.into_iter().collect(),
         }
     }
 }

@@ -113,6 +113,10 @@ impl Permissions for Granted {
         self.guard.generation.load(Ordering::Acquire).wrapping_add(self.renewals.load(Ordering::Acquire))
     }
 
+    fn keepsake(&self) -> Option<String> {
+        self.identity.keepsake()
+    }
+
     fn hear(&self, topic: &str, payload: &[u8]) -> Heard {
         if topic != UPLOAD_TOPIC {
             return Heard::No;

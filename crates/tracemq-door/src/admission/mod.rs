@@ -5,6 +5,7 @@
 //! how many wait for their turn and how long is bounded, and turns are given fairly by address; who comes on top is
 //! refused, and the record says so.
 
+mod absent;
 mod asking;
 mod comparing;
 mod granted;

@@ -91,7 +91,7 @@ impl Server {
         let recorder = start_recorder(&config, &store)?;
 
         let house = house(&config, &recorder)?;
-        let sessions = Sessions::open(&config, &limits(&config.mqtt), &house)?;
+        let sessions = Sessions::open(&config, &limits(&config.mqtt), &house, &guard)?;
         let brokers = sessions.brokers.clone();
         let listeners = ways_in::told(&bound);
         let WaysIn { doors, certificates } = ways_in::doors(&config, bound, &house, &guard, &brokers)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tracemq_broker::{Broker, Limits};
-use tracemq_door::House;
+use tracemq_door::{Guard, House};
 use tracemq_keep::{Keep, KeepSettings};
 use tracemq_model::InstanceId;
 use tracing::{info, warn};
@@ -24,7 +24,7 @@ impl Sessions {
     ///
     /// # Errors
     /// When it can't be read: it is left as it is.
-    pub(super) fn open(config: &Config, limits: &Limits, house: &House) -> anyhow::Result<Self> {
+    pub(super) fn open(config: &Config, limits: &Limits, house: &House, guard: &Arc<Guard>) -> anyhow::Result<Self> {
         let (mut brokers, mut keepers) = (BTreeMap::new(), Vec::new());
         for instance in config.instances() {
             let path = file(&config.data_dir, &config.instance.id, &instance);
@@ -35,11 +35,18 @@ impl Sessions {
                         path.display()
                     )
                 })?;
-                let (sessions, messages, retained) = (kept.sessions.len(), kept.entries.len(), kept.retained.len());
-                if sessions + retained > 0 {
-                    info!(%instance, sessions, messages, retained, "took back what was kept");
+                let (sessions, messages) = (kept.sessions.len(), kept.entries.len());
+                let (retained, wills) = (kept.retained.len(), kept.wills.len());
+                if sessions + retained + wills > 0 {
+                    info!(%instance, sessions, messages, retained, wills, "took back what was kept");
                 }
-                let broker = Broker::with_keeper(limits.clone(), keep.clone(), kept, house.now(), house.wall_clock().0);
+                let (now, wall_now) = (house.now(), house.wall_clock().0);
+                let recall = |keepsake: &str| guard.recall(keepsake);
+                let broker = Broker::with_keeper(limits.clone(), keep.clone(), kept, &recall, now, wall_now);
+                let wills_dropped = broker.stats().messages_dropped; // nothing else was until now
+                if wills_dropped > 0 {
+                    warn!(%instance, wills_dropped, "wills that waited are not published: their clients came by tokens or the hook, or their users are gone or have another password");
+                }
                 keepers.push(keep);
                 broker
             } else {

@@ -26,6 +26,7 @@ mod issued;
 mod keys;
 mod passwd_cli;
 mod persistence;
+mod persistence_wills;
 mod reasons;
 mod rust_clients;
 mod second_signal;
