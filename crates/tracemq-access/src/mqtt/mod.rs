@@ -33,7 +33,7 @@ use std::sync::Arc;
 use crate::{AccountId, KeyRing};
 
 /// What an operator wrote down about MQTT clients.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MqttAccess {
     /// The file of users; none when there is no such file.
     pub users: Option<Users>,

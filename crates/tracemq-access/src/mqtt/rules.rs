@@ -103,7 +103,7 @@ pub fn group_of(client_id: &str) -> Option<&str> {
 }
 
 /// All rules.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RuleBook {
     rules: Vec<Arc<Rule>>,
 }

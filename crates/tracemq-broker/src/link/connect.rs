@@ -184,7 +184,7 @@ impl Link {
             connection: self.connection,
             mailbox: &self.mailbox,
             client,
-            username: self.request.as_ref().and_then(|request| request.username.clone()),
+            username: permissions.user().or_else(|| connect.username.as_deref().map(Arc::from)),
             protocol: connect.version,
             clean_start: connect.clean_start,
             expiry_s,

@@ -131,6 +131,11 @@ pub trait Permissions: Send + Sync {
     fn may_receive(&self, topic: &str) -> bool;
     /// A number that is another one after each change of the rules. While it stays the same, nothing is asked twice.
     fn generation(&self) -> u64;
+    /// The user that it has proven to be, whole, whatever its CONNECT said: sessions belong to it. None when nothing was asked
+    /// for; then they belong to the user name of the CONNECT.
+    fn user(&self) -> Option<Arc<str>> {
+        None
+    }
     /// What its rights are found by after a restart, for a will that is published then: no secret, and of some hundred bytes.
     /// None when they end with the process: such a will is dropped.
     fn keepsake(&self) -> Option<String> {

@@ -96,6 +96,10 @@ impl Drop for Granted {
 }
 
 impl Permissions for Granted {
+    fn user(&self) -> Option<Arc<str>> {
+        self.identity.user.clone()
+    }
+
     fn may_publish(&self, topic: &str) -> bool {
         self.allows(Use::Publish, topic)
     }

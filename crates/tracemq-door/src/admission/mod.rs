@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use tracemq_access::KeyRing;
 use tracemq_access::mqtt::attempts::{AttemptLimits, Attempts, UsedUp};
 use tracemq_access::mqtt::issued::{Change, Issued};
 use tracemq_access::mqtt::{Anonymous, Identity, Judgement, Login, MqttAccess, Refusal, Verified};
@@ -249,6 +250,15 @@ impl Guard {
         *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
         if let Some(asking) = &self.asking {
             asking.forget();
+        }
+        self.review()
+    }
+
+    /// Puts these access keys in force, and leaves all else. Gives how many connections it ended.
+    pub fn replace_keys(&self, keys: KeyRing) -> usize {
+        {
+            let mut access = self.access.write().unwrap_or_else(PoisonError::into_inner);
+            *access = Arc::new(MqttAccess::clone(&access).with_keys(keys));
         }
         self.review()
     }

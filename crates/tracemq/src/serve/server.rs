@@ -161,16 +161,19 @@ impl Server {
             }
         };
         let keys = ring.len();
+        // Whether a program is asked stays as it was at the start: without it nobody would be known, and everybody let in.
+        let has_hook = self.config.mqtt.hook.is_some();
         match access::read(&config.mqtt) {
             Ok(access) => {
-                let access = access.with_keys(ring.clone());
+                let access = MqttAccess { has_hook, ..access.with_keys(ring.clone()) };
                 let (users, rules) = (access.users.as_ref().map_or(0, Users::len), access.rules.len());
                 let ended = self.guard.replace(access);
                 info!(users, rules, ended, "MQTT users and topic rules reloaded; `ended` connections may be no more");
             }
             Err(error) => {
                 let error = format!("{error:#}");
-                error!(error, "MQTT users and topic rules not reloaded: the old ones stay in force");
+                let ended = self.guard.replace_keys(ring.clone());
+                error!(error, ended, "MQTT users and topic rules not reloaded: the old ones stay in force");
             }
         }
         self.keys.replace(ring);

@@ -291,6 +291,22 @@ fn a_device_that_signs_comes_in_until_its_key_is_disabled() {
 }
 
 #[test]
+fn a_key_that_is_disabled_is_out_though_the_file_of_users_can_t_be_read() {
+    let key = "[[access_keys]]\nid = 'LTAI'\nsecret = 's3cret'\n";
+    let users = "[mqtt]\nusers_file = 'users'\n";
+    let home = Home::new(&format!("{key}{users}"));
+    let server = home.start();
+    let client = "GID_a@@@1";
+    let good = Connect::new(Version::V311, client).login("Signature|LTAI|mqtt-local", signature("s3cret", client));
+    let device = Device::connect(&server, &good);
+    std::fs::write(home.path().join("users"), "no line of users").unwrap();
+    home.reconfigure(&format!("{key}enabled = false\n{users}"));
+    assert!(server.reload_users().contains("not reloaded"));
+    assert_eq!(end_of(&server, &device, client), "credentials-withdrawn");
+    assert_eq!(refused(&server, &good).1, "bad-credentials");
+}
+
+#[test]
 fn groups_are_asked_for_when_they_are_listed() {
     let home = Home::new("[mqtt]\ngroups = ['GID_a']\n[[mqtt.rules]]\ngroups = ['GID_a']\npublish = ['a']\n");
     let server = home.start();

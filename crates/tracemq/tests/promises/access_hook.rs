@@ -165,6 +165,17 @@ fn b63_without_a_verdict_nobody_comes_in_and_the_record_says_so() {
 }
 
 #[test]
+fn a_reload_without_the_program_lets_nobody_in_who_was_not() {
+    let (address, _told) = program(|_| Some(http("200 OK", r#"{"result":"deny"}"#)));
+    let home = Home::new(&config(address, ""));
+    let server = home.start();
+    assert_eq!(login(&server, "before", "root", "x").0, 4);
+    home.reconfigure("");
+    assert!(server.reload_users().contains("rules reloaded"));
+    assert_ne!(login(&server, "after", "root", "x").0, 0);
+}
+
+#[test]
 fn a_client_that_leaves_while_the_program_thinks_is_on_record_as_gone() {
     let (address, told) = program(|_| None);
     let home = Home::new(&config(address, ""));

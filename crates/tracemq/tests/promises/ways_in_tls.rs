@@ -104,6 +104,39 @@ fn a_client_certificate_is_the_user_and_on_record() {
     assert_eq!((&*history.items[0].reason, history.items[0].username.as_deref()), ("not-authorized", Some("nobody")));
 }
 
+/// Whether a session was there.
+fn resumes(address: SocketAddr, config: ClientConfig, connect: &Connect) -> bool {
+    let mut stream = tls(address, config);
+    stream.write_all(&connect.bytes()).unwrap();
+    let mut connack = [0; 4];
+    stream.read_exact(&mut connack).unwrap();
+    assert_eq!(connack[3], 0);
+    stream.write_all(&[0xE0, 0]).unwrap();
+    stream.flush().unwrap();
+    assert!(matches!(stream.read(&mut [0; 1]), Ok(0) | Err(_)), "closed");
+    connack[2] == 1
+}
+
+#[test]
+fn b51_a_session_belongs_to_the_user_of_the_certificate_whatever_connect_says() {
+    let (world, server) = World::new(CONFIG);
+    let [alice, bob] = ["alice", "bob"].map(|name| world.devices.client(name, 2098));
+    let silent = Connect { clean: false, ..Connect::new(Version::V311, "meter-1") };
+    let says_alice = silent.clone().login("alice", "");
+    let visits = [
+        (&alice, &silent, false),
+        (&alice, &silent, true),
+        (&bob, &silent, false),
+        (&bob, &says_alice, true),
+        (&alice, &says_alice, false),
+        (&bob, &says_alice, false),
+    ];
+    for (number, (paper, connect, is_present)) in visits.into_iter().enumerate() {
+        let found = resumes(server.listener("mutual"), world.client(Some(paper)), connect);
+        assert_eq!(found, is_present, "visit {number}");
+    }
+}
+
 #[test]
 fn a_client_certificate_that_is_refused_is_on_record_with_whose_it_is_and_why() {
     let (world, server) = World::new(CONFIG);
