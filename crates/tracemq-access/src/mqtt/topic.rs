@@ -1,5 +1,7 @@
 //! Topic filters of rules, with `%c` and `%u` in them.
 
+use std::borrow::Cow;
+
 /// Why a text is no topic filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
@@ -45,6 +47,13 @@ enum Level {
     Rest,
     Text(Box<str>),
     Template(Box<[Piece]>),
+}
+
+/// A level with the values in their places: a value is text, whatever it looks like.
+enum Filled<'a> {
+    Any,
+    Rest,
+    Text(Cow<'a, str>),
 }
 
 /// A topic filter.
@@ -107,27 +116,42 @@ impl Filter {
         wanted_levels.next().is_none()
     }
 
-    /// Whether there is a topic that it matches and `wanted`, a topic name or filter, matches too.
+    /// Whether there is a topic that it matches and `wanted`, a topic name or filter, matches too. Here a value with a
+    /// `/` stands for its levels: what is forbidden must not be stepped around by a client's name.
     pub(super) fn overlaps(&self, wanted: &str, values: &Values<'_>) -> bool {
-        if wanted.starts_with('$') && !self.begins_with_dollar() {
-            return false;
-        }
-        if wanted.starts_with(['+', '#']) && self.begins_with_dollar() {
+        let Some(levels) = self.filled(values) else { return false };
+        let dollar = matches!(levels.first(), Some(Filled::Text(text)) if text.starts_with('$'));
+        if (wanted.starts_with('$') && !dollar) || (wanted.starts_with(['+', '#']) && dollar) {
             return false;
         }
         let mut wanted_levels = wanted.split('/');
-        for level in &self.levels {
+        for level in &levels {
             match (level, wanted_levels.next()) {
-                (Level::Rest, _) | (_, Some("#")) => return true,
+                (Filled::Rest, _) | (_, Some("#")) => return true,
                 (_, None) => return false,
-                (Level::Any, Some(_)) | (Level::Text(_), Some("+")) => {}
-                (Level::Template(pieces), Some("+")) if can_be_filled(pieces, values) => {}
-                (Level::Text(own), Some(other)) if **own == *other => {}
-                (Level::Template(pieces), Some(other)) if fills(pieces, other, values) => {}
-                (Level::Text(_) | Level::Template(_), Some(_)) => return false,
+                (Filled::Any, Some(_)) | (Filled::Text(_), Some("+")) => {}
+                (Filled::Text(own), Some(other)) if *own == other => {}
+                (Filled::Text(_), Some(_)) => return false,
             }
         }
         matches!(wanted_levels.next(), None | Some("#"))
+    }
+
+    /// Its levels with the values in their places; none when one is missing.
+    fn filled(&self, values: &Values<'_>) -> Option<Vec<Filled<'_>>> {
+        let mut levels = Vec::with_capacity(self.levels.len());
+        for level in &self.levels {
+            match level {
+                Level::Any => levels.push(Filled::Any),
+                Level::Rest => levels.push(Filled::Rest),
+                Level::Text(text) => levels.push(Filled::Text(Cow::Borrowed(text))),
+                Level::Template(pieces) => {
+                    let text: String = pieces.iter().map(|piece| value(piece, values)).collect::<Option<_>>()?;
+                    levels.extend(text.split('/').map(|text| Filled::Text(Cow::Owned(text.to_owned()))));
+                }
+            }
+        }
+        Some(levels)
     }
 
     /// Only who writes the `$` into the rule opens topics that begin with it: not a wildcard [MQTT-4.7.2-1], and not a
@@ -184,11 +208,6 @@ fn value<'a>(piece: &'a Piece, values: &Values<'a>) -> Option<&'a str> {
 fn fills(pieces: &[Piece], level: &str, values: &Values<'_>) -> bool {
     let rest = pieces.iter().try_fold(level, |rest, piece| rest.strip_prefix(value(piece, values)?));
     rest == Some("")
-}
-
-/// Whether there is a topic level at all that the pieces give: a value with a `/` is none.
-fn can_be_filled(pieces: &[Piece], values: &Values<'_>) -> bool {
-    pieces.iter().all(|piece| value(piece, values).is_some_and(|value| !value.contains('/')))
 }
 
 #[cfg(test)]
@@ -296,6 +315,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_rule_with_the_client_id_denies_the_topic_with_it_put_in(id in "[a-b/+#$]{1,6}", other in "[a-b/$]{1,6}") {
+            let filter = Filter::parse("dev/%c/cfg").unwrap();
+            let values = Values { client_id: &id, user: None };
+            let (own, topic) = (format!("dev/{id}/cfg"), format!("dev/{other}/cfg"));
+            prop_assert!(filter.overlaps(&own, &values));
+            prop_assert_eq!(filter.overlaps(&topic, &values), own == topic);
+        }
+
         #[test]
         fn covering_and_overlapping_are_what_topics_say(
             rule in "(a|b|\\+)(/(a|b|\\+)){0,2}(/#)?", wanted in "(a|b|\\+)(/(a|b|\\+)){0,2}(/#)?",
