@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tracemq_model::Reason;
 
 use super::identity::Proof;
-use super::rules::Use;
+use super::rules::{Use, Who};
 use super::topic::{Filter, Values};
 use super::{Identity, Question, Refusal};
 
@@ -53,6 +53,9 @@ pub enum NoVerdict {
     /// The rules that came with it.
     #[error("answered with an acl that is not understood")]
     Rules,
+    /// An end that would not be kept.
+    #[error("answered with expire_at, which is not supported")]
+    Expiry,
     /// No answer.
     #[error("gave no answer: {0}")]
     Unreachable(String),
@@ -71,10 +74,14 @@ pub fn question(client_id: &str, username: &str, password: &[u8], address: IpAdd
 struct Answer {
     result: String,
     #[serde(default)]
-    acl: Option<Vec<AclEntry>>,
+    acl: Option<Vec<serde_json::Value>>,
+    #[serde(default)]
+    expire_at: Option<serde_json::Value>,
 }
 
+/// A field that is not known narrows the entry, or it would not be there: without it, it is not what was said.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct AclEntry {
     permission: String,
     action: String,
@@ -97,6 +104,7 @@ pub fn verdict(status: u16, body: &[u8]) -> Result<Verdict, NoVerdict> {
     }
     let answer: Answer = serde_json::from_slice(body).map_err(|_| NoVerdict::Unclear { status })?;
     match answer.result.as_str() {
+        "allow" if answer.expire_at.is_some() => Err(NoVerdict::Expiry),
         "allow" => answer.acl.map(HookRules::new).transpose().map(|rules| Verdict::Allow(rules.map(Arc::new))),
         "deny" => Ok(Verdict::Deny),
         "ignore" => Ok(Verdict::Ignore),
@@ -137,11 +145,16 @@ struct HookRule {
 pub struct HookRules(Vec<HookRule>);
 
 impl HookRules {
-    fn new(entries: Vec<AclEntry>) -> Result<Self, NoVerdict> {
+    fn new(entries: Vec<serde_json::Value>) -> Result<Self, NoVerdict> {
         if entries.len() > RULES_MAX {
             return Err(NoVerdict::Rules);
         }
-        let rule = |entry: AclEntry| {
+        let rule = |entry: serde_json::Value| {
+            let entry: AclEntry = serde_json::from_value(entry).map_err(|_| NoVerdict::Rules)?;
+            // EMQX's words, which would be plain text here, and a rule that never fits.
+            if entry.topic.starts_with("eq ") || entry.topic.contains("${") {
+                return Err(NoVerdict::Rules);
+            }
             let allow = match entry.permission.as_str() {
                 "allow" => true,
                 "deny" => false,
@@ -159,8 +172,8 @@ impl HookRules {
         entries.into_iter().map(rule).collect::<Result<_, _>>().map(Self)
     }
 
-    pub(super) fn allow(&self, client_id: &str, used: Use, wanted: &str) -> bool {
-        let values = Values { client_id, user: None };
+    pub(super) fn allow(&self, who: &Who<'_>, used: Use, wanted: &str) -> bool {
+        let values = Values { client_id: who.client_id, user: who.user };
         let wanted = match wanted.strip_prefix("$share/") {
             Some(shared) => shared.split_once('/').map_or("", |(_, inner)| inner),
             None => wanted,
@@ -210,10 +223,15 @@ mod tests {
             r#"[{"permission":"maybe","action":"all","topic":"a"}]"#,
             r#"[{"permission":"allow","action":"read","topic":"a"}]"#,
             r#"[{"permission":"allow","action":"all","topic":"a/#/b"}]"#,
+            r#"[{"permission":"allow","action":"all","topic":"a","qos":[0]}]"#,
+            r#"[{"permission":"deny","action":"all","topic":"a/${username}"}]"#,
+            r#"[{"permission":"deny","action":"all","topic":"eq a"}]"#,
         ] {
             let body = format!(r#"{{"result":"allow","acl":{acl}}}"#);
             assert_eq!(verdict(200, body.as_bytes()).unwrap_err(), NoVerdict::Rules);
         }
+        let ending = br#"{"result":"allow","expire_at":1000}"#;
+        assert_eq!(verdict(200, ending).unwrap_err(), NoVerdict::Expiry);
     }
 
     #[test]
@@ -229,14 +247,24 @@ mod tests {
         assert!(!body.contains('\n') && question("c", "u", b"\xff", address, "i").is_none());
     }
 
+    const C: Who<'_> = Who { client_id: "c", user: Some("u") };
+
+    #[test]
+    fn rules_of_an_answer_know_the_user() {
+        let body = r##"{"result":"allow","acl":[{"permission":"deny","action":"publish","topic":"cmd/%u/#"},
+            {"permission":"allow","action":"all","topic":"#"}]}"##;
+        let Ok(Verdict::Allow(Some(rules))) = verdict(200, body.as_bytes()) else { panic!("no rules") };
+        assert!(!rules.allow(&C, Use::Publish, "cmd/u/reset") && rules.allow(&C, Use::Publish, "cmd/x"));
+    }
+
     #[test]
     fn rules_of_an_answer_are_judged_in_their_order() {
         let body = r#"{"result":"allow","acl":[{"permission":"deny","action":"publish","topic":"a/secret"},
             {"permission":"allow","action":"all","topic":"a/#"},{"permission":"allow","action":"publish","topic":"d/%c"}]}"#;
         let Ok(Verdict::Allow(Some(rules))) = verdict(200, body.as_bytes()) else { panic!("no rules") };
-        assert!(rules.allow("c", Use::Publish, "a/b") && !rules.allow("c", Use::Publish, "a/secret"));
-        assert!(rules.allow("c", Use::Subscribe, "a/+") && rules.allow("c", Use::Subscribe, "$share/g/a/+"));
-        assert!(!rules.allow("c", Use::Subscribe, "#") && !rules.allow("c", Use::Subscribe, "$share/g/#"));
-        assert!(rules.allow("c", Use::Publish, "d/c") && !rules.allow("c", Use::Publish, "d/x"));
+        assert!(rules.allow(&C, Use::Publish, "a/b") && !rules.allow(&C, Use::Publish, "a/secret"));
+        assert!(rules.allow(&C, Use::Subscribe, "a/+") && rules.allow(&C, Use::Subscribe, "$share/g/a/+"));
+        assert!(!rules.allow(&C, Use::Subscribe, "#") && !rules.allow(&C, Use::Subscribe, "$share/g/#"));
+        assert!(rules.allow(&C, Use::Publish, "d/c") && !rules.allow(&C, Use::Publish, "d/x"));
     }
 }

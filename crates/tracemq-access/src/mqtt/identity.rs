@@ -155,9 +155,7 @@ impl ClientAccess {
         match &who.proof {
             // A token is a right by itself; only what a rule forbids it does not open.
             Proof::Tokens(tokens) => tokens.allow(used, wanted) && !self.rules.deny(&who.who(), used, wanted),
-            Proof::Hook(Some(own)) => {
-                own.allow(&who.client_id, used, wanted) && !self.rules.deny(&who.who(), used, wanted)
-            }
+            Proof::Hook(Some(own)) => own.allow(&who.who(), used, wanted) && !self.rules.deny(&who.who(), used, wanted),
             Proof::Nothing
             | Proof::Password(_)
             | Proof::Certificate
