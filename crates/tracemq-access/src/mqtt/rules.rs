@@ -5,7 +5,7 @@
 //!
 //! In a rule's topic filters `%c` stands for the client identifier and `%u` for the user name. The values are taken
 //! literally: they stand for one topic level or a part of one, are never wildcards, and a missing value matches
-//! nothing.
+//! nothing. In a rule that denies, a value with a `/` stands for all of its levels.
 
 use std::sync::Arc;
 
