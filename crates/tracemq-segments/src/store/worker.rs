@@ -1,6 +1,8 @@
 //! The two threads behind the store: one seals, one merges and looks after retention. A merge of a large segment takes a
 //! while, and nobody should wait for it to have a memtable sealed.
 
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
@@ -80,7 +82,7 @@ impl Shared {
     pub(super) fn retain_when_due(&self, retaining: &mut Attempts, now: Instant) {
         if retaining.is_due(now, || self.free_space())
             && std::mem::take(&mut lock(&self.changes).retention_is_due)
-            && self.note(retaining, now, self.retain()).is_none()
+            && self.note(retaining, now, self.caught(|| self.retain())).is_none()
         {
             lock(&self.changes).retention_is_due = true;
         }
@@ -89,7 +91,7 @@ impl Shared {
     /// Merges once, unless that failed a moment ago; whether there may be more to merge.
     pub(super) fn merge_when_due(&self, merging: &mut Attempts, now: Instant) -> bool {
         merging.is_due(now, || self.free_space())
-            && self.note(merging, now, self.merge_next(&mut |_| {})).unwrap_or(false)
+            && self.note(merging, now, self.caught(|| self.merge_next(&mut |_| {}))).unwrap_or(false)
     }
 
     /// Merges once more than needs be, when nothing was sealed for a while; whether there may be more to merge.
@@ -98,10 +100,19 @@ impl Shared {
         if !leisure.has_come(newest, now) || !merging.is_due(now, || self.free_space()) {
             return false;
         }
-        let merged = self.note(merging, now, self.merge_at_leisure(&mut |_| {})).unwrap_or(false);
+        let merged = self.note(merging, now, self.caught(|| self.merge_at_leisure(&mut |_| {}))).unwrap_or(false);
         // What failed is tried again when the next segment has come.
         leisure.is_used_up = !merged;
         merged
+    }
+
+    /// A panic ends one attempt, and not retention and merging for good: nobody would be told, and the disk would fill. What it
+    /// was at is in no manifest.
+    fn caught<T>(&self, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+            let source = io::Error::other("a fault of this program, which the log has told");
+            Err(StoreError::Io { operation: "work on", path: self.dir.clone(), source })
+        })
     }
 
     fn note<T>(&self, attempts: &mut Attempts, now: Instant, result: Result<T, StoreError>) -> Option<T> {

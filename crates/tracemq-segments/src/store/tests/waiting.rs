@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tracemq_model::{Event, Filter, Gap, GapCause, InstanceId, Order, TimeMs, TimeRange};
@@ -106,6 +106,30 @@ fn s56_appends_are_told_at_once_that_the_thread_that_seals_is_gone() {
     let before = scanned(&store);
     assert!(matches!(store.append(&batch), Err(StoreError::Poisoned { .. })));
     assert_eq!(scanned(&store), before);
+}
+
+#[test]
+fn s56_a_panic_while_merging_ends_that_attempt_alone() {
+    let mut world =
+        World::with(SegmentSettings { memtable_events: 10, merge_segments: 3, ..SegmentSettings::default() });
+    let mut dice = Dice(5);
+    for _ in 0..8 {
+        let batch = world.batch(&mut dice);
+        world.append(batch).unwrap();
+        world.store().shared.freeze_now().unwrap();
+        world.store().shared.seal_all().unwrap();
+    }
+    let shared = &world.store().shared;
+    let (mut merging, now) = (Attempts::to_merge(), Instant::now());
+    let before = shared.view().segments.len();
+    world.disk.set_panics_at_segments(true);
+    assert!(!shared.merge_when_due(&mut merging, now));
+    world.disk.set_panics_at_segments(false);
+    assert!(!shared.merge_when_due(&mut merging, now), "not at once");
+    assert_eq!(shared.view().segments.len(), before);
+    assert!(shared.merge_when_due(&mut merging, now + Duration::from_secs(2)));
+    assert!(shared.view().segments.len() < before);
+    world.check("after a panic");
 }
 
 #[test]
