@@ -151,5 +151,6 @@ def test_a_user_that_is_disabled_is_out_at_sighup(guarded):
     client = wait_until(let_in, "login of the new user")
     passwd(guarded.folder, "leaver", "", "--disable")
     guarded.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: guarded.events(client_id)[-1]["reason"] == "credentials-withdrawn", "end of the leaver")
+    reasons = lambda: [event["reason"] for event in guarded.events(client_id)]  # none yet, at first
+    wait_until(lambda: reasons()[-1:] == ["credentials-withdrawn"], "end of the leaver")
     client.loop_stop()
