@@ -195,8 +195,12 @@ impl Shared {
             }
             let known = view.cutoffs.iter().find(|(known, _)| known == instance).map_or(TimeMs::MIN, |(_, time)| *time);
             let is_due = from > known && (known == TimeMs::MIN || from.since(known) >= step);
-            // A clock that was ahead for long has left one that would hide all that comes.
+            // A clock that was ahead for long has left one that would hide all that comes. Of what has expired by it no more
+            // is shown again than has to be.
             let was_ahead = time.is_some() && known > latest.plus(AHEAD_MS);
+            if was_ahead {
+                from = from.max(latest.plus(-AHEAD_MS));
+            }
             if is_due || was_ahead {
                 expiry.moved.push(Cutoff { instance: instance.clone(), time: from });
             }
@@ -209,13 +213,16 @@ impl Shared {
 #[derive(Default)]
 struct Expiry {
     moved: Vec<Cutoff>,
-    /// Segments that hold only events dated later than they can have happened, which no cutoff hides, and whose they are.
+    /// Segments beyond it that hold only events dated later than the present, which no cutoff hides, and whose they are.
     surplus: Vec<(u64, Option<InstanceId>)>,
 }
 
 impl Expiry {
-    /// The moment from which on the history of `instance`, or of all, takes no more than `bytes` on disk. What is dated
-    /// later than `latest` counts as the oldest: a clock was ahead when it was written.
+    /// The moment from which on the history of `instance`, or of all, takes no more than `bytes` on disk: the oldest goes.
+    ///
+    /// What is dated later than `latest` says nothing of its age: a clock was ahead when it was written, or is behind now. So
+    /// it shares the room with all else, and neither gets less than half of it for the other's sake: what is recorded now
+    /// stays in the first case, and what is newest in the second.
     fn beyond(
         &mut self,
         view: &View,
@@ -224,13 +231,13 @@ impl Expiry {
         latest: TimeMs,
     ) -> Result<TimeMs, StoreError> {
         let ahead_from = latest.plus(AHEAD_MS);
-        // From the newest to the oldest, by their latest event.
-        let mut shares: Vec<(bool, TimeMs, u64, &Segment)> = Vec::new();
+        let (mut ahead, mut others): (Vec<Share<'_>>, Vec<Share<'_>>) = (Vec::new(), Vec::new());
         for segment in &view.segments {
-            let meta = segment.meta();
             let mut add = |times: TimeRange, bytes: u64| {
-                shares.push((times.from >= ahead_from, times.to, bytes, segment));
+                let shares = if times.from >= ahead_from { &mut ahead } else { &mut others };
+                shares.push(Share { to: times.to, bytes, segment });
             };
+            let meta = segment.meta();
             match instance {
                 None => add(meta.times, meta.bytes),
                 Some(instance) => {
@@ -239,27 +246,43 @@ impl Expiry {
                 }
             }
         }
-        shares.sort_by_key(|(is_ahead, to, ..)| (*is_ahead, Reverse((*to).min(ahead_from))));
-        let (mut left, mut from) = (Some(bytes), TimeMs::MIN);
-        for (is_ahead, to, share, segment) in shares {
-            match left {
-                None if is_ahead => self.surplus.push((segment.meta().id.number, instance.cloned())),
-                None => {}
-                Some(room) => {
-                    left = room.checked_sub(share);
-                    if left.is_none() && !is_ahead {
-                        from = match cut_of(segment, instance, share, room, ahead_from) {
-                            Ok(cut) => cut.unwrap_or(to),
-                            // The bound holds all the same.
-                            Err(StoreError::Damaged { .. }) => to,
-                            Err(error) => return Err(error),
-                        };
-                    }
-                }
+        // From the newest to the oldest, by their latest event.
+        ahead.sort_by_key(|share| Reverse(share.to));
+        others.sort_by_key(|share| Reverse(share.to.min(ahead_from)));
+        let of_others: u64 = others.iter().map(|share| share.bytes).sum();
+        let room = (bytes / 2).max(bytes.saturating_sub(of_others));
+        let (mut kept, mut is_full) = (0_u64, false);
+        for share in &ahead {
+            // No cutoff can hide a part of it: a file goes whole, and the newest one stays.
+            is_full |= kept > 0 && kept.saturating_add(share.bytes) > room;
+            if is_full {
+                self.surplus.push((share.segment.meta().id.number, instance.cloned()));
+            } else {
+                kept = kept.saturating_add(share.bytes);
             }
         }
-        Ok(from.min(latest))
+        let mut left = (bytes / 2).max(bytes.saturating_sub(kept));
+        for Share { to, bytes: share, segment } in others {
+            let Some(room) = left.checked_sub(share) else {
+                let from = match cut_of(segment, instance, share, left, ahead_from) {
+                    Ok(cut) => cut.unwrap_or(to),
+                    // The bound holds all the same.
+                    Err(StoreError::Damaged { .. }) => to,
+                    Err(error) => return Err(error),
+                };
+                return Ok(from.min(latest));
+            };
+            left = room;
+        }
+        Ok(TimeMs::MIN)
     }
+}
+
+/// What a segment holds of what is bounded.
+struct Share<'a> {
+    to: TimeMs,
+    bytes: u64,
+    segment: &'a Segment,
 }
 
 /// Within a segment, whose events take `share` bytes: from when on they take `left`.

@@ -222,24 +222,77 @@ fn s49_a_bound_in_bytes_takes_what_was_written_in_1970_first() {
     }
 }
 
+/// A clock was ahead for so long that what it dated fills the bound, and more.
 #[test]
-fn s49_a_bound_in_bytes_takes_what_is_dated_in_the_future_first() {
+fn s49_what_is_dated_in_the_future_leaves_half_of_a_bound_in_bytes_to_the_present() {
     let mut world = World::new();
-    hours(&mut world, START + 400 * DAY, 10);
-    forty_days(&mut world);
-    let history: Vec<_> = world.acknowledged.iter().filter(|event| event.time.0 < START + 100 * DAY).cloned().collect();
+    hours(&mut world, START + 400 * DAY, 60);
     bounded(&mut world, |bytes| bytes * 9 / 10);
     let begun = Instant::now();
-    look_once(&world, START + 40 * DAY, begun);
+    look_once(&world, START, begun);
+    let known = world.acknowledged.len();
+    for day in 0..2 {
+        hours(&mut world, START + day * DAY, 10);
+        look_once(&world, START + day * DAY + 10 * 3_600_000, begun + HOUR);
+    }
     let left = shown(&world);
-    assert!(history.iter().all(|event| left.contains(event)), "{} of {}", left.len(), history.len());
-    assert!(left.len() < world.acknowledged.len());
-    // And then the oldest that is left.
-    bounded(&mut world, |bytes| bytes / 2);
-    look_once(&world, START + 40 * DAY, begun + HOUR);
-    let left = shown(&world);
-    assert!(left.contains(history.last().unwrap()) && left.iter().all(|event| event.time.0 < START + 100 * DAY));
-    assert!(history.iter().filter(|event| left.contains(event)).count() > history.len() / 4);
+    assert!(world.acknowledged[known..].iter().all(|event| left.contains(event)), "what is recorded now");
+    let future: Vec<&Event> = left.iter().filter(|event| event.time.0 >= START + 400 * DAY).collect();
+    assert!(!future.is_empty() && future.len() < known);
+    // The bound holds, but for a file.
+    let sealed: u64 = world.store().shared.view().segments.iter().map(|segment| segment.meta().bytes).sum();
+    let largest = world.store().shared.view().segments.iter().map(|segment| segment.meta().bytes).max().unwrap();
+    assert!(sealed <= world.settings.retention.bytes.unwrap() + largest);
+}
+
+/// A machine without a clock of its own begins with some time of the past, until it is told a better one. What is newest is
+/// then dated in the future.
+#[test]
+fn s49_a_clock_that_is_days_behind_costs_a_bound_in_bytes_the_oldest() {
+    for behind in [2, 3, 10, 100] {
+        let mut world = World::new();
+        forty_days(&mut world);
+        bounded(&mut world, |bytes| bytes * 9 / 10);
+        look_once(&world, START + (40 - behind) * DAY, Instant::now());
+        let left = shown(&world);
+        let oldest = left.iter().map(|event| event.time).min().unwrap();
+        let is_kept = |event: &&Event| event.time >= oldest && event.instance == left[0].instance;
+        assert!((20..400).contains(&left.len()), "{behind} days behind: {} of 400", left.len());
+        assert!(world.acknowledged.iter().filter(is_kept).all(|event| left.contains(event)), "{behind} days behind");
+        assert!(oldest < TimeMs(START + 10 * DAY), "{behind} days behind: {oldest:?}");
+        // What is recorded with that clock stays as well, and the newest of before.
+        let known = world.acknowledged.len();
+        hours(&mut world, START + (40 - behind) * DAY + 3_600_000, 3);
+        look_once(&world, START + (40 - behind) * DAY + 4 * 3_600_000, Instant::now());
+        let left = shown(&world);
+        assert!(world.acknowledged[known - 10..].iter().all(|event| left.contains(event)), "{behind} days behind");
+        look_once(&world, START + 40 * DAY + 3_600_000, Instant::now());
+        assert!(shown(&world).contains(&world.acknowledged[known - 1]), "set right after {behind} days");
+    }
+}
+
+/// What has expired and is not deleted yet, for the larger part of its file is to be kept.
+#[test]
+fn s49_a_clock_that_steps_back_shows_no_more_than_a_day_of_what_has_expired() {
+    let mut world = world(keep_days(20));
+    world.settings.memtable_events = 400;
+    world.open().unwrap();
+    let mut dice = Dice(1);
+    let events = (0..280).map(|at| {
+        let mut event = world.batch(&mut dice).remove(0);
+        event.time = TimeMs(START + at * DAY / 10);
+        event
+    });
+    let events: Vec<Event> = events.collect();
+    world.append(events).unwrap();
+    world.store().shared.seal_all().unwrap();
+    let begun = Instant::now();
+    let oldest = |world: &World| (shown(world).iter().map(|event| event.time.0).min().unwrap() - START).div_euclid(DAY);
+    look_once(&world, START + 28 * DAY, begun);
+    look_once(&world, START + 28 * DAY, begun + 24 * 30 * HOUR);
+    assert!((7..=8).contains(&oldest(&world)), "{}", oldest(&world));
+    look_once(&world, START + 5 * DAY, begun + 24 * 31 * HOUR);
+    assert_eq!(oldest(&world), 4);
 }
 
 /// Opens it with a bound, made of the bytes that it takes.
