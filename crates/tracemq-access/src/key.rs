@@ -147,7 +147,7 @@ impl AccessKey {
 /// All keys, by id.
 #[derive(Clone, Debug, Default)]
 pub struct KeyRing {
-    keys: HashMap<String, AccessKey>,
+    keys: HashMap<String, Arc<AccessKey>>,
 }
 
 impl KeyRing {
@@ -166,7 +166,7 @@ impl KeyRing {
                 return Err(KeyError::Id(key.id.escape_debug().take(64).collect()));
             }
             let id = key.id.clone();
-            if known.insert(id.clone(), key).is_some() {
+            if known.insert(id.clone(), Arc::new(key)).is_some() {
                 return Err(KeyError::Twice(id));
             }
         }
@@ -174,7 +174,7 @@ impl KeyRing {
     }
 
     /// The key called exactly `id`.
-    pub fn get(&self, id: &str) -> Option<&AccessKey> {
+    pub fn get(&self, id: &str) -> Option<&Arc<AccessKey>> {
         self.keys.get(id)
     }
 

@@ -81,7 +81,7 @@ impl Clients for NoClients {
 }
 
 /// A connected client as the REST API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ClientRow {
     /// Its identifier.
     pub client: String,

@@ -40,13 +40,18 @@ pub struct Route {
 /// Every path that is served.
 pub const ROUTES: &[Route] = &[
     Route { path: "/", login: Login::Signature, build: || any(root) },
-    Route { path: "/api/v1/clients/{client_id}/events", login: Login::Basic, build: || get(rest::client_events) },
-    Route { path: "/api/v1/addresses/{ip}/events", login: Login::Basic, build: || get(rest::address_events) },
+    Route {
+        path: "/api/v1/clients/{client_id}/events",
+        login: Login::Basic,
+        build: || get(rest::history::client_events),
+    },
+    Route { path: "/api/v1/addresses/{ip}/events", login: Login::Basic, build: || get(rest::history::address_events) },
     Route {
         path: "/api/v1/connections",
         login: Login::Basic,
         build: || get(rest::connections::list).delete(rest::connections::end),
     },
+    Route { path: "/api/v1/openapi.json", login: Login::None, build: || get(rest::openapi::document) },
     Route { path: "/livez", login: Login::None, build: || get(async || "alive\n") },
     Route { path: "/readyz", login: Login::None, build: || get(ready) },
     Route { path: "/metrics", login: Login::None, build: || get(metrics::scrape) },

@@ -26,6 +26,9 @@ pub enum Action {
 }
 
 impl Action {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Open, Self::Connect, Self::Disconnect, Self::Close];
+
     /// Whether it ends the connection.
     pub fn is_end(self) -> bool {
         match self {

@@ -62,6 +62,12 @@ impl Filter {
         self.address.is_none_or(|wanted| address.is_some_and(|found| found.to_canonical() == wanted.to_canonical()))
     }
 
+    /// Whether it leaves out some of a subject's events, but for their time.
+    pub fn is_of_some(&self) -> bool {
+        let Self { instance: _, range: _, subject: _, actions, reasons, address, username, listener } = self;
+        !actions.is_empty() || !reasons.is_empty() || address.is_some() || username.is_some() || listener.is_some()
+    }
+
     /// Whether it asks by nothing but instance, time, action and reason.
     pub fn is_by_kind_alone(&self) -> bool {
         self.subject.is_none() && self.address.is_none() && self.username.is_none() && self.listener.is_none()

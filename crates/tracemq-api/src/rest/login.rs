@@ -1,5 +1,7 @@
 //! HTTP Basic with an access key: its id as user, its secret as password. Then what the key's policy says.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,7 +16,7 @@ use super::Problem;
 
 /// The key among `keys` that calls. Which part of a login is wrong is not told; a temporary key can't log in this way,
 /// for there is no place for its token.
-pub(super) fn login<'a>(keys: &'a KeyRing, headers: &HeaderMap, now: TimeMs) -> Result<&'a AccessKey, Problem> {
+pub(super) fn login<'a>(keys: &'a KeyRing, headers: &HeaderMap, now: TimeMs) -> Result<&'a Arc<AccessKey>, Problem> {
     let (id, password) = credentials(headers).ok_or_else(Problem::login)?;
     let key = keys.get(&id);
     let nobody = Secret::new("no key has this secret, and no caller is let in by it").ok();

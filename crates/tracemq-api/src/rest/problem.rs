@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::{IntoResponses, ToSchema};
 
 use crate::apsara::request_id;
 use crate::lookup::LookupError;
@@ -20,16 +21,51 @@ pub(crate) struct Problem {
     retry_after_s: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct Body9457<'a> {
+/// Why a call was refused, as RFC 9457 has it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ProblemDocument<'a> {
+    /// The kind, as a URI.
     r#type: String,
+    /// The kind, in words.
     title: &'a str,
+    /// The HTTP status.
     status: u16,
+    /// What to change.
     detail: &'a str,
+    /// The kind, as a stable code.
     code: &'a str,
+    /// The part of the request that is at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
+    /// Of this call, as in the server's log.
     request_id: String,
+}
+
+/// What any call may be refused with.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "for the document alone")]
+pub(super) enum Problems {
+    /// A parameter is not valid; `field` names it.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Invalid(ProblemDocument<'static>),
+    /// No valid access key.
+    #[response(status = 401, content_type = "application/problem+json")]
+    Login(ProblemDocument<'static>),
+    /// The access key's policy does not allow it.
+    #[response(status = 403, content_type = "application/problem+json")]
+    Denied(ProblemDocument<'static>),
+    /// The account has no such instance.
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(ProblemDocument<'static>),
+    /// Too many calls; `Retry-After` says when to go on.
+    #[response(status = 429, content_type = "application/problem+json")]
+    TooMany(ProblemDocument<'static>),
+    /// The history could not be read.
+    #[response(status = 500, content_type = "application/problem+json")]
+    Failed(ProblemDocument<'static>),
+    /// As many questions as can be are under way; `Retry-After` says when to go on.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Busy(ProblemDocument<'static>),
 }
 
 impl Problem {
@@ -61,8 +97,8 @@ impl Problem {
     }
 
     pub(crate) fn no_such_path() -> Self {
-        let detail = "there are /api/v1/clients/{client_id}/events, /api/v1/addresses/{ip}/events, /api/v1/connections, /metrics, /livez, /readyz, \
-                      and / for SDKs of ApsaraMQ for MQTT";
+        let detail = "/api/v1/openapi.json names the paths; beside them are /metrics, /livez, /readyz, and / for SDKs of ApsaraMQ \
+                      for MQTT";
         Self::new(StatusCode::NOT_FOUND, "no-such-path", "Nothing is here", detail)
     }
 
@@ -110,7 +146,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Body9457 {
+        let body = ProblemDocument {
             r#type: format!("urn:tracemq:problem:{}", self.code),
             title: self.title,
             status: self.status.as_u16(),

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tracemq_model::{Event, Gap, Initiator, Provenance, TimeMs};
+use utoipa::ToSchema;
 
 /// An event of the REST API. What is absent was not known or does not apply.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct EventRow {
     /// When, RFC 3339 in UTC.
@@ -153,7 +154,7 @@ impl EventRow {
 }
 
 /// A span that the record does not cover, of the REST API.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct GapRow {
     /// Its first moment, RFC 3339 in UTC.

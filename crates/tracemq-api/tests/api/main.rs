@@ -18,6 +18,7 @@ mod faults_a29_a38;
 mod golden;
 mod health;
 mod issuing;
+mod openapi;
 mod rest;
 mod signing;
 mod trace_device;

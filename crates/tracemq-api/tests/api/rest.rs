@@ -406,3 +406,94 @@ async fn a_store_that_fails_is_an_error_without_its_inside() {
     assert_eq!((answer.status, answer.json()["code"].as_str()), (500, Some("store-failed")));
     assert!(!answer.body.contains("secret-path"));
 }
+
+#[tokio::test]
+async fn a_history_is_filtered_by_what_events_have() {
+    let world = World::new();
+    let other = |mut event: Event, change: &dyn Fn(&mut Event)| {
+        change(&mut event);
+        event
+    };
+    let at = |n: u128| named("walked", n, NOW - 100 + i64::try_from(n).unwrap());
+    let events = vec![
+        at(1),
+        other(at(2), &|event| (event.action, event.reason) = (Action::Close, Reason::KeepAliveTimeout)),
+        other(at(3), &|event| (event.action, event.reason) = (Action::Disconnect, Reason::ClientDisconnected)),
+        other(at(4), &|event| event.peer = Some("[2001:db8::7]:1883".parse().unwrap())),
+        other(at(5), &|event| event.details.username = Some("ops".into())),
+        other(at(6), &|event| event.details.listener = Some("tls".into())),
+    ];
+    world.append(events, vec![]);
+    for (filter, expected) in [
+        ("action=close", vec![2]),
+        ("action=close,disconnect", vec![2, 3]),
+        ("reason=client-disconnected", vec![3]),
+        ("reason=client-disconnected&action=close", vec![]),
+        ("address=2001:db8::7", vec![4]),
+        ("username=ops", vec![5]),
+        ("listener=tls", vec![6]),
+        ("listener=TLS", vec![]),
+        ("action=connect&since=-1m", vec![1, 4, 5, 6]),
+    ] {
+        let page = get(&world, &format!("{}?order=asc&{filter}", of("walked"))).await.json();
+        let total = page["total"].as_u64().unwrap();
+        assert_eq!((connections(&page), total), (expected.clone(), expected.len() as u64), "{filter}");
+        // The same one by one, forward and back.
+        for order in ["asc", "desc"] {
+            let (mut seen, mut cursor) = (Vec::new(), String::new());
+            for _ in 0..10 {
+                let target = format!("{}?order={order}&limit=1&{filter}{cursor}", of("walked"));
+                let page = get(&world, &target).await.json();
+                seen.extend(connections(&page));
+                let Some(next) = page["next_cursor"].as_str() else { break };
+                cursor = format!("&cursor={}", encode(next));
+            }
+            if order == "desc" {
+                seen.reverse();
+            }
+            assert_eq!(seen, expected, "{filter} {order}");
+        }
+    }
+    for (bad, field) in [
+        ("action=Close", "action"),
+        ("action=", "action"),
+        ("action=close,", "action"),
+        ("reason=nonsense", "reason"),
+        ("address=x", "address"),
+        ("page=0", "page"),
+        ("page=x", "page"),
+        ("page=1&action=close", "page"),
+    ] {
+        let answer = get(&world, &format!("{}?{bad}", of("walked"))).await;
+        assert_eq!((answer.status, answer.json()["field"].as_str()), (400, Some(field)), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_history_has_pages_with_numbers_too() {
+    let world = World::new();
+    world.append((1..=5).map(|n| named("walked", n, NOW)).collect(), vec![]);
+    for (page, expected) in [(1, vec![1, 2]), (2, vec![3, 4]), (3, vec![5]), (4, vec![]), (u64::MAX, vec![])] {
+        let answer = get(&world, &format!("{}?order=asc&limit=2&page={page}", of("walked"))).await.json();
+        assert_eq!((connections(&answer), answer["total"].as_u64()), (expected, Some(5)), "{page}");
+        assert!(answer["next_cursor"].is_null());
+    }
+    let cursor =
+        get(&world, &format!("{}?limit=2", of("walked"))).await.json()["next_cursor"].as_str().unwrap().to_owned();
+    let both = get(&world, &format!("{}?page=1&cursor={}", of("walked"), encode(&cursor))).await;
+    assert_eq!((both.status, both.json()["field"].as_str()), (400, Some("page")));
+}
+
+#[tokio::test]
+async fn a_cursor_is_of_its_own_filter() {
+    let world = World::new();
+    world.append((1..=4).map(|n| named("walked", n, NOW)).collect(), vec![]);
+    let page = get(&world, &format!("{}?limit=2&action=connect", of("walked"))).await.json();
+    let cursor = encode(page["next_cursor"].as_str().unwrap());
+    for (query, status) in [("action=connect", 200), ("", 400), ("action=connect&listener=tls", 400)] {
+        assert_eq!(get(&world, &format!("{}?cursor={cursor}&{query}", of("walked"))).await.status, status, "{query}");
+    }
+    for bad in ["x", "e30", &"A".repeat(10_000), "%00"] {
+        assert_eq!(get(&world, &format!("{}?cursor={bad}", of("walked"))).await.status, 400, "{bad}");
+    }
+}
