@@ -40,6 +40,15 @@ pub struct Route {
 /// Every path that is served.
 pub const ROUTES: &[Route] = &[
     Route { path: "/", login: Login::Signature, build: || any(root) },
+    Route { path: "/api/v1/clients", login: Login::Basic, build: || get(rest::devices::search) },
+    Route { path: "/api/v1/clients/{client_id}", login: Login::Basic, build: || get(rest::devices::state) },
+    Route { path: "/api/v1/clients/{client_id}/sessions", login: Login::Basic, build: || get(rest::devices::sessions) },
+    Route { path: "/api/v1/events", login: Login::Basic, build: || get(rest::events::list) },
+    Route { path: "/api/v1/fleet/reasons", login: Login::Basic, build: || get(rest::fleet::reasons::reasons) },
+    Route { path: "/api/v1/fleet/flappers", login: Login::Basic, build: || get(rest::fleet::flappers::flappers) },
+    Route { path: "/api/v1/fleet/dropped", login: Login::Basic, build: || get(rest::fleet::dropped::dropped) },
+    Route { path: "/api/v1/fleet/common", login: Login::Basic, build: || get(rest::fleet::common::common) },
+    Route { path: "/api/v1/gaps", login: Login::Basic, build: || get(rest::gaps::list) },
     Route {
         path: "/api/v1/clients/{client_id}/events",
         login: Login::Basic,

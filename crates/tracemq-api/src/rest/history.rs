@@ -4,12 +4,13 @@ use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::Response;
 use serde::Serialize;
-use tracemq_model::{ClientId, Gap, Subject, TraceQuery};
+use tracemq_model::{Gap, Subject, TraceQuery};
 use tracemq_store::{EventStore, StoreError};
 use utoipa::ToSchema;
 
 use super::Problem;
 use super::call::{Call, InstanceParameter, answered, named_in_path};
+use super::devices::client_in_path;
 use super::listing::Listing;
 use super::parameters::{
     CursorParameter, FilterParameters, LimitParameter, OrderParameter, PageParameter, RangeParameters,
@@ -47,9 +48,7 @@ pub(super) struct EventsPage {
     responses((status = 200, body = EventsPage), Problems)
 )]
 pub(crate) async fn client_events(State(app): State<Shared>, request: Parts) -> Response {
-    let named = named_in_path(&request, "/api/v1/clients/", "/events").and_then(|name| {
-        ClientId::new(&name).map(Subject::Client).map_err(|error| Problem::field("client_id", &error))
-    });
+    let named = client_in_path(&request, "/events").map(Subject::Client);
     answered(&app, events(&app, &request, named).await)
 }
 
@@ -93,7 +92,7 @@ async fn events(app: &Shared, request: &Parts, named: Result<Subject, Problem>) 
             let (instance, range) = (filter.instance, filter.range);
             Question::Page(TraceQuery { instance, subject, range, order, offset, limit })
         }
-        None => Question::Listing(Box::new(Listing::new(filter, order, limit, cursor.cursor.as_deref())?)),
+        None => Question::Listing(Box::new(Listing::new(filter, order, limit, &cursor)?)),
     };
     let unstored = app.unstored.clone();
     app.lookup.ask(move |store| question.answer(store, &unstored.gaps())).await.map_err(|error| Problem::lookup(&error))

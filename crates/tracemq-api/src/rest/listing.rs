@@ -5,14 +5,13 @@
 
 use std::ops::ControlFlow;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tracemq_model::{ClientId, Event, Filter, Gap, Order, Subject, TimeMs, TimeRange, TraceQuery};
 use tracemq_store::{EventStore, StoreError};
 
 use super::Problem;
+use super::cursor::{self, of_question};
+use super::parameters::CursorParameter;
 
 /// What is asked.
 #[derive(Debug)]
@@ -30,7 +29,7 @@ pub(super) struct Listed {
     pub(super) next: Option<String>,
 }
 
-/// Where a page ended, and what the first one was asked for. Not secret, and gives no rights.
+/// Where a page ended, and what the first one was asked for.
 #[derive(Debug, Serialize, Deserialize)]
 struct Place {
     newest_first: bool,
@@ -44,8 +43,6 @@ struct Place {
     /// How many of that moment and subject were given, and how many there were then.
     given: u64,
     of: u64,
-    /// Of the rest of the question.
-    tag: String,
 }
 
 impl Listing {
@@ -54,13 +51,12 @@ impl Listing {
         mut filter: Filter,
         mut order: Order,
         limit: usize,
-        cursor: Option<&str>,
+        cursor: &CursorParameter,
     ) -> Result<Self, Problem> {
-        let place = cursor.map(|text| {
-            let place = Place::read(text).filter(|place| place.tag == tag(&filter));
-            place.ok_or_else(|| Problem::field("cursor", &"is not one of this question's pages"))
-        });
-        let place = place.transpose()?;
+        let place = cursor.read::<Place>(&question(&filter))?;
+        if place.as_ref().is_some_and(|place| !place.is_right()) {
+            return Err(cursor::refused());
+        }
         if let Some(place) = &place {
             filter.range = TimeRange { from: TimeMs(place.from), to: TimeMs(place.to) };
             order = if place.newest_first { Order::NewestFirst } else { Order::OldestFirst };
@@ -150,9 +146,8 @@ impl Listing {
             address,
             given,
             of: self.count(store, at, subject.as_ref())?,
-            tag: tag(&self.filter),
         };
-        Ok(Some(place.write()))
+        Ok(Some(cursor::write(&question(&self.filter), &place)))
     }
 
     /// Events of that moment and subject; 0 for those that no subject leads to.
@@ -199,20 +194,15 @@ impl Skip {
 }
 
 impl Place {
-    fn write(&self) -> String {
-        BASE64.encode(serde_json::to_vec(self).unwrap_or_default())
-    }
-
-    fn read(text: &str) -> Option<Self> {
-        let place: Self = serde_json::from_slice(&BASE64.decode(text).ok()?).ok()?;
-        let range = TimeRange { from: TimeMs(place.from), to: TimeMs(place.to) };
-        let names_one = place.client.is_none() || place.address.is_none();
+    fn is_right(&self) -> bool {
+        let range = TimeRange { from: TimeMs(self.from), to: TimeMs(self.to) };
+        let names_one = self.client.is_none() || self.address.is_none();
         let is_name = |name: &String| ClientId::new(name).is_ok();
-        let is_right = range.contains(TimeMs(place.at))
+        let is_address = |text: &String| text.parse::<std::net::IpAddr>().is_ok();
+        range.contains(TimeMs(self.at))
             && names_one
-            && place.client.as_ref().is_none_or(is_name)
-            && place.address.as_ref().is_none_or(|address| address.parse::<std::net::IpAddr>().is_ok());
-        is_right.then_some(place)
+            && self.client.as_ref().is_none_or(is_name)
+            && self.address.as_ref().is_none_or(is_address)
     }
 
     fn subject(&self) -> Option<Subject> {
@@ -222,9 +212,11 @@ impl Place {
 }
 
 /// What tells one question from another, but for range and order.
-fn tag(filter: &Filter) -> String {
+fn question(filter: &Filter) -> String {
     let Filter { instance, range: _, subject, actions, reasons, address, username, listener } = filter;
-    let text = format!("{instance:?} {subject:?} {actions:?} {reasons:?} {address:?} {username:?} {listener:?}");
-    let digest = Sha256::digest(text);
-    BASE64.encode(digest.get(..12).unwrap_or_default())
+    of_question(&(
+        format!("{instance:?} {subject:?} {actions:?} {reasons:?} {address:?}"),
+        username.as_deref(),
+        listener.as_deref(),
+    ))
 }

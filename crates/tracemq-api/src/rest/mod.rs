@@ -5,6 +5,11 @@
 
 mod call;
 pub(crate) mod connections;
+mod cursor;
+pub(crate) mod devices;
+pub(crate) mod events;
+pub(crate) mod fleet;
+pub(crate) mod gaps;
 pub(crate) mod history;
 mod listing;
 mod login;

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{connections, history};
+use super::{connections, devices, events, fleet, gaps, history};
 
 /// The document.
 #[derive(OpenApi)]
@@ -14,7 +14,9 @@ use super::{connections, history};
         license(name = "Apache-2.0", identifier = "Apache-2.0")),
     servers((url = "/", description = "This server.")),
     paths(
-        history::client_events, history::address_events,
+        devices::search, devices::state, devices::sessions, history::client_events, history::address_events,
+        events::list, gaps::list, fleet::reasons::reasons, fleet::flappers::flappers, fleet::dropped::dropped,
+        fleet::common::common,
         connections::list, connections::end,
     ),
     modifiers(&Login),

@@ -12,6 +12,7 @@ use utoipa::IntoParams;
 use super::{Problem, time_words};
 
 const LIMIT_DEFAULT: usize = 100;
+const DAY_MS: i64 = 86_400_000;
 
 /// Which time is asked about.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -22,6 +23,19 @@ pub(super) struct RangeParameters {
     #[param(example = "2h")]
     since: Option<String>,
     /// Until when, included; written as `since`.
+    #[param(example = "now")]
+    until: Option<String>,
+}
+
+/// Which time is asked about, where all of it would be too much.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WindowParameters {
+    /// From when on, included: RFC 3339, milliseconds since 1970, a span back from now (`2h`, `-7d`), or words (`yesterday`,
+    /// `10:30`), in UTC unless it names an offset. A day before the end without it.
+    #[param(example = "2h")]
+    since: Option<String>,
+    /// Until when, included; written as `since`. Now without it.
     #[param(example = "now")]
     until: Option<String>,
 }
@@ -109,6 +123,16 @@ impl RangeParameters {
             return Err(Problem::field("since", &"is after `until`"));
         }
         Ok(TimeRange { from, to })
+    }
+}
+
+impl WindowParameters {
+    pub(super) fn read(self, now: TimeMs) -> Result<TimeRange, Problem> {
+        let Self { since, until } = self;
+        let is_open = since.is_none();
+        let until = until.or_else(|| Some("now".to_owned()));
+        let range = RangeParameters { since, until }.read(now)?;
+        Ok(if is_open { TimeRange { from: range.to.plus(-DAY_MS), ..range } } else { range })
     }
 }
 

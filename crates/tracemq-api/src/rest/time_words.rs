@@ -61,7 +61,7 @@ fn latest_of(time: civil::Time, latest: &Zoned) -> Result<Zoned, jiff::Error> {
 }
 
 /// `1h30m`: numbers each followed by w, d, h, m or s.
-fn span(text: &str) -> Option<SignedDuration> {
+pub(super) fn span(text: &str) -> Option<SignedDuration> {
     if text.is_empty() {
         return None;
     }

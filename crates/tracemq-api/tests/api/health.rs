@@ -80,7 +80,7 @@ async fn metrics_are_well_formed_and_hold_no_text_of_clients() {
 #[tokio::test]
 async fn unknown_paths_say_so() {
     let world = World::new();
-    for path in ["/api", "/api/v1/clients", "/api/v2/clients/x/events", "/console", "/../etc"] {
+    for path in ["/api", "/api/v1/nothing", "/api/v2/clients/x/events", "/console", "/../etc"] {
         let answer = world.get(path, &[]).await;
         assert_eq!((answer.status, answer.json()["code"].as_str()), (404, Some("no-such-path")), "{path}");
         assert_eq!(answer.header("content-type"), "application/problem+json");

@@ -12,9 +12,11 @@
 )]
 
 mod connections;
+mod devices;
 mod faults_a01_a14;
 mod faults_a15_a28;
 mod faults_a29_a38;
+mod fleet;
 mod golden;
 mod health;
 mod issuing;

@@ -209,7 +209,18 @@ impl World {
         Self::with(|_| {})
     }
 
+    /// With nothing on record.
+    pub(crate) fn empty() -> Self {
+        Self::before_history(|_| {})
+    }
+
     pub(crate) fn with(change: impl FnOnce(&mut ApiState)) -> Self {
+        let world = Self::before_history(change);
+        world.record_history();
+        world
+    }
+
+    fn before_history(change: impl FnOnce(&mut ApiState)) -> Self {
         let clock = Arc::new(AtomicI64::new(NOW));
         let memory = MemoryStore::new(100_000);
         let store = Arc::new(WatchedStore {
@@ -248,9 +259,7 @@ impl World {
             issuing: Arc::new(Books::default()),
         };
         change(&mut state);
-        let world = Self { router: router(state.clone()).unwrap(), store, clock, state };
-        world.record_history();
-        world
+        Self { router: router(state.clone()).unwrap(), store, clock, state }
     }
 
     /// The same world after a restart of the server.
