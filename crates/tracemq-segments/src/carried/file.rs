@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tracemq_store::StoreError;
-use tracing::warn;
 
 use super::Carried;
 use super::chunk::Chunk;
@@ -57,16 +56,17 @@ impl Carried {
         file.sync()
     }
 
-    /// What the file `number` says. One that is not what was written says nothing: that is reported, and its connections stay
-    /// open on record.
-    pub(crate) fn load(fs: &dyn Fs, dir: &Path, store: StoreId, number: u64) -> Result<Self, StoreError> {
-        let (_, read) = read(fs, dir, store, number)?;
-        let read = read.unwrap_or_else(|| {
-            let path = Self::path(dir, number);
-            warn!(path = %path.display(), "not what was written; connections that the last run left open stay so on record");
-            Self::default()
-        });
-        Ok(Self { number: Some(number), ..read })
+    /// What the file `number` says; none when it is not what was written.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownFormat`] when a later version wrote it.
+    pub(crate) fn load(fs: &dyn Fs, dir: &Path, store: StoreId, number: u64) -> Result<Option<Self>, StoreError> {
+        Ok(read(fs, dir, store, number)?.1)
+    }
+
+    /// What goes by the name of the file `number`, which can't be read, until the next one is written.
+    pub(crate) fn in_place_of(number: u64) -> Self {
+        Self { number: Some(number), ..Self::default() }
     }
 }
 
@@ -75,14 +75,34 @@ pub(super) fn read(fs: &dyn Fs, dir: &Path, store: StoreId, number: u64) -> Resu
     let path = Carried::path(dir, number);
     let read = fs.open_to_read(&path).and_then(|file| {
         let length = file.length()?;
+        if let Some(found) = later_version(&*file, length)? {
+            return Ok(Err(found));
+        }
         let mut input = Input { file: &*file, left: length, offset: 0, sum: crc32fast::Hasher::new() };
-        Ok((length, input.carried(store, number)?))
+        Ok(Ok((length, input.carried(store, number)?)))
     });
     match read {
+        Ok(Ok(read)) => Ok(read),
+        Ok(Err(found)) => Err(StoreError::UnknownFormat { path, found, known: VERSION }),
         // A folder of that name is no file, and what is not there can't be read.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => Ok((0, None)),
-        read => read.map_err(|source| StoreError::Io { operation: "read", path, source }),
+        Err(source) => Err(StoreError::Io { operation: "read", path, source }),
     }
+}
+
+/// The version of a file that a later one of us wrote: whole, whatever it says.
+fn later_version(file: &dyn LogFile, length: u64) -> io::Result<Option<u32>> {
+    let mut input = Input { file, left: length, offset: 0, sum: crc32fast::Hasher::new() };
+    let is_ours = input.array::<8>()?.as_ref() == Some(MAGIC);
+    let version = input.array()?.map(u32::from_le_bytes).filter(|version| is_ours && *version > VERSION);
+    if version.is_none() {
+        return Ok(None);
+    }
+    while input.left > 4 {
+        input.take((input.left - 4).min(wide(WRITE_BYTES)))?;
+    }
+    let sum = input.sum.clone().finalize();
+    Ok(version.filter(|_| input.array().is_ok_and(|found| found == Some(sum.to_le_bytes()))))
 }
 
 struct Output<'a> {
@@ -236,6 +256,22 @@ mod tests {
             disk.put(&path, bytes[..length].to_vec());
             assert!(loaded(&disk, STORE, 4).is_none(), "cut at {length}");
         }
+    }
+
+    #[test]
+    fn s38_what_a_later_version_wrote_is_refused_and_damage_to_the_version_is_not() {
+        let disk = SimulatedFs::default();
+        sample().write(&disk, &dir(), STORE, 4).unwrap();
+        let path = Carried::path(&dir(), 4);
+        disk.change(&path, |bytes| bytes[8] = 2);
+        assert!(loaded(&disk, STORE, 4).is_none());
+        disk.change(&path, |bytes| {
+            let end = bytes.len() - 4;
+            let sum = crc32fast::hash(&bytes[..end]).to_le_bytes();
+            bytes[end..].copy_from_slice(&sum);
+        });
+        let refused = read(&disk, &dir(), STORE, 4);
+        assert!(matches!(refused, Err(StoreError::UnknownFormat { found: 2, known: 1, .. })), "{:?}", refused.err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tracemq_store::StoreError;
 
 use super::choose::{Chosen, find, is_same};
 use super::found::Found;
-use crate::carried::{self, Carried, EventsAt, Place};
+use crate::carried::{Carried, EventsAt, Place};
 use crate::fs::Fs;
 use crate::key;
 use crate::row::Row;
@@ -30,11 +30,7 @@ pub(super) fn choose(fs: &dyn Fs, dir: &Path, found: &Found, chosen: &Chosen) ->
     let mut numbers = found.opens.clone();
     numbers.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
     for number in numbers {
-        let (_, unread) = carried::verify(fs, dir, found.store, number)?;
-        if unread.is_some() {
-            continue;
-        }
-        let list = Carried::load(fs, dir, found.store, number)?;
+        let Some(list) = Carried::load(fs, dir, found.store, number)? else { continue };
         let moved = moved(&list, found, chosen)?;
         let rewritten = moved.differs_from(&list).then_some(moved);
         return Ok(Open { number: Some(number), rewritten, is_lost: false });

@@ -3,6 +3,7 @@
 mod left_over;
 mod log;
 mod look;
+mod rebuilt;
 
 pub(crate) use look::{Looked, look, refusal};
 
@@ -49,7 +50,8 @@ pub struct Recovery {
     pub orphans: usize,
     /// Bytes of an unfinished write that were cut off the end of the log.
     pub cut_bytes: u64,
-    /// What can't be read, but was left as it is. Each is a gap with cause [`GapCause::Damaged`] as well.
+    /// What can't be read, but was left as it is. Each is a gap with cause [`GapCause::Damaged`] as well, but for a list of open
+    /// connections that could be made anew from the segments.
     pub damaged: Vec<Damage>,
 }
 
@@ -177,10 +179,7 @@ impl Opening {
         let segments = self.segments(store)?;
         let (next_number, mut left_over) = self.orphaned_files()?;
         self.refuse_an_older_manifest(&left_over)?;
-        let mut carried = match self.manifest.orphans {
-            Some(number) => Carried::load(&*self.fs, &self.dir, store, number)?,
-            None => Carried::default(),
-        };
+        let mut carried = self.carried(&segments)?;
         carried.forget_others(|number| self.manifest.segments.iter().any(|entry| entry.number == number));
         let syncer = Syncer::start().map_err(|source| {
             let (operation, path) = ("start the threads of", self.dir.clone());
@@ -229,6 +228,33 @@ impl Opening {
         shared.change_view(|view| view.gaps = Arc::new(shared.sorted(recorded)));
         shared.write_down(gaps);
         Ok(Opened { shared, orphans, recovery: self.recovery, left_over })
+    }
+
+    /// The connections that were open when the log began. Where their list can't be read, they are looked for in all that is on
+    /// record.
+    fn carried(&mut self, segments: &[Arc<Segment>]) -> Result<Carried, StoreError> {
+        let Some(number) = self.manifest.orphans else { return Ok(Carried::default()) };
+        if let Some(carried) = Carried::load(&*self.fs, &self.dir, self.manifest.store, number)? {
+            return Ok(carried);
+        }
+        let path = Carried::path(&self.dir, number);
+        warn!(path = %path.display(), "the list of open connections is not what was written; looking for them in all that is on record");
+        let what = "the list of open connections is not what was written";
+        let length = self.fs.open_to_read(&path).and_then(|file| file.length()).unwrap_or_default();
+        self.recovery.damaged.push(Damage { path, offset: 0, length, what });
+        let mut carried = Carried::in_place_of(number);
+        // An end may stand in what can't be read, and no connection has two.
+        let is_whole = segments.len() == self.manifest.segments.len();
+        let found = if is_whole { rebuilt::left_open(segments, &self.manifest.cutoffs)? } else { None };
+        match found {
+            Some(unpaired) => carried.advance(unpaired),
+            None => {
+                // The ends that a start would have recorded for them.
+                let at = self.last_alive.unwrap_or(TimeMs::MAX);
+                self.unreadable.push(Gap { from: at, to: at, lost: None, cause: GapCause::Damaged });
+            }
+        }
+        Ok(carried)
     }
 
     /// Reads the log into `log`, and gives it to be written on, with its files and their lengths. Files of it that nothing needs

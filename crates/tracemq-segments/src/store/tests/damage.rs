@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tracemq_model::TimeMs;
+use tracemq_model::{Gap, GapCause, TimeMs, TimeRange};
 use tracemq_store::{Batch, EventStore, StoreError};
 
 use super::world::World;
@@ -22,7 +22,14 @@ fn live_with(world: &mut World, disk: SimulatedFs, context: &str) -> Option<usiz
     world.disk = disk;
     let before = world.disk.contents();
     let missing = match world.open() {
-        Ok(_) => world.check_left(context),
+        Ok(_) => {
+            let missing = world.check_left(context);
+            // With all on record, it is known what was left open, also where the list of that is damaged.
+            if missing == 0 {
+                world.check_orphans(context);
+            }
+            missing
+        }
         Err(StoreError::Damaged { .. } | StoreError::Io { .. }) => {
             assert_eq!(world.disk.contents(), before, "{context}: refused, and changed");
             return None;
@@ -37,6 +44,47 @@ fn live_with(world: &mut World, disk: SimulatedFs, context: &str) -> Option<usiz
     assert!(world.check_left(context) <= missing, "{context}: more is missing later");
     world.acknowledged = acknowledged;
     Some(missing)
+}
+
+/// Each bit of it, and its length: the connections that were open are found all the same, and it is told.
+#[test]
+fn s24_the_list_of_open_connections_is_made_anew_when_it_is_damaged() {
+    let mut world = World::small();
+    let disk = world.disk.copy();
+    let [path] = of_kind(&disk, "open").try_into().unwrap();
+    let whole = disk.content(&path);
+    world.open().unwrap();
+    let expected = world.orphans();
+    assert!(expected.len() > 1);
+    let mut contents: Vec<Option<Vec<u8>>> = vec![None, Some(Vec::new()), Some([&whole[..], &[0]].concat())];
+    for bit in 0..whole.len() * 8 {
+        let mut content = whole.clone();
+        content[bit / 8] ^= 1 << (bit % 8);
+        contents.push(Some(content));
+    }
+    for (at, content) in contents.into_iter().enumerate() {
+        world.close();
+        world.disk = disk.copy();
+        match content {
+            Some(content) => world.disk.put(&path, content),
+            None => world.disk.remove(&path).unwrap(),
+        }
+        let recovery = world.open().unwrap();
+        assert!(recovery.damaged.iter().any(|damage| damage.path == path), "{at}");
+        let mut found = world.orphans();
+        found.sort_by_key(|event| expected.iter().position(|known| known == event));
+        assert_eq!(found, expected, "{at}");
+    }
+    // A segment that can't be opened either may hold their ends: nothing is concluded, and that is told.
+    world.close();
+    world.disk = disk.copy();
+    world.disk.put(&path, Vec::new());
+    let segment = of_kind(&disk, "segment").remove(0);
+    world.disk.put(&segment, Vec::new());
+    let recovery = world.open().unwrap();
+    assert!(recovery.damaged.len() == 2 && world.orphans().len() < expected.len(), "{recovery:?}");
+    let instant = |gap: &Gap| gap.from == gap.to && gap.lost.is_none() && gap.cause == GapCause::Damaged;
+    assert!(world.store().gaps(TimeRange::ALL).unwrap().iter().any(instant));
 }
 
 fn kind(path: &Path) -> &str {
@@ -295,7 +343,7 @@ fn s34_a_folder_in_the_place_of_a_file_is_named() {
         std::fs::rename(&path, &beside).unwrap();
         std::fs::create_dir(&path).unwrap();
         let (store, recovery) = open().unwrap();
-        assert_eq!(recovery.damaged.iter().any(|damage| damage.path == path), kind == "segment", "{recovery:?}");
+        assert!(recovery.damaged.iter().any(|damage| damage.path == path), "{recovery:?}");
         assert!(path.is_dir());
         drop(store);
         std::fs::remove_dir(&path).unwrap();
