@@ -223,11 +223,6 @@ impl Memtable {
         self.read().subjects.key(subject).to_vec()
     }
 
-    /// The number of the subject of `row`.
-    pub(crate) fn subject_of(&self, row: usize) -> Option<u32> {
-        self.read().rows.get(row).map(|stored| stored.subject)
-    }
-
     /// The newest time of the subject of that number.
     pub(crate) fn newest(&self, subject: u32) -> Option<TimeMs> {
         let state = self.read();

@@ -3,6 +3,7 @@
 
 mod counts;
 mod damage;
+mod first_keys;
 mod matches;
 mod page;
 mod reading;

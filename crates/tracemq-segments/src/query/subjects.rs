@@ -4,11 +4,15 @@ use tracemq_model::{InstanceId, Matcher, Pattern, Subject, SubjectPage, TimeMs, 
 use tracemq_store::StoreError;
 
 use super::damage::Unreadable;
+use super::first_keys::first_keys;
 use super::reading::times_of;
 use crate::key::{self, Key};
 use crate::memtable::Memtable;
 use crate::segment::{Block, Segment, Sought, Unread};
 use crate::view::Snapshot;
+
+/// Names of a memtable that are looked at together, at most.
+const AT_ONCE_MAX: usize = 1 << 16;
 
 /// What is looked for.
 struct Search<'a> {
@@ -85,21 +89,21 @@ impl Search<'_> {
 
     /// The first ones of a memtable, one more than asked for if there are.
     fn in_memory(&self, memtable: &Memtable, visible: usize) -> Vec<Vec<u8>> {
-        let mut found = Vec::new();
-        memtable.each_key(visible, |key, subject| {
-            if key.starts_with(&self.instance) && self.matches(key) {
-                found.push((key.to_vec(), subject));
-                // With a cutoff it is not known yet which of them are shown.
-                if self.cutoff == TimeMs::MIN && found.len() > self.limit * 4 + 1_024 {
-                    found.sort_unstable();
-                    found.truncate(self.limit + 1);
-                }
+        let (mut found, mut after, mut at_once) = (Vec::new(), Vec::new(), self.limit + 1);
+        while found.len() <= self.limit {
+            let is_wanted = |key: &[u8]| key > after.as_slice() && key.starts_with(&self.instance) && self.matches(key);
+            let (names, more) = first_keys(memtable, visible, at_once, is_wanted);
+            let last = names.last().map(|(key, _)| key.clone());
+            let is_kept = |subject| self.cutoff == TimeMs::MIN || memtable.newest(subject) >= Some(self.cutoff);
+            found.extend(names.into_iter().filter(|(_, subject)| is_kept(*subject)).map(|(key, _)| key));
+            match last.filter(|_| more) {
+                // Where much has expired, fewer looks through all names.
+                Some(last) => (after, at_once) = (last, AT_ONCE_MAX.min(at_once * 4)),
+                None => break,
             }
-        });
-        found.retain(|(_, subject)| self.cutoff == TimeMs::MIN || memtable.newest(*subject) >= Some(self.cutoff));
-        found.sort_unstable();
+        }
         found.truncate(self.limit + 1);
-        found.into_iter().map(|(key, _)| key).collect()
+        found
     }
 
     fn in_segment(&self, segment: &Segment, found: &mut Vec<Vec<u8>>, unread: &mut Unread) -> Result<(), StoreError> {

@@ -1,5 +1,5 @@
 //! What each subject has of the events asked for. The sources are gone through side by side in the order of keys, so that
-//! nothing has to be kept but the subject at hand.
+//! nothing has to be kept but the subject at hand, and of a memtable, which is in no order, [`SUBJECTS_AT_ONCE`].
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,13 +11,18 @@ use tracemq_model::{Filter, Gap, Tally, TimeMs, TimeRange};
 use tracemq_store::{StoreError, VisitTally};
 
 use super::damage::Unreadable;
+use super::first_keys::first_keys;
+use super::gaps;
 use super::matches::{Keys, Matches, matches_kind};
-use super::{gaps, scan};
 use crate::key::{self, Key};
 use crate::memtable::Memtable;
 use crate::row::Kind;
 use crate::segment::Segment;
 use crate::view::Snapshot;
+
+/// Subjects of a memtable that are looked at together: some six megabytes. A memtable with more is gone through more than once.
+/// (Few in unit tests, so that they see it.)
+const SUBJECTS_AT_ONCE: usize = if cfg!(test) { 3 } else { 1 << 16 };
 
 /// What one subject has in one source, or in some.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +52,7 @@ impl Part {
 /// Subjects in the order of keys.
 enum Source<'a> {
     Segment(Box<Runs<'a>>),
-    Memory(std::vec::IntoIter<(Vec<u8>, Part)>),
+    Memory(MemoryRuns<'a>),
 }
 
 /// What is next in a source. The least key comes first, and of one key what the oldest source has.
@@ -68,7 +73,7 @@ pub(crate) fn tally(snapshot: &Snapshot, filter: &Filter, visit: &mut VisitTally
         sources.push(Source::Segment(Box::new(Runs { segment, matches, keys: Keys::new(segment) })));
     }
     for (memtable, visible) in snapshot.memtables() {
-        sources.push(Source::Memory(in_memory(memtable, visible, filter, range).into_iter()));
+        sources.push(Source::Memory(MemoryRuns::new(memtable, visible, filter, range)));
     }
     merge(&mut sources, &mut unreadable, visit)?;
     Ok(gaps(snapshot, filter.range, unreadable))
@@ -166,30 +171,65 @@ impl Runs<'_> {
     }
 }
 
-fn in_memory(memtable: &Memtable, visible: usize, filter: &Filter, range: TimeRange) -> Vec<(Vec<u8>, Part)> {
-    let mut parts: HashMap<u32, Part> = HashMap::default();
-    let mut add = |subject, time, kind| {
-        let new = Part::new(time, kind);
-        parts.entry(subject).and_modify(|part| part.add(new)).or_insert(new);
-    };
-    if filter.is_by_kind_alone() {
-        memtable.each(
-            visible,
-            |row| range.contains(row.time) && matches_kind(filter, row.kind),
-            |_, subject, row| add(subject, row.time, row.kind),
-        );
-    } else {
-        for (row, event) in scan::matching(memtable, visible, filter, range) {
-            let kind = Kind::new(event.action, event.reason, event.provenance);
-            if let Some(subject) = memtable.subject_of(row) {
-                add(subject, event.time, kind);
+/// The subjects of a memtable, [`SUBJECTS_AT_ONCE`] at a time.
+struct MemoryRuns<'a> {
+    memtable: &'a Memtable,
+    visible: usize,
+    filter: &'a Filter,
+    range: TimeRange,
+    /// What the keys of the instance begin with.
+    prefix: Vec<u8>,
+    /// The last key that was looked at; none when there are no more behind it.
+    after: Option<Vec<u8>>,
+    ready: std::vec::IntoIter<(Vec<u8>, Part)>,
+}
+
+impl<'a> MemoryRuns<'a> {
+    fn new(memtable: &'a Memtable, visible: usize, filter: &'a Filter, range: TimeRange) -> Self {
+        let mut prefix = Vec::new();
+        key::push_instance(&filter.instance, &mut prefix);
+        let ready = Vec::new().into_iter();
+        Self { memtable, visible, filter, range, prefix, after: Some(Vec::new()), ready }
+    }
+
+    fn next(&mut self) -> Option<(Vec<u8>, Part)> {
+        loop {
+            if let Some(next) = self.ready.next() {
+                return Some(next);
             }
+            let after = self.after.take()?;
+            let is_wanted = |key: &[u8]| key > after.as_slice() && key.starts_with(&self.prefix);
+            let (keys, more) = first_keys(self.memtable, self.visible, SUBJECTS_AT_ONCE, is_wanted);
+            self.after = keys.last().filter(|_| more).map(|(key, _)| key.clone());
+            self.ready = self.parts(keys).into_iter();
         }
     }
-    let mut prefix = Vec::new();
-    key::push_instance(&filter.instance, &mut prefix);
-    let keyed = parts.into_iter().map(|(subject, part)| (memtable.key(subject), part));
-    let mut found: Vec<_> = keyed.filter(|(key, _)| key.starts_with(&prefix)).collect();
-    found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    found
+
+    fn parts(&self, keys: Vec<(Vec<u8>, u32)>) -> Vec<(Vec<u8>, Part)> {
+        let mut parts: HashMap<u32, Option<Part>> = keys.iter().map(|(_, subject)| (*subject, None)).collect();
+        let mut rows = Vec::new();
+        let is_by_kind = self.filter.is_by_kind_alone();
+        let add = |part: &mut Option<Part>, new: Part| match part {
+            Some(part) => part.add(new),
+            None => *part = Some(new),
+        };
+        self.memtable.each(
+            self.visible,
+            |row| self.range.contains(row.time) && matches_kind(self.filter, row.kind),
+            |at, subject, row| match parts.get_mut(&subject) {
+                Some(part) if is_by_kind => add(part, Part::new(row.time, row.kind)),
+                Some(_) => rows.push((at, subject)),
+                None => {}
+            },
+        );
+        for (row, subject) in rows {
+            if let Some(event) = self.memtable.event(row).filter(|event| self.filter.matches(event))
+                && let Some(part) = parts.get_mut(&subject)
+            {
+                add(part, Part::new(event.time, Kind::new(event.action, event.reason, event.provenance)));
+            }
+        }
+        let of = |subject: u32| parts.get(&subject).copied().flatten();
+        keys.into_iter().filter_map(|(key, subject)| Some((key, of(subject)?))).collect()
+    }
 }
