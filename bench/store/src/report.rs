@@ -136,6 +136,8 @@ const ROWS: &[(&str, &str, Unit)] = &[
     ("who dropped in 5 minutes", "window.dropped_in_5_minutes", Unit::Micros),
     ("all time, by address", "scan.address", Unit::Micros),
     ("  events/s", "scan.address.rate", Unit::Count),
+    ("all time, by address and reason", "scan.address_and_reason", Unit::Micros),
+    ("  events/s", "scan.address_and_reason.rate", Unit::Count),
     ("100 names by prefix", "names.prefix", Unit::Micros),
     ("100 names by substring", "names.substring", Unit::Micros),
     ("names by rare substring", "names.rare_substring", Unit::Micros),

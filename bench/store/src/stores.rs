@@ -1,5 +1,6 @@
 //! The stores that are measured, behind one trait each for writing and for asking.
 
+mod clickhouse;
 mod fjall;
 mod postgres;
 mod row;
@@ -26,7 +27,7 @@ pub(crate) enum Kind {
     Postgres,
     /// fjall 3: a row a key, SyncAll a batch
     Fjall,
-    /// Can't be started without a download
+    /// ClickHouse as the Python package chdb has it: MergeTree, fsync_after_insert
     Clickhouse,
 }
 
@@ -93,8 +94,8 @@ pub(crate) trait Reader: Send {
     /// How many counts it takes to tell the events of `range` by minute, action and reason.
     fn by_minute(&mut self, range: TimeRange) -> Result<u64>;
 
-    /// How many events came from `address`, ever; without the help of an index on it.
-    fn by_address(&mut self, address: IpAddr) -> Result<u64>;
+    /// How many events came from `address`, ever, for one of `reasons` when there are any; without the help of an index on them.
+    fn by_address(&mut self, address: IpAddr, reasons: &[Reason]) -> Result<u64>;
 
     /// How many clients have events in `range`, or have one for one of `reasons` when there are any.
     fn clients(&mut self, range: TimeRange, reasons: &[Reason]) -> Result<u64>;
@@ -110,8 +111,15 @@ pub(crate) fn open(kind: Kind, dir: &Path) -> Result<Box<dyn Store>> {
         Kind::Sqlite => Box::new(sqlite::Sqlite::open(dir)?),
         Kind::Postgres => Box::new(postgres::Postgres::open(dir)?),
         Kind::Fjall => Box::new(fjall::Fjall::open(dir)?),
-        Kind::Clickhouse => anyhow::bail!("not available: it can't be had without a download"),
+        Kind::Clickhouse => Box::new(clickhouse::Clickhouse::open(dir)?),
     })
+}
+
+/// A condition on the reason, as SQL.
+fn only(reasons: &[Reason]) -> Result<String> {
+    let numbers = reasons.iter().map(|reason| Ok(row::reason_number(*reason)?.to_string()));
+    let numbers = numbers.collect::<Result<Vec<_>>>()?;
+    Ok(if reasons.is_empty() { String::new() } else { format!("AND reason IN ({})", numbers.join(", ")) })
 }
 
 /// Names in one answer.

@@ -130,8 +130,10 @@ fn windows(task: &Task, reader: &mut dyn Reader) -> Result<()> {
     ask("window.day_by_minute", reader, |reader| reader.by_minute(minutes))?;
     ask("window.clients_of_day", reader, |reader| reader.clients(since(DAY_MS), &[]))?;
     ask("window.dropped_in_5_minutes", reader, |reader| reader.clients(since(300_000), &DROPPED))?;
-    let median = ask("scan.address", reader, |reader| reader.by_address(address))?;
-    figures::number("scan.address.rate", task.known.events as f64 / median.as_secs_f64());
+    for (name, reasons) in [("scan.address", &[][..]), ("scan.address_and_reason", &DROPPED)] {
+        let median = ask(name, reader, |reader| reader.by_address(address, reasons))?;
+        figures::number(&format!("{name}.rate"), task.known.events as f64 / median.as_secs_f64());
+    }
     Ok(())
 }
 

@@ -184,9 +184,11 @@ impl Reader for FjallReader {
         Ok(u64::try_from(counts.len())?)
     }
 
-    fn by_address(&mut self, address: IpAddr) -> Result<u64> {
+    fn by_address(&mut self, address: IpAddr, reasons: &[Reason]) -> Result<u64> {
         let (wanted, mut events) = (address_bytes(address), 0);
-        self.each(|row| events += u64::from(row.address == wanted))?;
+        let reasons = reasons.iter().map(|reason| reason_number(*reason)).collect::<Result<Vec<_>>>()?;
+        let is_for = |reason| reasons.is_empty() || reasons.contains(&reason);
+        self.each(|row| events += u64::from(row.address == wanted && is_for(row.reason())))?;
         Ok(events)
     }
 

@@ -17,8 +17,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tracemq_model::{Order, Pattern, Reason, Subject, TimeRange, TracePage, TraceQuery};
 use tracemq_store::Batch;
 
-use super::row::{Row, address_bytes, reason_number};
-use super::{CACHE_MIB, MINUTE_MS, NAMES_MAX, Reader, Store};
+use super::row::{Row, address_bytes};
+use super::{CACHE_MIB, MINUTE_MS, NAMES_MAX, Reader, Store, only};
 use crate::generator::INSTANCE;
 
 const FOLDERS: [&str; 3] = ["/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/17/bin"];
@@ -284,14 +284,13 @@ impl Reader for PostgresReader {
         self.number(&sql, &[&range.from.0, &range.to.0])
     }
 
-    fn by_address(&mut self, address: IpAddr) -> Result<u64> {
-        self.number("SELECT COUNT(*) FROM event WHERE address = $1", &[&address_bytes(address)])
+    fn by_address(&mut self, address: IpAddr, reasons: &[Reason]) -> Result<u64> {
+        let only = only(reasons)?;
+        self.number(&format!("SELECT COUNT(*) FROM event WHERE address = $1 {only}"), &[&address_bytes(address)])
     }
 
     fn clients(&mut self, range: TimeRange, reasons: &[Reason]) -> Result<u64> {
-        let numbers =
-            reasons.iter().map(|reason| Ok(reason_number(*reason)?.to_string())).collect::<Result<Vec<_>>>()?;
-        let only = if reasons.is_empty() { String::new() } else { format!("AND reason IN ({})", numbers.join(", ")) };
+        let only = only(reasons)?;
         let sql = format!(
             "SELECT COUNT(*) FROM (SELECT DISTINCT client FROM event WHERE time BETWEEN $1 AND $2 {only}) clients"
         );

@@ -69,8 +69,9 @@ impl Reader for SegmentsReader {
         Ok(u64::try_from(counts.counts.len())?)
     }
 
-    fn by_address(&mut self, address: IpAddr) -> Result<u64> {
-        let filter = Filter { address: Some(address), ..Filter::all(self.instance.clone(), TimeRange::ALL) };
+    fn by_address(&mut self, address: IpAddr, reasons: &[Reason]) -> Result<u64> {
+        let reasons = reasons.to_vec();
+        let filter = Filter { address: Some(address), reasons, ..Filter::all(self.instance.clone(), TimeRange::ALL) };
         let mut events = 0;
         self.store.scan(&filter, Order::OldestFirst, &mut |_| {
             events += 1;

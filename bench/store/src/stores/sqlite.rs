@@ -9,8 +9,8 @@ use rusqlite::{Connection, params, params_from_iter};
 use tracemq_model::{Order, Pattern, Reason, Subject, TimeRange, TracePage, TraceQuery};
 use tracemq_store::Batch;
 
-use super::row::{Row, address_bytes, reason_number};
-use super::{CACHE_MIB, MINUTE_MS, NAMES_MAX, Reader, Store};
+use super::row::{Row, address_bytes};
+use super::{CACHE_MIB, MINUTE_MS, NAMES_MAX, Reader, Store, only};
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS event (
@@ -144,14 +144,13 @@ impl Reader for SqliteReader {
         self.number(&sql, &[range.from.0.into(), range.to.0.into()])
     }
 
-    fn by_address(&mut self, address: IpAddr) -> Result<u64> {
-        self.number("SELECT COUNT(*) FROM event WHERE address = ?1", &[address_bytes(address).into()])
+    fn by_address(&mut self, address: IpAddr, reasons: &[Reason]) -> Result<u64> {
+        let only = only(reasons)?;
+        self.number(&format!("SELECT COUNT(*) FROM event WHERE address = ?1 {only}"), &[address_bytes(address).into()])
     }
 
     fn clients(&mut self, range: TimeRange, reasons: &[Reason]) -> Result<u64> {
-        let numbers =
-            reasons.iter().map(|reason| Ok(reason_number(*reason)?.to_string())).collect::<Result<Vec<_>>>()?;
-        let only = if reasons.is_empty() { String::new() } else { format!("AND reason IN ({})", numbers.join(", ")) };
+        let only = only(reasons)?;
         let sql = format!("SELECT COUNT(DISTINCT client) FROM event WHERE time BETWEEN ?1 AND ?2 {only}");
         self.number(&sql, &[range.from.0.into(), range.to.0.into()])
     }
