@@ -59,9 +59,9 @@ pub struct Limits {
     pub queue_messages_max: usize,
     /// Bytes (topic, payload, properties) waiting in one session. A message larger than this is dropped.
     pub queue_bytes_max: usize,
-    /// How long publishers wait for a client whose queue is full. If it takes fewer messages in that time than half of
-    /// `queue_messages_max`, it is ended as a slow consumer; else they go on at its pace. 10 s outlasts a lost segment's
-    /// retransmissions, and bounds by how much one client can hold others up.
+    /// How long publishers wait for a client that does not empty its queue; then what has no room there is dropped, and
+    /// counted. If it takes fewer messages in that time than half of `queue_messages_max`, it is ended as a slow consumer.
+    /// 10 s outlasts a lost segment's retransmissions, and bounds by how much one client can hold others up.
     pub slow_consumer_ms: u64,
     /// CONNECTs a second at one listener, five seconds' worth of them at once; 0 for no bound. Only for links that were
     /// opened with their origin.

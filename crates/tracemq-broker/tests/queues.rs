@@ -102,37 +102,6 @@ fn b83_a_client_that_takes_too_little_is_ended_and_its_queue_is_kept() {
 }
 
 #[test]
-fn b83_a_client_that_keeps_pace_with_the_rule_holds_its_publishers_and_is_not_ended() {
-    let broker = small();
-    let mut sub = Peer::connected(&broker, 1, &connect(true, "sub").props(&[0x21, 0, 1]));
-    sub.send(&subscribe(true, &[("a", 1)]));
-    let mut publisher = Peer::connected(&broker, 2, &connect(true, "pub"));
-    let (mut sent, mut now) = (0, 0);
-    for _ in 0..20 {
-        while sent < 200
-            && sub.closed.is_none()
-            && publisher.link.takes_input()
-            && publisher.link.deadline() > Some(Tick(now + 5_000))
-        {
-            sent += 1;
-            publisher.send(&one(true, sent));
-        }
-        now += 900;
-        publisher.time_out(Tick(now));
-        sub.now = Tick(now);
-        for got in sub.messages() {
-            sub.send(&ack(0x40, got.id));
-        }
-        for got in sub.messages() {
-            sub.send(&ack(0x40, got.id));
-        }
-        publisher.deliver();
-    }
-    assert!(sub.closed.is_none(), "{:?}", sub.closed);
-    assert_eq!(broker.stats().messages_dropped, 0);
-}
-
-#[test]
 fn b83_a_publisher_of_5_0_is_told_when_nobody_had_room() {
     for (flags, first) in [(2, 0x40), (4, 0x50)] {
         let broker = small();

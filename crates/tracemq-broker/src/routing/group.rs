@@ -134,6 +134,7 @@ impl Group {
                     state.wait_for_room(waiter);
                     until = Some(until.map_or(due, |known| known.min(due)));
                 }
+                Congested::NoLonger => {}
                 Congested::Slow(end) => slow.push((owner, end)),
             }
         }

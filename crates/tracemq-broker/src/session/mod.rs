@@ -4,6 +4,7 @@
 //! never the other way.
 
 mod aliases;
+mod congestion;
 mod incoming;
 mod ledger;
 mod mailbox;
@@ -20,14 +21,15 @@ use bytestring::ByteString;
 use tracemq_model::{ClientId, ProtocolVersion};
 
 pub(crate) use aliases::{Aliases, Naming};
+pub(crate) use congestion::Congested;
 pub(crate) use incoming::Receipt;
 pub(crate) use ledger::{Keeping, Ledger};
 pub(crate) use mailbox::{Mailbox, Wakes};
 pub(crate) use outgoing::{Acknowledged, Pump};
-pub(crate) use queue::{Congested, Push, Readiness};
+pub(crate) use queue::{Push, Readiness};
 
+use congestion::Congestion;
 use incoming::Unfinished;
-use queue::Congestion;
 
 use crate::keeping::Mark;
 use crate::limits::Tick;
@@ -122,7 +124,7 @@ pub(crate) struct State {
     queued_at_most_once: usize,
     /// Messages taken out of the queue so far.
     taken_out: u64,
-    congestion: Option<Congestion>,
+    congestion: Option<Box<Congestion>>,
     /// Links that hold an acknowledgement back until there is room.
     waiting: Vec<Arc<Mailbox>>,
     /// Messages of QoS 1 and 2 that had no room since the client was last told.
@@ -204,6 +206,7 @@ impl State {
         self.judged = None;
         self.will = None;
         self.forget_will();
+        self.watch_anew();
         for one in &mut self.in_flight {
             one.dup |= one.sent;
             one.sent = false;

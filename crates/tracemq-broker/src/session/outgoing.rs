@@ -128,7 +128,7 @@ impl State {
                 more = true;
                 break;
             }
-            let Some(queued) = self.take_first() else { break };
+            let Some(queued) = self.take_first(pump.now) else { break };
             freed = true;
             let place = queued.place;
             if queued.routed.is_expired(pump.now) || !self.may_still_receive(&queued, pump.permissions) {

@@ -1,14 +1,14 @@
 //! Messages that wait for a client: what is taken, what has no room, and who waits for room.
 //!
 //! What of QoS 1 or 2 finds the queue of a connected client full is not dropped: whoever publishes it waits for room, and
-//! its acknowledgement with it. A client that takes too little meanwhile is ended. For one that is away there is nobody
-//! to wait for: the message is dropped, counted, and told at the client's next CONNECT.
+//! its acknowledgement with it, for as long as `congestion.rs` says. For a client that is away, or for which others have
+//! waited long enough, nobody waits: the message is dropped, counted, and told at the client's next CONNECT.
 
 use std::sync::Arc;
 
-use tracemq_model::{End, Reason};
+use tracemq_model::End;
 
-use super::{Mailbox, Queued, Stage, State};
+use super::{Congested, Mailbox, Queued, Stage, State};
 use crate::limits::{Limits, Tick};
 use crate::packet::Qos;
 
@@ -40,23 +40,6 @@ pub(crate) enum Readiness {
     Full,
 }
 
-/// Others wait for room.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Congestion {
-    since: Tick,
-    /// Messages that had been taken out by then.
-    taken_out: u64,
-}
-
-/// What a full queue means for who waits.
-#[derive(Debug)]
-pub(crate) enum Congested {
-    /// To be looked at again then.
-    Until(Tick),
-    /// The client takes too little.
-    Slow(End),
-}
-
 impl State {
     /// Puts a message in.
     ///
@@ -66,6 +49,9 @@ impl State {
         let at_most_once = queued.qos == Qos::AtMostOnce;
         if at_most_once && self.owner.is_none() {
             return Push::NotForIt;
+        }
+        if self.queue.is_empty() {
+            self.caught_up(now);
         }
         let size = queued.routed.message.bytes();
         let mut dropped = 0;
@@ -93,34 +79,15 @@ impl State {
         };
         match self.congested(limits, now) {
             Congested::Until(until) => Push::Full { queued, until, dropped },
+            Congested::NoLonger => {
+                self.missed += 1;
+                Push::Dropped { dropped: dropped + 1 }
+            }
             Congested::Slow(end) => {
                 self.missed += 1;
                 Push::Slow { end, owner, dropped: dropped + 1 }
             }
         }
-    }
-
-    /// Somebody would have to wait for room in the queue of this connected client.
-    pub(crate) fn congested(&mut self, limits: &Limits, now: Tick) -> Congested {
-        let taken_out = self.taken_out;
-        let congestion = *self.congestion.get_or_insert(Congestion { since: now, taken_out });
-        let until = congestion.since.plus_ms(limits.slow_consumer_ms);
-        if now < until {
-            return Congested::Until(until);
-        }
-        let taken = taken_out - congestion.taken_out;
-        let least = u64::try_from(limits.queue_messages_max / 2).unwrap_or(u64::MAX).max(1);
-        if taken >= least {
-            self.congestion = Some(Congestion { since: now, taken_out });
-            return Congested::Until(now.plus_ms(limits.slow_consumer_ms));
-        }
-        let detail = format!(
-            "its queue was full ({} messages, {} bytes) and it took {taken} messages in {} ms; publishers waited for it",
-            self.queue.len(),
-            self.queue_bytes,
-            now.since(congestion.since)
-        );
-        Congested::Slow(End::of(Reason::SlowConsumer).with_detail(&detail))
     }
 
     /// Notes whom to wake when there is room.
@@ -136,12 +103,12 @@ impl State {
     }
 
     /// The next message goes out.
-    pub(super) fn take_first(&mut self) -> Option<Queued> {
+    pub(super) fn take_first(&mut self, now: Tick) -> Option<Queued> {
         let queued = self.queue.pop_front()?;
         self.uncount(&queued);
         self.taken_out += 1;
         if self.queue.is_empty() {
-            self.congestion = None;
+            self.caught_up(now);
         }
         Some(queued)
     }
