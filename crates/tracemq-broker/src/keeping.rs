@@ -54,6 +54,8 @@ pub enum Change {
     Entry(u64, u64, KeptEntry),
     /// It waits no more.
     EntryGone(u64, u64),
+    /// How far the retained messages of a session's subscription, by its filter, have been handed out; none when all have.
+    Owed(u64, String, Option<KeptOwed>),
     /// A message of QoS 2 of the client was routed, and is not yet released: session and packet identifier [MQTT-4.3.3-10].
     Received(u64, u16),
     /// The client has released it.
@@ -93,6 +95,15 @@ pub struct KeptSubscription {
     pub retain_as_published: bool,
     /// The subscription identifier.
     pub id: Option<NonZeroU32>,
+}
+
+/// Retained messages that a subscription has asked for and that are not among the session's messages yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptOwed {
+    /// The last topic that was handed out.
+    pub after: Option<String>,
+    /// The number of the last message when it subscribed; later ones are not owed.
+    pub upto: u64,
 }
 
 /// An application message.
@@ -178,6 +189,8 @@ pub struct Kept {
     pub sessions: Vec<(u64, KeptSession)>,
     /// The messages in them: session, place, entry; in the order of places.
     pub entries: Vec<(u64, u64, KeptEntry)>,
+    /// What is retained and still owed: session, filter of the subscription, how far it is.
+    pub owed: Vec<(u64, String, KeptOwed)>,
     /// Messages of clients that were routed and not released: session and packet identifier.
     pub received: Vec<(u64, u16)>,
     /// The messages, by number.

@@ -28,7 +28,8 @@ mod session;
 
 pub use broker::{Broker, BrokerStats, ClientsPage, ConnectedClient, Origin, Whose};
 pub use keeping::{
-    Change, Keeper, Kept, KeptEntry, KeptMessage, KeptSession, KeptStage, KeptSubscription, KeptWill, Mark, Recall,
+    Change, Keeper, Kept, KeptEntry, KeptMessage, KeptOwed, KeptSession, KeptStage, KeptSubscription, KeptWill, Mark,
+    Recall,
 };
 pub use limits::{Limits, Tick};
 pub use link::{Closing, ConnectAttempt, Decision, Heard, Link, Notice, Permissions, Refused, Step, Wanted};

@@ -75,7 +75,7 @@ impl Message {
 /// A message that was routed, with the moment at which it stops to matter.
 #[derive(Clone, Debug)]
 pub(crate) struct Routed {
-    /// Under which it is kept over a restart; 0 when nothing is.
+    /// In the order of publication; under which it is kept over a restart.
     pub(crate) number: u64,
     pub(crate) message: Arc<Message>,
     pub(crate) expires: Option<Tick>,

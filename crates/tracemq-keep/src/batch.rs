@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tracemq_broker::{Change, KeptEntry, KeptMessage, KeptSession, KeptWill};
+use tracemq_broker::{Change, KeptEntry, KeptMessage, KeptOwed, KeptSession, KeptWill};
 
 /// The last state of each thing that changed; none of what is gone.
 #[derive(Debug, Default)]
@@ -11,6 +11,7 @@ pub(crate) struct Batch {
     pub(crate) sessions: BTreeMap<u64, Option<KeptSession>>,
     pub(crate) entries: BTreeMap<(u64, u64), Option<KeptEntry>>,
     pub(crate) received: BTreeMap<(u64, u16), bool>,
+    pub(crate) owed: BTreeMap<(u64, String), Option<KeptOwed>>,
     pub(crate) messages: HashMap<u64, Arc<KeptMessage>>,
     pub(crate) retained: BTreeMap<String, Option<u64>>,
     pub(crate) wills: BTreeMap<u64, Option<Box<KeptWill>>>,
@@ -31,6 +32,11 @@ impl Batch {
                 for key in received.map(|(key, _)| *key).collect::<Vec<_>>() {
                     self.received.remove(&key);
                 }
+                let owed =
+                    self.owed.range((number, String::new())..).take_while(|((session, _), _)| *session == number);
+                for key in owed.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+                    self.owed.remove(&key);
+                }
                 self.sessions.insert(number, None);
             }
             Change::Message(number, message) => {
@@ -41,6 +47,9 @@ impl Batch {
             }
             Change::EntryGone(session, place) => {
                 self.entries.insert((session, place), None);
+            }
+            Change::Owed(session, filter, owed) => {
+                self.owed.insert((session, filter), owed);
             }
             Change::Received(session, packet_id) => {
                 self.received.insert((session, packet_id), true);
@@ -70,6 +79,9 @@ pub(crate) fn bytes(change: &Change) -> usize {
             own + size_of::<KeptWill>() + will.keepsake.as_ref().map_or(0, String::len) + of_message(&will.message)
         }
         Change::Retained(topic, _) => own + topic.len(),
+        Change::Owed(_, filter, owed) => {
+            own + filter.len() + owed.as_ref().and_then(|owed| owed.after.as_ref()).map_or(0, String::len)
+        }
         Change::SessionEnded(_)
         | Change::Entry(..)
         | Change::EntryGone(..)

@@ -19,6 +19,8 @@ const SESSIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("sessions
 const ENTRIES: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("entries");
 /// Session number and packet identifier: a QoS 2 message of the client that is not released.
 const RECEIVED: TableDefinition<'_, (u64, u16), ()> = TableDefinition::new("received");
+/// Session number and filter of a subscription: how far what is retained for it was handed out.
+const OWED: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("owed");
 /// Message number: a message.
 const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("messages");
 /// Topic: the number of its retained message.
@@ -163,6 +165,7 @@ impl Database {
         self.write_sessions(&write, batch, &mut changed)?;
         self.write_entries(&write, batch, &mut changed)?;
         write_wills(&write, batch)?;
+        write_owed(&write, batch)?;
         {
             let mut received = write.open_table(RECEIVED).map_err(any)?;
             for (key, is_there) in &batch.received {
@@ -218,6 +221,7 @@ impl Database {
         let mut sessions = write.open_table(SESSIONS).map_err(any)?;
         let mut entries = write.open_table(ENTRIES).map_err(any)?;
         let mut received = write.open_table(RECEIVED).map_err(any)?;
+        let mut owed = write.open_table(OWED).map_err(any)?;
         for (number, session) in &batch.sessions {
             if let Some(session) = session {
                 sessions.insert(number, encode(session).as_slice()).map_err(any)?;
@@ -238,6 +242,7 @@ impl Database {
                 changed.entries.push((key, None));
             }
             received.retain_in((*number, 0)..=(*number, u16::MAX), |_, ()| false).map_err(any)?;
+            owed.retain_in((*number, "")..(number.saturating_add(1), ""), |_, _| false).map_err(any)?;
         }
         Ok(())
     }
@@ -291,6 +296,21 @@ fn write_wills(write: &WriteTransaction, batch: &Batch) -> Result<(), Box<redb::
     Ok(())
 }
 
+fn write_owed(write: &WriteTransaction, batch: &Batch) -> Result<(), Box<redb::Error>> {
+    if batch.owed.is_empty() {
+        return Ok(());
+    }
+    let mut table = write.open_table(OWED).map_err(any)?;
+    for ((session, filter), owed) in &batch.owed {
+        let key = (*session, filter.as_str());
+        match owed {
+            Some(owed) => table.insert(key, encode(owed).as_slice()).map_err(any)?.map(drop),
+            None => table.remove(key).map_err(any)?.map(drop),
+        };
+    }
+    Ok(())
+}
+
 /// Makes what is missing, and gives the format.
 fn prepare(redb: &Redb) -> Result<u64, Box<redb::Error>> {
     let write = redb.begin_write().map_err(any)?;
@@ -309,6 +329,7 @@ fn prepare(redb: &Redb) -> Result<u64, Box<redb::Error>> {
         write.open_table(SESSIONS).map_err(any)?;
         write.open_table(ENTRIES).map_err(any)?;
         write.open_table(RECEIVED).map_err(any)?;
+        write.open_table(OWED).map_err(any)?;
         write.open_table(MESSAGES).map_err(any)?;
         write.open_table(RETAINED).map_err(any)?;
         write.open_table(WILLS).map_err(any)?;
@@ -330,6 +351,11 @@ fn read_all(redb: &Redb, kept: &mut Kept) -> Result<(), Fault> {
     }
     for row in read.open_table(RECEIVED)?.iter()? {
         kept.received.push(row?.0.value());
+    }
+    for row in read.open_table(OWED)?.iter()? {
+        let (key, owed) = row?;
+        let (session, filter) = key.value();
+        kept.owed.push((session, filter.to_owned(), decode(owed.value(), "how far a subscription is")?));
     }
     for row in read.open_table(MESSAGES)?.iter()? {
         let (number, message) = row?;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 use tracemq_broker::{
-    Change, Keeper, Kept, KeptEntry, KeptMessage, KeptSession, KeptStage, KeptSubscription, KeptWill, Mark,
+    Change, Keeper, Kept, KeptEntry, KeptMessage, KeptOwed, KeptSession, KeptStage, KeptSubscription, KeptWill, Mark,
 };
 
 use crate::database::Database;
@@ -103,12 +103,16 @@ fn what_was_kept_is_there_again() {
     let store = Store::new();
     let queued = entry(9, KeptStage::Queued);
     let sent = entry(9, KeptStage::Published(3));
+    let owed = KeptOwed { after: Some("a/b".into()), upto: 8 };
     let kept = store.after(vec![vec![
         Change::Session(1, session("pump")),
         Change::Message(9, message("x")),
         Change::Entry(1, 2, queued.clone()),
         Change::Entry(1, 1, sent.clone()),
         Change::Received(1, 77),
+        Change::Owed(1, "a/#".into(), Some(owed.clone())),
+        Change::Owed(1, "b/#".into(), Some(owed.clone())),
+        Change::Owed(1, "b/#".into(), None),
         Change::Message(10, message("kept")),
         Change::Retained("a/b".into(), Some(10)),
     ]]);
@@ -116,6 +120,7 @@ fn what_was_kept_is_there_again() {
         sessions: vec![(1, session("pump"))],
         entries: vec![(1, 1, sent), (1, 2, queued)],
         received: vec![(1, 77)],
+        owed: vec![(1, "a/#".into(), owed)],
         messages: vec![(9, message("x")), (10, message("kept"))],
         retained: vec![("a/b".into(), 10)],
         wills: Vec::new(),
@@ -153,11 +158,14 @@ fn a_session_that_ends_takes_all_of_its_own_with_it() {
             Change::Message(number, message("x")),
             Change::Entry(number, 1, entry(number, KeptStage::Queued)),
             Change::Received(number, 5),
+            Change::Owed(number, "a/#".into(), Some(KeptOwed::default())),
+            Change::Owed(number, "b/#".into(), Some(KeptOwed::default())),
         ]
     };
     let kept = store.after(vec![of(1), of(2), vec![Change::SessionEnded(1)]]);
     assert_eq!(kept.sessions.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2]);
     assert_eq!((kept.entries.len(), kept.received, kept.messages.len()), (1, vec![(2, 5)], 1));
+    assert_eq!(kept.owed.iter().map(|(session, ..)| *session).collect::<Vec<_>>(), [2, 2]);
     let kept = store.after(vec![of(3).into_iter().chain([Change::SessionEnded(3), Change::SessionEnded(2)]).collect()]);
     assert_eq!(kept, Kept::default());
 }

@@ -122,6 +122,7 @@ impl Tables {
                 self.end(session, &mut state, leftovers);
             } else {
                 state.resume(Arc::clone(newcomer.mailbox), newcomer.window, newcomer.expiry_s);
+                state.came_back(broker.messages.load(Ordering::Relaxed));
                 state.keep_session();
                 broker.keep_will(&mut state, newcomer, keepsake);
                 state.protocol = Some(newcomer.protocol);

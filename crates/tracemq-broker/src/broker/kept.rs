@@ -11,14 +11,14 @@ use tracemq_model::ClientId;
 use super::wills::Will;
 use super::{Broker, Counters, Tables};
 use crate::keeping::{
-    Change, Keeper, Kept, KeptEntry, KeptMessage, KeptSession, KeptStage, KeptSubscription, KeptWill, Recall,
+    Change, Keeper, Kept, KeptEntry, KeptMessage, KeptOwed, KeptSession, KeptStage, KeptSubscription, KeptWill, Recall,
 };
 use crate::limits::{Limits, Tick};
 use crate::link::Permissions;
 use crate::packet::{Message, MessageProperties, Qos, Routed, Subscription};
 use crate::routing::{Inserted, Subscriber};
 use crate::rules;
-use crate::session::{Keeping, Ledger, PendingWill, Queued, Session, State};
+use crate::session::{Keeping, Ledger, Owed, PendingWill, Queued, Session, State};
 
 /// A subscription as it is kept.
 pub(super) fn subscription(one: &Subscription, id: Option<NonZeroU32>) -> KeptSubscription {
@@ -49,11 +49,14 @@ impl Broker {
         let keeping = Keeping { keeper, wall_at_zero };
         let numbers =
             kept.messages.iter().map(|(number, _)| *number).chain(kept.wills.iter().map(|(number, _)| *number));
+        let numbers = numbers.chain(kept.owed.iter().map(|(_, _, owed)| owed.upto));
         let last_message = numbers.max().unwrap_or(0);
         let mut restoring = Restoring::new(&limits, &keeping, now, wall_now, kept.messages);
+        restoring.last_message = last_message;
         restoring.wills(kept.wills, recall);
         restoring.sessions(kept.sessions, kept.entries, &kept.received);
         restoring.retained(kept.retained);
+        restoring.owed(kept.owed);
         let Restoring { mut tables, changes, wills, wills_dropped, .. } = restoring;
         // Their sessions have ended.
         tables.overdue.extend(wills.into_values().map(|will| will.at_once()));
@@ -79,9 +82,9 @@ impl Broker {
         Some(Box::new(Ledger::new(keeping, session.number, session.client.clone())))
     }
 
-    /// The number of a new message; 0 where nothing is kept.
+    /// The number of a new message.
     pub(super) fn next_message(&self) -> u64 {
-        if self.keeping.is_some() { self.messages.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 }
+        self.messages.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Keeps what is retained of the message's topic from now on. Called under the lock, which gives the changes of a topic
@@ -114,6 +117,7 @@ struct Restoring<'a> {
     now: Tick,
     wall_now: i64,
     messages: HashMap<u64, Routed>,
+    last_message: u64,
     tables: Tables,
     /// By session.
     wills: BTreeMap<u64, AbsentWill>,
@@ -160,6 +164,7 @@ impl<'a> Restoring<'a> {
             now,
             wall_now,
             messages,
+            last_message: 0,
             tables: Tables::default(),
             wills: BTreeMap::new(),
             wills_dropped: 0,
@@ -278,6 +283,20 @@ impl<'a> Restoring<'a> {
             place,
         };
         Some((queued, entry.stage))
+    }
+
+    fn owed(&mut self, owed: Vec<(u64, String, KeptOwed)>) {
+        let sessions: HashMap<u64, &Arc<Session>> =
+            self.tables.sessions.values().map(|session| (session.number, session)).collect();
+        for (number, filter, kept) in owed {
+            // One that has ended was told with all that was in it.
+            let Some(session) = sessions.get(&number) else { continue };
+            let mut state = session.lock();
+            match state.kept_subscription(&filter) {
+                Some(one) => state.restore_owed(Owed::restored(&one, qos(one.qos), kept, self.last_message)),
+                None => self.changes.push(Change::Owed(number, filter, None)),
+            }
+        }
     }
 
     fn retained(&mut self, retained: Vec<(String, u64)>) {

@@ -9,6 +9,7 @@ mod clients;
 mod kept;
 mod publish;
 mod rate;
+mod retained;
 mod sys;
 mod wills;
 
@@ -18,6 +19,7 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use bytestring::ByteString;
 use tracemq_model::{ClientId, ConnectionId, End};
 
 pub(crate) use attach::{Attached, Departure, Newcomer};
@@ -26,10 +28,10 @@ pub(crate) use publish::{Progress, Rest};
 
 use crate::limits::{Limits, Tick};
 use crate::link::{Link, Notice};
-use crate::packet::{Qos, RetainHandling, Routed, Subscription};
+use crate::packet::{RetainHandling, Subscription};
 use crate::routing::{Inserted, Retained, Subscriber, Subscriptions};
 use crate::rules::{Filter, parts};
-use crate::session::{Keeping, Mailbox, Queued, Session};
+use crate::session::{Keeping, Mailbox, Owed, Session};
 use attach::Leftovers;
 use calendar::Calendar;
 use rate::Rates;
@@ -81,6 +83,11 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Leaves those alone that stay what they are: each is shared by all links.
+    pub(crate) fn add_all(counts: &[(&AtomicU64, u64)]) {
+        counts.iter().filter(|(_, count)| *count > 0).for_each(|(counter, count)| Self::add(counter, *count));
     }
 }
 
@@ -229,7 +236,7 @@ impl Broker {
         self.tables.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Subscribes; gives the codes for the SUBACK. Retained messages go into the session's queue.
+    /// Subscribes; gives the codes for the SUBACK. Retained messages go into the session's queue as it has room.
     pub(crate) fn subscribe(
         &self,
         now: Tick,
@@ -238,8 +245,8 @@ impl Broker {
         filters: &[Subscription],
     ) -> Vec<u8> {
         let mut codes = Vec::with_capacity(filters.len());
-        let mut retained = Vec::new();
         let mut tables = self.lock();
+        let last_message = self.messages.load(Ordering::Relaxed);
         for one in filters {
             let state = session.lock();
             let known = state.filters.contains(&one.filter);
@@ -264,7 +271,6 @@ impl Broker {
             let mut state = session.lock();
             state.note_filter(&one.filter);
             state.keep_subscription(kept::subscription(one, subscription_id));
-            drop(state);
             codes.push(one.qos.code());
             let wanted = match one.retain_handling {
                 RetainHandling::Always => true,
@@ -273,24 +279,16 @@ impl Broker {
             };
             // Members of a group get nothing that was retained before [MQTT 5.0, 4.8.2].
             if wanted && matches!(parts(&one.filter), Filter::Plain(_)) {
-                // No more than fit into the queue: whoever asks for all of a large tree gets a part, and it is counted.
-                let most = self.limits.queue_messages_max.saturating_add(1).saturating_sub(retained.len());
-                let tree = if sys::is_own(&one.filter) { &tables.own } else { &tables.retained };
-                let found = tree.matches(&one.filter, now, most);
-                retained.extend(found.into_iter().map(|routed| (one.qos, routed)));
+                let filter = ByteString::from(one.filter.to_string()); // a slice would keep the whole packet alive
+                let (upto, back) = (last_message, last_message);
+                state.owe(Owed { filter, qos: one.qos, subscription_id, upto, back, after: None });
+            } else {
+                state.owe_as(&one.filter, one.qos, subscription_id);
             }
         }
         session.lock().keep_session();
         drop(tables);
-        let queued = retained.into_iter().map(|(qos, routed): (Qos, Routed)| Queued {
-            qos: qos.min(routed.message.qos),
-            retain: true,
-            subscription_ids: subscription_id.into_iter().collect(),
-            shared: None,
-            place: 0,
-            routed,
-        });
-        self.hand_retained(now, session, queued.collect());
+        self.hand_out_retained(now, session);
         codes
     }
 
@@ -302,6 +300,7 @@ impl Broker {
                 let mut state = session.lock();
                 state.forget_filter(filter);
                 state.forget_subscription(filter);
+                state.owe_no_more(filter);
                 drop(state);
                 tables.subscriptions.remove(filter, session.number)
             })

@@ -193,13 +193,13 @@ impl Broker {
         waiter: Option<&Arc<Mailbox>>,
         wakes: &mut Wakes,
     ) -> Progress {
-        let routed = Routed::at(now, self.next_message(), Arc::new(message));
-        let message = &routed.message;
+        let mut routed = Routed::at(now, 0, Arc::new(message));
         let mut attempt = Attempt::new(self, now, waiter, wakes);
-        let plain = if message.retain {
-            // Retained and routed in one step: who subscribes meanwhile gets it once.
+        let plain = if routed.message.retain {
+            // Numbered, retained and routed in one step: who subscribes meanwhile gets it once.
             let mut tables = self.lock();
-            let is_own = is_own(&message.topic);
+            routed.number = self.next_message();
+            let is_own = is_own(&routed.message.topic);
             let has_room = if is_own {
                 tables.own.set(routed.clone(), usize::MAX, usize::MAX) // as many as there are names for
             } else {
@@ -211,8 +211,10 @@ impl Broker {
             attempt.kept |= !is_own && self.keep_retained(&routed, has_room);
             attempt.give_groups(&tables.subscriptions, &routed, publisher)
         } else {
+            routed.number = self.next_message();
             attempt.give_groups(&self.read().subscriptions, &routed, publisher)
         };
+        let message = &routed.message;
         for one in plain {
             let queued = Queued {
                 qos: message.qos.min(one.qos),
@@ -244,16 +246,6 @@ impl Broker {
             }
         }
         attempt.finish(routed)
-    }
-
-    /// Brings a subscriber the retained messages that it asked for.
-    pub(super) fn hand_retained(&self, now: Tick, session: &Arc<Session>, retained: Vec<Queued>) {
-        let mut wakes = Wakes::default();
-        let mut attempt = Attempt::new(self, now, None, &mut wakes);
-        for queued in retained {
-            attempt.hand_over(session, queued);
-        }
-        Counters::add(&self.counters.dropped, attempt.dropped);
     }
 
     /// What is left when the lock is released: wills to publish, messages of groups to give to others, links to wake.

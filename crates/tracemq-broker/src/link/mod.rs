@@ -132,16 +132,12 @@ impl Link {
         let Turn { wakes, messages, payload, packets_out, bytes_out } = *turn;
         drop(wakes); // which wakes them
         let counters = self.broker.counters();
-        for (counter, count) in [
+        Counters::add_all(&[
             (&counters.received, messages),
             (&counters.payload_in, payload),
             (&counters.packets_out, packets_out),
             (&counters.bytes_out, bytes_out),
-        ] {
-            if count > 0 {
-                Counters::add(counter, count);
-            }
-        }
+        ]);
     }
 
     fn take_in(&mut self, now: Tick, input: &mut BytesMut, output: &mut BytesMut) -> Step {
@@ -241,8 +237,10 @@ impl Link {
             bytes: 0,
             last: None,
         };
-        let mut state = connected.session.lock();
-        let more = state.is_owned_by(&self.mailbox) && state.pump(&mut pump);
+        let (mut state, handed_out) = self.broker.lock_filled(now, &connected.session, &self.mailbox);
+        advanced |= handed_out;
+        let mut more = state.is_owned_by(&self.mailbox) && state.pump(&mut pump);
+        more |= !state.has_waiting() && state.is_owed_now(&self.mailbox, self.broker.limits());
         drop(state);
         for waiter in std::mem::take(&mut pump.freed) {
             waiter.wake();
@@ -250,17 +248,13 @@ impl Link {
         self.last_out = pump.last.or(self.last_out);
         self.packets_sent += pump.packets;
         let counters = self.broker.counters();
-        for (counter, count) in [
+        Counters::add_all(&[
             (&counters.packets_out, pump.packets),
             (&counters.bytes_out, pump.bytes),
             (&counters.sent, pump.messages),
             (&counters.payload_out, pump.payload),
             (&counters.dropped, pump.dropped),
-        ] {
-            if count > 0 {
-                Counters::add(counter, count);
-            }
-        }
+        ]);
         if more || advanced || pump.packets > 0 {
             return Poll::Ready(Step::Continue);
         }

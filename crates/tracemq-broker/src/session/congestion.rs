@@ -87,6 +87,11 @@ impl State {
         End::of(Reason::SlowConsumer).with_detail(&detail)
     }
 
+    /// Whether the queue was found full, and not emptied since.
+    pub(super) fn is_congested(&self) -> bool {
+        self.congestion.as_ref().is_some_and(|congestion| congestion.lasts)
+    }
+
     /// The queue is empty.
     pub(super) fn caught_up(&mut self, now: Tick) {
         if let Some(congestion) = &mut self.congestion {

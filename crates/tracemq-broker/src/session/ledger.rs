@@ -7,7 +7,7 @@ use tracemq_model::ClientId;
 
 use super::{InFlight, PendingWill, Queued, Stage, State};
 use crate::keeping::{
-    Change, Keeper, KeptEntry, KeptMessage, KeptSession, KeptStage, KeptSubscription, KeptWill, Mark,
+    Change, Keeper, KeptEntry, KeptMessage, KeptOwed, KeptSession, KeptStage, KeptSubscription, KeptWill, Mark,
 };
 use crate::limits::Tick;
 use crate::packet::{Message, Qos, Routed, Will};
@@ -157,10 +157,22 @@ impl State {
         }
     }
 
+    /// The subscription to `filter`, of a session that is kept.
+    pub(crate) fn kept_subscription(&self, filter: &str) -> Option<KeptSubscription> {
+        self.ledger.as_ref()?.subscriptions.iter().find(|known| known.filter == filter).cloned()
+    }
+
     /// Notes that there is no subscription to `filter` any more.
     pub(crate) fn forget_subscription(&mut self, filter: &str) {
         if let Some(ledger) = &mut self.ledger {
             ledger.subscriptions.retain(|known| known.filter != filter);
+        }
+    }
+
+    /// How far the retained messages of a subscription were handed out; none when all were.
+    pub(super) fn keep_owed(&mut self, filter: &str, owed: Option<KeptOwed>) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.changes.push(Change::Owed(ledger.session, filter.to_owned(), owed));
         }
     }
 

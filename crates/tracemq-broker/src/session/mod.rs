@@ -9,6 +9,7 @@ mod incoming;
 mod ledger;
 mod mailbox;
 mod outgoing;
+mod owed;
 mod queue;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -26,6 +27,7 @@ pub(crate) use incoming::Receipt;
 pub(crate) use ledger::{Keeping, Ledger};
 pub(crate) use mailbox::{Mailbox, Wakes};
 pub(crate) use outgoing::{Acknowledged, Pump};
+pub(crate) use owed::Owed;
 pub(crate) use queue::{Push, Readiness};
 
 use congestion::Congestion;
@@ -122,6 +124,8 @@ pub(crate) struct State {
     queue: VecDeque<Queued>,
     queue_bytes: usize,
     queued_at_most_once: usize,
+    /// Retained messages that are to come into the queue.
+    owed: Vec<Owed>,
     /// Messages taken out of the queue so far.
     taken_out: u64,
     congestion: Option<Box<Congestion>>,

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 
 use tracemq_broker::{
-    Broker, Change, Keeper, Kept, KeptEntry, KeptMessage, KeptSession, KeptWill, Limits, Mark, Permissions, Tick,
+    Broker, Change, Keeper, Kept, KeptEntry, KeptMessage, KeptOwed, KeptSession, KeptWill, Limits, Mark, Permissions,
+    Tick,
 };
 
 use crate::wire::Rules;
@@ -155,6 +156,7 @@ struct Disk {
     sessions: BTreeMap<u64, KeptSession>,
     entries: BTreeMap<(u64, u64), KeptEntry>,
     received: BTreeMap<(u64, u16), ()>,
+    owed: BTreeMap<(u64, String), KeptOwed>,
     messages: BTreeMap<u64, Arc<KeptMessage>>,
     retained: BTreeMap<String, u64>,
     wills: BTreeMap<u64, KeptWill>,
@@ -168,10 +170,13 @@ impl Disk {
                 self.sessions.remove(&number);
                 self.entries.retain(|(session, _), _| *session != number);
                 self.received.retain(|(session, _), ()| *session != number);
+                self.owed.retain(|(session, _), _| *session != number);
             }
             Change::Message(number, message) => drop(self.messages.insert(number, message)),
             Change::Entry(session, place, entry) => drop(self.entries.insert((session, place), entry)),
             Change::EntryGone(session, place) => drop(self.entries.remove(&(session, place))),
+            Change::Owed(session, filter, Some(owed)) => drop(self.owed.insert((session, filter), owed)),
+            Change::Owed(session, filter, None) => drop(self.owed.remove(&(session, filter))),
             Change::Received(session, id) => drop(self.received.insert((session, id), ())),
             Change::Released(session, id) => drop(self.received.remove(&(session, id))),
             Change::Retained(topic, Some(number)) => drop(self.retained.insert(topic, number)),
@@ -183,7 +188,8 @@ impl Disk {
 
     fn kept(self) -> Kept {
         let of_entries = self.entries.keys().map(|(session, _)| session);
-        for session in of_entries.chain(self.received.keys().map(|(session, _)| session)) {
+        let of_owed = self.owed.keys().map(|(session, _)| session);
+        for session in of_entries.chain(self.received.keys().map(|(session, _)| session)).chain(of_owed) {
             assert!(self.sessions.contains_key(session), "something of session {session}, which is not there");
         }
         let referred = self.entries.values().map(|entry| entry.message).chain(self.retained.values().copied());
@@ -194,6 +200,7 @@ impl Disk {
             sessions: self.sessions.into_iter().collect(),
             entries: self.entries.into_iter().map(|((session, place), entry)| (session, place, entry)).collect(),
             received: self.received.into_keys().collect(),
+            owed: self.owed.into_iter().map(|((session, filter), owed)| (session, filter, owed)).collect(),
             messages: self.messages.into_iter().collect(),
             retained: self.retained.into_iter().collect(),
             wills: self.wills.into_iter().collect(),
