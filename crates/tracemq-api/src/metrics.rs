@@ -105,6 +105,7 @@ pub(crate) async fn scrape(State(app): State<Shared>) -> Response {
     page.value("tracemq_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     page.one("tracemq_connections", "gauge", "Open MQTT connections.", (app.gauges.connections)());
     page.one("tracemq_sessions", "gauge", "MQTT sessions kept.", (app.gauges.sessions)());
+    page.one("tracemq_queued_bytes", "gauge", "Bytes that all queues hold.", (app.gauges.queued_bytes)());
     let dropped = "Messages that were for a client and did not reach it.";
     page.one("tracemq_messages_dropped_total", "counter", dropped, (app.gauges.messages_dropped)());
     page.one("tracemq_recorder_events_total", "counter", "Events made durable.", counts.recorded);

@@ -102,6 +102,8 @@ pub struct Gauges {
     pub connections: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// MQTT sessions that are kept.
     pub sessions: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Bytes that all queues hold.
+    pub queued_bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Messages that were for a client and did not reach it, since the start.
     pub messages_dropped: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Whether the server takes work.
@@ -114,6 +116,7 @@ impl Default for Gauges {
         Self {
             connections: Arc::new(|| 0),
             sessions: Arc::new(|| 0),
+            queued_bytes: Arc::new(|| 0),
             messages_dropped: Arc::new(|| 0),
             ready: Arc::new(|| true),
         }

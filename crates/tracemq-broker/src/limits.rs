@@ -59,6 +59,10 @@ pub struct Limits {
     pub queue_messages_max: usize,
     /// Bytes (topic, payload, properties) waiting in one session. A message larger than this is dropped.
     pub queue_bytes_max: usize,
+    /// Bytes in all queues and on their way to clients: each message once, and 128 for each queue that it is in. Beyond, only
+    /// a client that is there and has nothing waiting gets more; for all others it is as if their own queue were full. 1 GiB,
+    /// as for retained messages: a million sessions could else ask for 4 TiB.
+    pub all_queues_bytes_max: usize,
     /// How long publishers wait for a client that does not empty its queue; then what has no room there is dropped, and
     /// counted. If it takes fewer messages in that time than half of `queue_messages_max`, it is ended as a slow consumer.
     /// 10 s outlasts a lost segment's retransmissions, and bounds by how much one client can hold others up.
@@ -124,6 +128,7 @@ impl Default for Limits {
             inflight_max: 32,
             queue_messages_max: 1000,
             queue_bytes_max: 4 * 1024 * 1024,
+            all_queues_bytes_max: 1024 * 1024 * 1024,
             slow_consumer_ms: 10_000,
             connects_per_s_max: 0,
             connects_per_address_per_s_max: 0,

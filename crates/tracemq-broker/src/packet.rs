@@ -11,7 +11,7 @@ pub(crate) use tracemq_model::PacketKind as Kind;
 
 use crate::keeping::KeptMessage;
 use crate::limits::Tick;
-use crate::session::Naming;
+use crate::session::{Naming, Published};
 
 /// Quality of service.
 #[expect(clippy::enum_variant_names, reason = "the standard's words")]
@@ -77,12 +77,12 @@ impl Message {
 pub(crate) struct Routed {
     /// In the order of publication; under which it is kept over a restart.
     pub(crate) number: u64,
-    pub(crate) message: Arc<Message>,
+    pub(crate) message: Arc<Published>,
     pub(crate) expires: Option<Tick>,
 }
 
 impl Routed {
-    pub(crate) fn at(now: Tick, number: u64, message: Arc<Message>) -> Self {
+    pub(crate) fn at(now: Tick, number: u64, message: Arc<Published>) -> Self {
         let expires = message.expiry_s.map(|seconds| now.plus_s(seconds.get()));
         Self { number, message, expires }
     }

@@ -215,6 +215,7 @@ fn b89_every_bound_may_be_0_and_the_most_there_is() {
         inflight_max: u16,
         queue_messages_max: usize,
         queue_bytes_max: usize,
+        all_queues_bytes_max: usize,
         slow_consumer_ms: u64,
         connects_per_s_max: u32,
         connects_per_address_per_s_max: u32,
@@ -233,5 +234,5 @@ fn b89_no_bound_was_forgotten() {
     let shown = format!("{:?}", Limits::default());
     let numbers =
         shown.split(", ").filter(|field| field.trim_end_matches(" }").ends_with(|end: char| end.is_ascii_digit()));
-    assert_eq!(numbers.count(), 22, "{shown}");
+    assert_eq!(numbers.count(), 23, "{shown}");
 }

@@ -272,6 +272,7 @@ fn b72_whatever_crashes_and_breaks_what_was_acknowledged_arrives_and_qos_2_once(
         let mut world = World::new(&mut dice);
         for _ in 0..STEPS {
             world.step(&mut dice);
+            assert_eq!(world.broker.stats().queued_bytes, world.broker.count_queued_bytes(), "seed {seed}");
         }
         world.crash();
         crashes += 1;

@@ -110,6 +110,11 @@ impl World {
         device.open(&self.broker, self.connections, &self.rules, self.now);
     }
 
+    /// What all queues hold is what is said of them.
+    fn judge_sum(&self) {
+        assert_eq!(self.broker.stats().queued_bytes, self.broker.count_queued_bytes());
+    }
+
     fn step(&mut self, random: &mut Random) {
         self.now = self.now.plus_ms(u64::try_from(random.below(40)).unwrap());
         let at = random.below(self.devices.len());
@@ -302,10 +307,13 @@ fn run(seed: u64, limits: Limits) -> World {
     let mut world = World::new(&mut random, limits);
     for _ in 0..250 {
         world.step(&mut random);
+        world.judge_sum();
     }
     world.rules.0.forbid(&[]);
     world.forbidden = false;
     world.settle();
+    world.judge_sum();
+    assert_eq!(world.broker.stats().queued_bytes, 0, "all is delivered");
     world
 }
 
@@ -331,4 +339,19 @@ fn simulation_with_full_queues_every_loss_is_counted() {
         losses += missing;
     }
     assert!(losses > 0, "no queue was ever full");
+}
+
+#[test]
+fn simulation_with_all_queues_full_every_loss_is_counted() {
+    let mut losses = 0;
+    for seed in seeds() {
+        let _told = Seed(seed);
+        let limits =
+            Limits { inflight_max: 3, all_queues_bytes_max: 1_500, slow_consumer_ms: 1_500, ..Limits::default() };
+        let world = run(seed, limits);
+        let missing = world.judge();
+        assert!(missing <= world.broker.stats().messages_dropped, "seed {seed}: {missing} missing");
+        losses += missing;
+    }
+    assert!(losses > 0, "they never were");
 }

@@ -52,6 +52,7 @@ async fn metrics_are_well_formed_and_hold_no_text_of_clients() {
     for line in [
         "tracemq_connections 3",
         "tracemq_sessions 4",
+        "tracemq_queued_bytes 6",
         "tracemq_messages_dropped_total 5",
         "tracemq_store_events 3",
         "tracemq_store_size_bytes 0",

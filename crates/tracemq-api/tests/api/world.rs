@@ -252,6 +252,7 @@ impl World {
             gauges: Gauges {
                 connections: Arc::new(|| 3),
                 sessions: Arc::new(|| 4),
+                queued_bytes: Arc::new(|| 6),
                 messages_dropped: Arc::new(|| 5),
                 ready: Arc::new(|| true),
             },

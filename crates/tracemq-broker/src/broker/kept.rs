@@ -18,7 +18,7 @@ use crate::link::Permissions;
 use crate::packet::{Message, MessageProperties, Qos, Routed, Subscription};
 use crate::routing::{Inserted, Subscriber};
 use crate::rules;
-use crate::session::{Keeping, Ledger, Owed, PendingWill, Queued, Session, State};
+use crate::session::{Hold, Keeping, Ledger, Owed, PendingWill, Pool, Published, Queued, Session, State};
 
 /// A subscription as it is kept.
 pub(super) fn subscription(one: &Subscription, id: Option<NonZeroU32>) -> KeptSubscription {
@@ -51,7 +51,8 @@ impl Broker {
             kept.messages.iter().map(|(number, _)| *number).chain(kept.wills.iter().map(|(number, _)| *number));
         let numbers = numbers.chain(kept.owed.iter().map(|(_, _, owed)| owed.upto));
         let last_message = numbers.max().unwrap_or(0);
-        let mut restoring = Restoring::new(&limits, &keeping, now, wall_now, kept.messages);
+        let pool = Arc::default();
+        let mut restoring = Restoring::new(&limits, &keeping, &pool, now, wall_now, kept.messages);
         restoring.last_message = last_message;
         restoring.wills(kept.wills, recall);
         restoring.sessions(kept.sessions, kept.entries, &kept.received);
@@ -66,6 +67,7 @@ impl Broker {
             keeping: Some(keeping),
             messages: AtomicU64::new(last_message),
             tables: RwLock::new(tables),
+            pool: Arc::clone(&pool),
             counters: Counters { dropped: AtomicU64::new(wills_dropped), ..Counters::default() },
             sys: Mutex::default(),
             rates: Mutex::default(),
@@ -149,13 +151,14 @@ impl<'a> Restoring<'a> {
     fn new(
         limits: &'a Limits,
         keeping: &'a Keeping,
+        pool: &Arc<Pool>,
         now: Tick,
         wall_now: i64,
         messages: Vec<(u64, Arc<KeptMessage>)>,
     ) -> Self {
         let routed = |(number, kept): (u64, Arc<KeptMessage>)| {
             let expires = kept.expires.map(|wall| keeping.tick(wall));
-            (number, Routed { number, message: Arc::new(message(&kept)), expires })
+            (number, Routed { number, message: Published::new(message(&kept), pool), expires })
         };
         let messages = messages.into_iter().map(routed).collect();
         Self {
@@ -275,6 +278,7 @@ impl<'a> Restoring<'a> {
             return None;
         };
         let queued = Queued {
+            held: Some(Hold::take(&routed.message)),
             routed,
             qos: qos(entry.qos),
             retain: entry.retain,

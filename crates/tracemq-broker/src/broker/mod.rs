@@ -31,7 +31,7 @@ use crate::link::{Link, Notice};
 use crate::packet::{RetainHandling, Subscription};
 use crate::routing::{Inserted, Retained, Subscriber, Subscriptions};
 use crate::rules::{Filter, parts};
-use crate::session::{Keeping, Mailbox, Owed, Session};
+use crate::session::{Keeping, Mailbox, Owed, Pool, Session};
 use attach::Leftovers;
 use calendar::Calendar;
 use rate::Rates;
@@ -51,6 +51,8 @@ pub struct BrokerStats {
     pub shared_subscriptions: usize,
     /// Retained messages.
     pub retained: usize,
+    /// Bytes that all queues hold together: each message once, and 128 for each queue that it is in or on its way from.
+    pub queued_bytes: usize,
     /// PUBLISH packets taken from clients.
     pub messages_received: u64,
     /// PUBLISH packets sent to clients.
@@ -117,6 +119,8 @@ pub struct Broker {
     messages: AtomicU64,
     /// Written to when somebody comes, goes or subscribes, or something is retained; routing reads.
     tables: RwLock<Tables>,
+    /// What all queues hold.
+    pool: Arc<Pool>,
     counters: Counters,
     sys: Mutex<Sys>,
     rates: Mutex<Rates>,
@@ -136,6 +140,7 @@ impl Broker {
             keeping: None,
             messages: AtomicU64::new(0),
             tables: RwLock::default(),
+            pool: Arc::default(),
             counters: Counters::default(),
             sys: Mutex::default(),
             rates: Mutex::default(),
@@ -214,10 +219,21 @@ impl Broker {
             subscriptions: tables.subscriptions.count(),
             shared_subscriptions: tables.subscriptions.shared_count(),
             retained: tables.retained.count(),
+            queued_bytes: self.pool.bytes(),
             messages_received: self.counters.received.load(Ordering::Relaxed),
             messages_sent: self.counters.sent.load(Ordering::Relaxed),
             messages_dropped: self.counters.dropped.load(Ordering::Relaxed),
         }
+    }
+
+    /// Counts anew what [`BrokerStats::queued_bytes`] tells: for tests, when nothing else goes on.
+    #[doc(hidden)]
+    pub fn count_queued_bytes(&self) -> usize {
+        let mut holds = HashMap::new();
+        for session in self.read().sessions.values() {
+            session.lock().count_holds(&mut holds);
+        }
+        holds.into_values().map(|(message, count)| message.cost(count)).sum()
     }
 
     pub(crate) fn limits(&self) -> &Limits {

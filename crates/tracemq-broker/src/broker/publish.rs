@@ -10,7 +10,7 @@ use super::{Broker, Counters, Leftovers};
 use crate::limits::Tick;
 use crate::packet::{Message, Qos, Routed};
 use crate::routing::{Given, Group, Match, Subscriptions};
-use crate::session::{Mailbox, Push, Queued, Session, Wakes};
+use crate::session::{Mailbox, Published, Push, Queued, Session, Wakes};
 
 /// Who of those who should get a message has no room for it yet.
 #[derive(Debug)]
@@ -193,7 +193,7 @@ impl Broker {
         waiter: Option<&Arc<Mailbox>>,
         wakes: &mut Wakes,
     ) -> Progress {
-        let mut routed = Routed::at(now, 0, Arc::new(message));
+        let mut routed = Routed::at(now, 0, Published::new(message, &self.pool));
         let mut attempt = Attempt::new(self, now, waiter, wakes);
         let plain = if routed.message.retain {
             // Numbered, retained and routed in one step: who subscribes meanwhile gets it once.
@@ -222,6 +222,7 @@ impl Broker {
                 subscription_ids: one.subscription_ids,
                 shared: None,
                 place: 0,
+                held: None,
                 routed: routed.clone(),
             };
             attempt.hand_over(&one.session, queued);

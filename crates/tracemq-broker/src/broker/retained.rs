@@ -64,26 +64,30 @@ impl Broker {
         let walk = tables.retained_of(&owed.filter).walk(&owed.filter, owed.after.as_ref(), most, looks, wanted);
         let mut after = owed.after.clone();
         for routed in walk.found {
-            if !state.has_room_for_owed(routed.message.bytes(), &self.limits) {
-                let moved = after != owed.after;
-                if moved {
-                    state.handed_out(after);
-                }
-                return moved;
-            }
-            after = Some(routed.message.topic.clone());
+            let topic = routed.message.topic.clone();
+            let has_room = state.has_room_for_owed(&routed, &self.limits);
             let queued = Queued {
                 qos: owed.qos_of(&routed),
                 retain: true,
                 subscription_ids: owed.subscription_id.into_iter().collect(),
                 shared: None,
                 place: 0,
+                held: None,
                 routed,
             };
-            match state.push(queued, &self.limits, now) {
-                Push::Taken { dropped: some } | Push::Dropped { dropped: some } => *dropped += some,
-                // There was room, or it never is; and a client that is away is handed nothing.
-                Push::NotForIt | Push::Full { .. } | Push::Slow { .. } => {}
+            match has_room.then(|| state.push(queued, &self.limits, now)) {
+                // Dropped: there never will be room for it.
+                Some(Push::Taken { dropped: some } | Push::Dropped { dropped: some }) => {
+                    *dropped += some;
+                    after = Some(topic);
+                }
+                None | Some(Push::NotForIt | Push::Full { .. } | Push::Slow { .. }) => {
+                    let moved = after != owed.after;
+                    if moved {
+                        state.handed_out(after);
+                    }
+                    return moved;
+                }
             }
         }
         state.handed_out(walk.last);

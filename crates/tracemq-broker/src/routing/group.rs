@@ -98,7 +98,7 @@ impl Group {
             let Some(member) = members.get(at) else { continue };
             let mut state = member.session.lock();
             let qos = routed.message.qos.min(member.qos);
-            match state.readiness(qos, routed.message.bytes(), limits) {
+            match state.readiness(qos, &routed.message, limits) {
                 Readiness::Now => {
                     if let Some(given) = self.hand_to(now, member, &mut state, routed, limits) {
                         self.next.store(at + 1, Ordering::Relaxed);
@@ -118,18 +118,18 @@ impl Group {
             }
         }
         match waiter {
-            Some(waiter) if routed.message.qos != Qos::AtMostOnce => self.wait(now, limits, waiter),
+            Some(waiter) if routed.message.qos != Qos::AtMostOnce => self.wait(now, routed, limits, waiter),
             Some(_) | None => Given::ToNobody { slow: Vec::new() },
         }
     }
 
-    fn wait(&self, now: Tick, limits: &Limits, waiter: &Arc<Mailbox>) -> Given {
+    fn wait(&self, now: Tick, routed: &Routed, limits: &Limits, waiter: &Arc<Mailbox>) -> Given {
         let mut until: Option<Tick> = None;
         let mut slow = Vec::new();
         for member in self.members.0.iter().filter(|member| member.qos != Qos::AtMostOnce) {
             let mut state = member.session.lock();
             let Some(owner) = state.owner.clone() else { continue };
-            match state.congested(limits, now) {
+            match state.congested(routed.message.bytes(), limits, now) {
                 Congested::Until(due) => {
                     state.wait_for_room(waiter);
                     until = Some(until.map_or(due, |known| known.min(due)));
@@ -158,6 +158,7 @@ impl Group {
             subscription_ids: member.subscription_id.into_iter().collect(),
             shared: Some(Arc::clone(&self.text)),
             place: 0,
+            held: None,
             routed: routed.clone(),
         };
         let kept = queued.qos != Qos::AtMostOnce && state.is_kept();

@@ -191,6 +191,7 @@ mod tests {
     use super::*;
     use crate::packet::{Message, Qos};
     use crate::rules::naive_match;
+    use crate::session::Published;
 
     fn message(topic: &str) -> Routed {
         let message = Message {
@@ -202,7 +203,7 @@ mod tests {
             properties: None,
             kept: OnceLock::new(),
         };
-        Routed::at(Tick(0), 0, Arc::new(message))
+        Routed::at(Tick(0), 0, Published::new(message, &Arc::default()))
     }
 
     fn retained<'a>(topics: impl IntoIterator<Item = &'a String>) -> Retained {

@@ -55,8 +55,10 @@ impl Congestion {
 }
 
 impl State {
-    /// Somebody would have to wait for room in the queue of this connected client.
-    pub(crate) fn congested(&mut self, limits: &Limits, now: Tick) -> Congested {
+    /// Somebody would have to wait for room in the queue of this connected client, for a message of that size. If it is all
+    /// queues together that have none, the client may take what comes to it, and is not ended.
+    pub(crate) fn congested(&mut self, size: usize, limits: &Limits, now: Tick) -> Congested {
+        let is_full = !self.has_room(size, limits);
         let most_ms = limits.slow_consumer_ms;
         let begun = Watched { since: now, taken_out: self.taken_out };
         let congestion = self.congestion.get_or_insert_with(|| Box::new(Congestion::new(now)));
@@ -72,7 +74,7 @@ impl State {
         if watched_ms >= most_ms {
             congestion.watched = Some(begun);
             let taken = self.taken_out - watched.taken_out;
-            if taken < u64::try_from(limits.queue_messages_max / 2).unwrap_or(u64::MAX).max(1) {
+            if is_full && taken < u64::try_from(limits.queue_messages_max / 2).unwrap_or(u64::MAX).max(1) {
                 return Congested::Slow(self.too_slow(taken, watched_ms));
             }
         }

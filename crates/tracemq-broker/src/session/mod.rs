@@ -10,6 +10,7 @@ mod ledger;
 mod mailbox;
 mod outgoing;
 mod owed;
+mod pool;
 mod queue;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -28,6 +29,7 @@ pub(crate) use ledger::{Keeping, Ledger};
 pub(crate) use mailbox::{Mailbox, Wakes};
 pub(crate) use outgoing::{Acknowledged, Pump};
 pub(crate) use owed::Owed;
+pub(crate) use pool::{Hold, Pool, Published};
 pub(crate) use queue::{Push, Readiness};
 
 use congestion::Congestion;
@@ -39,9 +41,11 @@ use crate::link::Permissions;
 use crate::packet::{Message, Qos, Routed};
 
 /// A message for one subscriber.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Queued {
     pub(crate) routed: Routed,
+    /// Once it is in the queue, and for as long as it is held for the client.
+    pub(crate) held: Option<Hold>,
     pub(crate) qos: Qos,
     pub(crate) retain: bool,
     pub(crate) subscription_ids: Vec<NonZeroU32>,

@@ -107,9 +107,12 @@ impl State {
         !self.owed.is_empty() && self.is_owned_by(owner) && self.next_owed(limits).is_some()
     }
 
-    /// Whether a message of that size finds room. One that never will is not waited for.
-    pub(crate) fn has_room_for_owed(&self, size: usize, limits: &Limits) -> bool {
-        self.queue.is_empty() || self.queue_bytes + size <= limits.queue_bytes_max
+    /// Whether a message finds room. One that never will is not waited for.
+    pub(crate) fn has_room_for_owed(&self, routed: &Routed, limits: &Limits) -> bool {
+        let message = &routed.message;
+        self.queue.is_empty()
+            || (self.queue_bytes + message.bytes() <= limits.queue_bytes_max
+                && message.has_room(limits.all_queues_bytes_max))
     }
 
     /// All up to this topic was handed out; without one, all there was.

@@ -4,11 +4,12 @@
 //! its acknowledgement with it, for as long as `congestion.rs` says. For a client that is away, or for which others have
 //! waited long enough, nobody waits: the message is dropped, counted, and told at the client's next CONNECT.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tracemq_model::End;
 
-use super::{Congested, Mailbox, Queued, Stage, State};
+use super::{Congested, Hold, Mailbox, Published, Queued, Stage, State};
 use crate::limits::{Limits, Tick};
 use crate::packet::Qos;
 
@@ -55,7 +56,7 @@ impl State {
         }
         let size = queued.routed.message.bytes();
         let mut dropped = 0;
-        while self.queue.len() >= limits.queue_messages_max || self.queue_bytes + size > limits.queue_bytes_max {
+        while !(self.has_room(size, limits) && self.take_hold(&mut queued, limits)) {
             if at_most_once {
                 return Push::Dropped { dropped: 1 };
             }
@@ -71,13 +72,35 @@ impl State {
         Push::Taken { dropped }
     }
 
+    /// Whether its own bounds leave room.
+    pub(super) fn has_room(&self, size: usize, limits: &Limits) -> bool {
+        self.queue.len() < limits.queue_messages_max && self.queue_bytes + size <= limits.queue_bytes_max
+    }
+
+    /// When all queues together are at their bound, only a client that is there and has nothing waiting gets more: what others
+    /// left lying stops nobody who takes what comes.
+    fn may_hold_more(&self) -> bool {
+        self.owner.is_some() && self.queue.is_empty()
+    }
+
+    /// Counts it with what all queues hold, if that leaves room.
+    fn take_hold(&self, queued: &mut Queued, limits: &Limits) -> bool {
+        let message = &queued.routed.message;
+        queued.held = if self.may_hold_more() {
+            Some(Hold::take(message))
+        } else {
+            Hold::take_within(message, limits.all_queues_bytes_max)
+        };
+        queued.held.is_some()
+    }
+
     fn without_room(&mut self, queued: Queued, size: usize, dropped: u64, limits: &Limits, now: Tick) -> Push {
         let never_fits = size > limits.queue_bytes_max || limits.queue_messages_max == 0;
         let Some(owner) = self.owner.clone().filter(|_| !never_fits && !self.ended) else {
             self.missed += 1;
             return Push::Dropped { dropped: dropped + 1 };
         };
-        match self.congested(limits, now) {
+        match self.congested(size, limits, now) {
             Congested::Until(until) => Push::Full { queued, until, dropped },
             Congested::NoLonger => {
                 self.missed += 1;
@@ -114,10 +137,10 @@ impl State {
     }
 
     /// How soon a message of that kind would reach the client.
-    pub(crate) fn readiness(&self, qos: Qos, size: usize, limits: &Limits) -> Readiness {
-        let room = self.queue.len() < limits.queue_messages_max && self.queue_bytes + size <= limits.queue_bytes_max;
-        let fits = room || (qos != Qos::AtMostOnce && self.queued_at_most_once > 0);
-        match (&self.owner, fits && !self.ended) {
+    pub(crate) fn readiness(&self, qos: Qos, message: &Published, limits: &Limits) -> Readiness {
+        let room = self.has_room(message.bytes(), limits) || (qos != Qos::AtMostOnce && self.queued_at_most_once > 0);
+        let taken = self.may_hold_more() || message.has_room(limits.all_queues_bytes_max);
+        match (&self.owner, room && taken && !self.ended) {
             (_, false) => Readiness::Full,
             (None, true) if qos == Qos::AtMostOnce => Readiness::Full,
             (None, true) => Readiness::Away,
@@ -155,6 +178,18 @@ impl State {
             }
         }
         taken
+    }
+
+    /// Counts the holds on each message.
+    pub(crate) fn count_holds(&self, holds: &mut HashMap<usize, (Arc<Published>, usize)>) {
+        let sent = self.in_flight.iter().filter_map(|one| match &one.stage {
+            Stage::Published(queued) => Some(queued),
+            Stage::Released => None,
+        });
+        for queued in self.queue.iter().chain(sent) {
+            let message = &queued.routed.message;
+            holds.entry(Arc::as_ptr(message).addr()).or_insert_with(|| (Arc::clone(message), 0)).1 += 1;
+        }
     }
 
     fn drop_one_at_most_once(&mut self) -> bool {

@@ -70,6 +70,7 @@ fn check_mqtt(faults: &mut Faults, mqtt: &Mqtt) {
     faults.within("mqtt.max_inflight", mqtt.max_inflight, 1, u16::MAX);
     faults.within("mqtt.max_queued_messages", mqtt.max_queued_messages, 1, 10_000_000);
     faults.within("mqtt.max_queued_bytes", mqtt.max_queued_bytes, 1_024, 1 << 32);
+    faults.within("mqtt.max_queued_bytes_in_all", mqtt.max_queued_bytes_in_all, 1_048_576, 1 << 40);
     faults.within("mqtt.max_sessions", mqtt.max_sessions, 1, 100_000_000);
     faults.within("mqtt.max_retained_messages", mqtt.max_retained_messages, 0, 100_000_000);
     faults.within("mqtt.max_retained_bytes", mqtt.max_retained_bytes, 0, 1 << 40);

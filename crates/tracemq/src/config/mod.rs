@@ -74,6 +74,8 @@ pub(crate) struct Mqtt {
     pub max_queued_messages: usize,
     /// Bytes waiting for one client.
     pub max_queued_bytes: usize,
+    /// Bytes waiting for all clients together, and on their way to them.
+    pub max_queued_bytes_in_all: usize,
     /// Sessions kept, connected or not.
     pub max_sessions: usize,
     /// Longest session expiry granted.
@@ -274,6 +276,7 @@ impl Default for Mqtt {
             max_inflight: limits.inflight_max,
             max_queued_messages: limits.queue_messages_max,
             max_queued_bytes: limits.queue_bytes_max,
+            max_queued_bytes_in_all: limits.all_queues_bytes_max,
             max_sessions: limits.sessions_max,
             max_session_expiry_s: limits.session_expiry_s_max,
             max_retained_messages: limits.retained_messages_max,

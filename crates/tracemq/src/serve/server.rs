@@ -375,6 +375,10 @@ fn api_settings(config: &Config) -> anyhow::Result<ApiSettings> {
 fn gauges(brokers: Vec<Arc<Broker>>, house: Arc<House>, stage: watch::Receiver<Stage>) -> Gauges {
     Gauges {
         connections: Arc::new(move || house.connections() as u64),
+        queued_bytes: {
+            let brokers = brokers.clone();
+            Arc::new(move || brokers.iter().map(|broker| broker.stats().queued_bytes as u64).sum())
+        },
         messages_dropped: {
             let brokers = brokers.clone();
             Arc::new(move || brokers.iter().map(|broker| broker.stats().messages_dropped).sum())
@@ -393,6 +397,7 @@ fn limits(mqtt: &config::Mqtt) -> Limits {
         inflight_max: mqtt.max_inflight,
         queue_messages_max: mqtt.max_queued_messages,
         queue_bytes_max: mqtt.max_queued_bytes,
+        all_queues_bytes_max: mqtt.max_queued_bytes_in_all,
         sessions_max: mqtt.max_sessions,
         session_expiry_s_max: mqtt.max_session_expiry_s,
         retained_messages_max: mqtt.max_retained_messages,
