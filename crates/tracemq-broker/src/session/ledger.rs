@@ -297,3 +297,26 @@ impl State {
         state
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn the_payload_that_is_kept_is_the_one_in_the_queue_and_no_copy() {
+        let message = Message {
+            topic: "t".into(),
+            payload: Bytes::from(vec![7; 1_000]),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            expiry_s: None,
+            properties: None,
+            kept: OnceLock::new(),
+        };
+        assert_eq!(record(&message).payload.as_ptr(), message.payload.as_ptr());
+    }
+}
