@@ -8,7 +8,7 @@ use bytestring::ByteString;
 use rmqtt_codec::types::{Publish as WirePublish, QoS};
 use rmqtt_codec::{v3, v5};
 use tokio_util::codec::Decoder;
-use tracemq_model::ProtocolVersion;
+use tracemq_model::{ProtocolVersion, Reason};
 
 use super::{Raw, plain};
 use crate::packet::{
@@ -29,17 +29,23 @@ pub(crate) fn decode(raw: Raw, version: ProtocolVersion) -> Result<Packet, Fault
 
 pub(super) fn by_library(raw: Raw, version: ProtocolVersion) -> Result<Packet, Fault> {
     let name = raw.kind.name();
+    let begin = raw.header;
+    let refused = |rule: &str| {
+        // The library does not say where.
+        let detail = format!("{name}: {rule}, in the body, which begins at byte {begin}");
+        Err(Fault::new(Reason::MalformedPacket, 0x81, detail))
+    };
     let mut frame = raw.frame;
     match version {
         ProtocolVersion::V31 | ProtocolVersion::V311 => match v3::Codec::new(0).decode(&mut frame) {
             Ok(Some((packet, _))) => from_v3(packet, version).ok_or_else(|| foreign(name)),
-            Ok(None) => Err(Fault::malformed("is shorter than it says").within(name)),
-            Err(error) => Err(Fault::malformed(error.to_string()).within(name)),
+            Ok(None) => refused("is shorter than it says"),
+            Err(error) => refused(&error.to_string()),
         },
         ProtocolVersion::V5 => match v5::Codec::new(0, 0).decode(&mut frame) {
             Ok(Some((packet, _))) => from_v5(packet).ok_or_else(|| foreign(name)),
-            Ok(None) => Err(Fault::malformed("is shorter than it says").within(name)),
-            Err(error) => Err(Fault::malformed(error.to_string()).within(name)),
+            Ok(None) => refused("is shorter than it says"),
+            Err(error) => refused(&error.to_string()),
         },
     }
 }

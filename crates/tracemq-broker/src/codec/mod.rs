@@ -17,7 +17,7 @@ pub(crate) use outbound::encode;
 pub(crate) use plain::take_acknowledgement;
 
 use crate::packet::Kind;
-use crate::rules::Fault;
+use crate::rules::{Fault, Reader};
 
 /// A whole packet.
 #[derive(Debug)]
@@ -32,6 +32,11 @@ pub(crate) struct Raw {
 impl Raw {
     pub(crate) fn body(&self) -> &[u8] {
         self.frame.get(self.header..).unwrap_or_default()
+    }
+
+    /// The body for who walks over its fields.
+    pub(crate) fn fields(&self) -> Reader<'_> {
+        Reader::new(self.header, self.body())
     }
 
     /// The library refuses a Message Expiry Interval of 0, which the standard allows; 1 is the nearest that it takes.
@@ -75,8 +80,8 @@ pub(crate) fn opening(input: &[u8]) -> Result<Option<()>, Fault> {
         _ => {}
     }
     Err(match first >> 4 {
-        0 => Fault::malformed("packet type 0 is forbidden [MQTT-2.1.2]"),
-        1 => Fault::malformed(format!("CONNECT: header flags are {:x}, not 0 [MQTT-2.1.3-1]", first & 15)),
+        0 => Fault::malformed(0, "packet type 0 is forbidden [MQTT-2.1.2]"),
+        1 => Fault::malformed(0, format_args!("CONNECT: header flags are {:x}, not 0 [MQTT-2.1.3-1]", first & 15)),
         other => Fault::protocol(format!("first packet is of type {other}, not CONNECT [MQTT-3.1.0-1]")),
     })
 }
@@ -98,20 +103,19 @@ fn kind(first: u8, v5: bool) -> Result<Kind, Fault> {
         2 | 9 | 11 | 13 => {
             return Err(Fault::protocol(format!("packet of type {}, which only a server sends", first >> 4)));
         }
-        other => return Err(Fault::malformed(format!("packet type {other} is forbidden [MQTT-2.1.2]"))),
+        other => return Err(Fault::malformed(0, format_args!("packet type {other} is forbidden [MQTT-2.1.2]"))),
     };
     if first & 15 != flags {
-        return Err(Fault::malformed(format!(
-            "{}: header flags are {:x}, not {flags:x} [MQTT-2.1.3-1]",
-            kind.name(),
-            first & 15
-        )));
+        return Err(Fault::malformed(
+            0,
+            format_args!("{}: header flags are {:x}, not {flags:x} [MQTT-2.1.3-1]", kind.name(), first & 15),
+        ));
     }
     if kind == Kind::Publish && flags & 0b0110 == 0b0110 {
-        return Err(Fault::malformed("PUBLISH: QoS is 3 [MQTT-3.3.1-4]"));
+        return Err(Fault::malformed(0, "PUBLISH: QoS is 3 [MQTT-3.3.1-4]"));
     }
     if kind == Kind::Publish && flags & 0b1110 == 0b1000 {
-        return Err(Fault::malformed("PUBLISH: DUP with QoS 0 [MQTT-3.3.1-2]"));
+        return Err(Fault::malformed(0, "PUBLISH: DUP with QoS 0 [MQTT-3.3.1-2]"));
     }
     Ok(kind)
 }
@@ -145,14 +149,14 @@ fn remaining_length(input: &[u8], kind: Kind, v5: bool) -> Result<Option<(usize,
         length |= usize::from(byte & 0x7f) << (7 * at);
         if byte & 0x80 == 0 {
             if v5 && *byte == 0 && at > 0 {
-                let detail = format!("{}: remaining length takes more bytes than it needs [MQTT-1.5.5-1]", kind.name());
-                return Err(Fault::malformed(detail));
+                let rule = "remaining length takes more bytes than it needs [MQTT-1.5.5-1]";
+                return Err(Fault::malformed(1, rule).within(kind.name()));
             }
             return Ok(Some((length, at + 2)));
         }
     }
     if input.len() > 4 {
-        return Err(Fault::malformed(format!("{}: remaining length is longer than 4 bytes [MQTT-2.1.4]", kind.name())));
+        return Err(Fault::malformed(1, "remaining length is longer than 4 bytes [MQTT-2.1.4]").within(kind.name()));
     }
     Ok(None)
 }

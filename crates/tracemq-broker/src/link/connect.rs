@@ -29,7 +29,7 @@ impl Link {
         self.packets_received += 1;
         self.last_in = Some(raw.kind);
         self.last_received = now;
-        let sketch = Sketch::of(raw.body());
+        let sketch = Sketch::of(raw.fields());
         self.request = sketch.request().map(Box::new);
         let judged = judge(&sketch, self.broker.limits()).map_err(|fault| fault.within(Kind::Connect.name()));
         let version = sketch.connack_version();

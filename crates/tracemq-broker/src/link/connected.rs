@@ -143,7 +143,7 @@ impl Link {
         self.note_received(now, raw.kind);
         let limits = self.broker.limits();
         let kind = raw.kind;
-        let judged = rules::inspect(kind, raw.flags, v5, raw.body(), limits);
+        let judged = rules::inspect(kind, raw.flags, v5, raw.fields(), limits);
         if let Some(behind) = judged.map_err(|fault| fault.within(kind.name()))? {
             raw.raise_zero_expiry(behind);
         }

@@ -6,7 +6,7 @@ use tracemq_model::{ClientId, ConnectRequest, Details, ProtocolVersion, Reason};
 
 use super::properties::{self, Place};
 use super::topic::{name as topic_name, quote};
-use super::{Fault, Reader, reader};
+use super::{Fault, Reader};
 use crate::limits::Limits;
 
 /// Client identifiers up to this length go on record, also when they are refused for their length.
@@ -24,13 +24,15 @@ pub(crate) struct Sketch<'a> {
     name: &'a [u8],
     level: u8,
     flags: u8,
-    properties: &'a [u8],
-    client_id: Option<&'a [u8]>,
-    will_properties: &'a [u8],
+    /// Which byte of the packet they are.
+    flags_at: usize,
+    properties: Reader<'a>,
+    client_id: Option<Reader<'a>>,
+    will_properties: Reader<'a>,
     behind_will_properties: usize,
-    will_topic: Option<&'a [u8]>,
-    username: Option<&'a [u8]>,
-    trailing: usize,
+    will_topic: Option<Reader<'a>>,
+    username: Option<Reader<'a>>,
+    trailing: Reader<'a>,
     broken: Option<Fault>,
     /// The version, when it is one that is spoken here.
     pub(crate) version: Option<ProtocolVersion>,
@@ -39,15 +41,14 @@ pub(crate) struct Sketch<'a> {
 
 impl<'a> Sketch<'a> {
     /// Reads as far as it goes.
-    pub(crate) fn of(body: &'a [u8]) -> Self {
+    pub(crate) fn of(body: Reader<'a>) -> Self {
         let mut sketch = Self::default();
         sketch.broken = sketch.read(body).err();
         sketch
     }
 
-    fn read(&mut self, body: &'a [u8]) -> Result<(), Fault> {
-        let mut reader = Reader::new(body);
-        self.name = reader.binary("protocol name")?;
+    fn read(&mut self, mut reader: Reader<'a>) -> Result<(), Fault> {
+        self.name = reader.binary("protocol name")?.rest();
         self.level = reader.byte("protocol level")?;
         self.version = match (self.name, self.level) {
             (b"MQIsdp", 3) => Some(ProtocolVersion::V31),
@@ -55,6 +56,7 @@ impl<'a> Sketch<'a> {
             (b"MQTT", 5) => Some(ProtocolVersion::V5),
             _ => return Ok(()), // what follows can't be told
         };
+        self.flags_at = reader.at();
         self.flags = reader.byte("connect flags")?;
         self.keep_alive_s = reader.u16("keep alive")?;
         if self.is_v5() {
@@ -75,7 +77,7 @@ impl<'a> Sketch<'a> {
         if self.flags & PASSWORD != 0 {
             reader.binary("password")?;
         }
-        self.trailing = reader.rest().len();
+        self.trailing = reader;
         Ok(())
     }
 
@@ -85,13 +87,13 @@ impl<'a> Sketch<'a> {
 
     /// Whether an identifier of length 0 was read.
     pub(crate) fn id_is_empty(&self) -> bool {
-        self.client_id.is_some_and(<[u8]>::is_empty)
+        self.client_id.is_some_and(|id| id.is_empty())
     }
 
     /// What goes on record; none when not even the protocol could be read.
     pub(crate) fn request(&self) -> Option<ConnectRequest> {
         self.version?;
-        let text = |bytes: Option<&'a [u8]>| bytes.and_then(|bytes| reader::text(bytes, "").ok());
+        let text = |field: Option<Reader<'a>>| field.and_then(|field| field.text("").ok());
         Some(ConnectRequest {
             client: text(self.client_id)
                 .filter(|id| id.len() <= RECORDED_ID_BYTES_MAX)
@@ -139,17 +141,15 @@ pub(crate) fn judge(sketch: &Sketch<'_>, limits: &Limits) -> Result<Option<usize
     if let Some(fault) = &sketch.broken {
         return Err(fault.clone());
     }
-    if sketch.trailing > 0 {
-        return Err(Fault::malformed(format!("{} bytes behind the last field", sketch.trailing)));
-    }
+    sketch.trailing.end()?;
     let connect = properties::check(Place::Connect, sketch.properties, limits)?;
     let will = properties::check(Place::Will, sketch.will_properties, limits).map_err(|fault| fault.within("will"))?;
     client_id(sketch, limits)?;
     if let Some(topic) = sketch.will_topic {
-        topic_name("will topic", reader::text(topic, "will topic")?, limits)?;
+        topic_name("will topic", topic.text("will topic")?, limits)?;
     }
     if let Some(username) = sketch.username {
-        reader::text(username, "user name")?;
+        username.text("user name")?;
     }
     if connect.has(0x15) {
         let detail = "enhanced authentication (property 0x15) is not supported";
@@ -160,26 +160,27 @@ pub(crate) fn judge(sketch: &Sketch<'_>, limits: &Limits) -> Result<Option<usize
 
 fn flags(sketch: &Sketch<'_>) -> Result<(), Fault> {
     let flags = sketch.flags;
+    let malformed = |detail: &str| Err(Fault::malformed(sketch.flags_at, detail));
     if flags & 1 != 0 {
-        return Err(Fault::malformed("reserved connect flag is set [MQTT-3.1.2-3]"));
+        return malformed("reserved connect flag is set [MQTT-3.1.2-3]");
     }
     let will_qos = flags >> 3 & 3;
     if flags & WILL == 0 && (will_qos != 0 || flags & WILL_RETAIN != 0) {
-        return Err(Fault::malformed("will QoS or will retain without a will [MQTT-3.1.2-11, 3.1.2-13]"));
+        return malformed("will QoS or will retain without a will [MQTT-3.1.2-11, 3.1.2-13]");
     }
     if will_qos == 3 {
-        return Err(Fault::malformed("will QoS is 3 [MQTT-3.1.2-12]"));
+        return malformed("will QoS is 3 [MQTT-3.1.2-12]");
     }
     if !sketch.is_v5() && flags & PASSWORD != 0 && flags & USERNAME == 0 {
-        return Err(Fault::malformed("password without a user name [MQTT-3.1.2-22]"));
+        return malformed("password without a user name [MQTT-3.1.2-22]");
     }
     Ok(())
 }
 
 fn client_id(sketch: &Sketch<'_>, limits: &Limits) -> Result<(), Fault> {
     let bad = |detail: String| Fault::new(Reason::BadClientId, 0x85, detail);
-    let bytes = sketch.client_id.unwrap_or_default();
-    if bytes.is_empty() {
+    let field = sketch.client_id.unwrap_or_default();
+    if field.is_empty() {
         let clean = sketch.flags & CLEAN_START != 0;
         return match sketch.version {
             Some(ProtocolVersion::V5) => Ok(()),
@@ -190,16 +191,16 @@ fn client_id(sketch: &Sketch<'_>, limits: &Limits) -> Result<(), Fault> {
             Some(ProtocolVersion::V31) | None => Err(bad("client identifier is empty, which MQTT 3.1 forbids".into())),
         };
     }
-    let id = reader::text(bytes, "client identifier").map_err(|fault| bad(fault.detail))?;
-    if bytes.len() > limits.client_id_bytes_max {
-        let mut end = bytes.len().min(64);
+    let id = field.text("client identifier").map_err(|fault| bad(fault.detail))?;
+    if id.len() > limits.client_id_bytes_max {
+        let mut end = id.len().min(64);
         while !id.is_char_boundary(end) {
             end -= 1;
         }
         let begin = quote(id.get(..end).unwrap_or_default());
         return Err(bad(format!(
             "client identifier of {} bytes, beginning {begin}; the limit is {}",
-            bytes.len(),
+            id.len(),
             limits.client_id_bytes_max
         )));
     }

@@ -11,6 +11,8 @@ mod properties;
 mod reader;
 mod topic;
 
+use std::fmt::Display;
+
 use tracemq_model::Reason;
 
 pub(crate) use connect::{Sketch, judge};
@@ -27,7 +29,7 @@ pub(crate) struct Fault {
     pub(crate) reason: Reason,
     /// MQTT 5.0 reason code.
     pub(crate) code: u8,
-    /// Which packet, which rule, which statement.
+    /// Which packet, which rule, which statement; which byte, where the bytes are no packet.
     pub(crate) detail: String,
 }
 
@@ -36,9 +38,9 @@ impl Fault {
         Self { reason, code, detail: detail.into() }
     }
 
-    /// Bytes that can't be parsed.
-    pub(crate) fn malformed(detail: impl Into<String>) -> Self {
-        Self::new(Reason::MalformedPacket, 0x81, detail)
+    /// Bytes that can't be parsed; what is wrong with them begins at byte `at` of the packet, whose first byte is 0.
+    pub(crate) fn malformed(at: usize, detail: impl Display) -> Self {
+        Self::new(Reason::MalformedPacket, 0x81, format!("{detail}, at byte {at}"))
     }
 
     /// Parses, but is forbidden.

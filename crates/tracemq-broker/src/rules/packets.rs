@@ -13,8 +13,13 @@ const PUBACK_CODES: &[u8] = &[0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x
 const PUBREL_CODES: &[u8] = &[0x00, 0x92];
 
 /// Judges the body of a `kind` packet. Gives how many bytes are behind a Message Expiry Interval of 0, if there is one.
-pub(crate) fn inspect(kind: Kind, flags: u8, v5: bool, body: &[u8], limits: &Limits) -> Result<Option<usize>, Fault> {
-    let mut reader = Reader::new(body);
+pub(crate) fn inspect(
+    kind: Kind,
+    flags: u8,
+    v5: bool,
+    mut reader: Reader<'_>,
+    limits: &Limits,
+) -> Result<Option<usize>, Fault> {
     match kind {
         Kind::Publish => return publish(flags, v5, &mut reader, limits),
         Kind::PubAck | Kind::PubRec => acknowledgement(PUBACK_CODES, v5, &mut reader, limits)?,
@@ -29,16 +34,13 @@ pub(crate) fn inspect(kind: Kind, flags: u8, v5: bool, body: &[u8], limits: &Lim
         }
         Kind::Connect => return Err(Fault::protocol("a second CONNECT [MQTT-3.1.0-2]")),
     }
-    if reader.is_empty() {
-        Ok(None)
-    } else {
-        Err(Fault::malformed(format!("{} bytes behind the last field", reader.rest().len())))
-    }
+    reader.end().map(|()| None)
 }
 
 fn packet_id(reader: &mut Reader<'_>) -> Result<(), Fault> {
+    let at = reader.at();
     match reader.u16("packet identifier")? {
-        0 => Err(Fault::malformed("packet identifier is 0 [MQTT-2.2.1-3]")),
+        0 => Err(Fault::malformed(at, "packet identifier is 0 [MQTT-2.2.1-3]")),
         _ => Ok(()),
     }
 }
@@ -102,20 +104,22 @@ fn filters(subscribe: bool, v5: bool, reader: &mut Reader<'_>, limits: &Limits) 
         }
         let filter = topic::filter(reader.string("topic filter")?, limits)?;
         if subscribe {
-            options(reader.byte("subscription options")?, v5, filter)?;
+            options(reader, v5, filter)?;
         }
     }
     Ok(())
 }
 
-fn options(options: u8, v5: bool, filter: topic::Filter<'_>) -> Result<(), Fault> {
+fn options(reader: &mut Reader<'_>, v5: bool, filter: topic::Filter<'_>) -> Result<(), Fault> {
+    let at = reader.at();
+    let options = reader.byte("subscription options")?;
     if options & 3 == 3 {
         let detail = "requested QoS is 3 [MQTT-3.8.3]";
-        return Err(if v5 { Fault::protocol(detail) } else { Fault::malformed(detail) });
+        return Err(if v5 { Fault::protocol(detail) } else { Fault::malformed(at, detail) });
     }
     let reserved = if v5 { 0b1100_0000 } else { 0b1111_1100 };
     if options & reserved != 0 {
-        return Err(Fault::malformed("reserved bits of the subscription options are set [MQTT-3.8.3-5]"));
+        return Err(Fault::malformed(at, "reserved bits of the subscription options are set [MQTT-3.8.3-5]"));
     }
     if options >> 4 & 3 == 3 {
         return Err(Fault::protocol("retain handling is 3"));

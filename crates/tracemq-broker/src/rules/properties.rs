@@ -85,13 +85,13 @@ impl Seen {
 }
 
 /// Checks a whole block.
-pub(super) fn check(place: Place, block: &[u8], limits: &Limits) -> Result<Seen, Fault> {
-    let mut reader = Reader::new(block);
+pub(super) fn check(place: Place, mut reader: Reader<'_>, limits: &Limits) -> Result<Seen, Fault> {
     let mut seen = Seen::default();
     while !reader.is_empty() {
+        let at = reader.at();
         let id = reader.byte("property")?;
         let Some((name, value, places)) = property(id) else {
-            return Err(Fault::malformed(format!("property 0x{id:02x} does not exist")));
+            return Err(Fault::malformed(at, format_args!("property 0x{id:02x} does not exist")));
         };
         if !places.contains(&place) {
             return Err(Fault::protocol(format!("{name} (0x{id:02x}) does not belong here [MQTT-2.2.2.2]")));
@@ -157,8 +157,9 @@ mod tests {
     #[test]
     fn blocks_are_walked_to_their_end() {
         let limits = Limits::default();
-        assert!(check(Place::Connect, &[], &limits).is_ok());
-        assert!(check(Place::Connect, &[0x11, 0, 0, 0, 9, 0x21, 0, 5], &limits).is_ok());
+        let check = |place, block: &[u8]| check(place, Reader::new(0, block), &limits).map(drop).map_err(|f| f.code);
+        assert_eq!(check(Place::Connect, &[]), Ok(()));
+        assert_eq!(check(Place::Connect, &[0x11, 0, 0, 0, 9, 0x21, 0, 5]), Ok(()));
         for (block, code) in [
             (&[0x11, 0, 0, 0][..], 0x81),
             (&[0x11, 0, 0, 0, 9, 0x11, 0, 0, 0, 9], 0x82),
@@ -169,9 +170,9 @@ mod tests {
             (&[0x17, 2], 0x82),
             (&[0x26, 0, 1, 0, 0, 0], 0x81),
         ] {
-            assert_eq!(check(Place::Connect, block, &limits).map(drop).map_err(|f| f.code), Err(code), "{block:?}");
+            assert_eq!(check(Place::Connect, block), Err(code), "{block:?}");
         }
         let many = [0x26, 0, 0, 0, 0].repeat(65);
-        assert_eq!(check(Place::Publish, &many, &limits).map(drop).map_err(|f| f.code), Err(0x95));
+        assert_eq!(check(Place::Publish, &many), Err(0x95));
     }
 }
