@@ -120,7 +120,8 @@ pub(crate) fn push_cells(details: &Details, intern: impl FnMut(&Arc<str>) -> u32
     each_cell(details, intern, |column, value| push_cell(out, column, value));
 }
 
-/// Hands the cells of `details` to `push`, in the order of the columns; `intern` gives the number of a text.
+/// Hands the cells of `details` to `push`, in the order of the columns, as the log relies on; `intern` gives the number of
+/// a text.
 pub(crate) fn each_cell(
     details: &Details,
     mut intern: impl FnMut(&Arc<str>) -> u32,
@@ -176,9 +177,7 @@ pub(crate) fn each_cell(
     if let Some(ms) = duration_ms {
         push(Column::Duration, *ms);
     }
-    if let Some(traffic) = traffic {
-        each_cell_of_traffic(traffic, &mut push);
-    }
+    each_cell_of_traffic(traffic.as_ref(), &mut push);
     if let Some(version) = tls_version {
         push(Column::TlsVersion, tls_number(*version));
     }
@@ -194,9 +193,11 @@ pub(crate) fn each_cell(
     if let Some(count) = count {
         push(Column::Count, *count);
     }
+    each_later_cell_of_traffic(traffic.as_ref(), &mut push);
 }
 
-fn each_cell_of_traffic(traffic: &Traffic, push: &mut impl FnMut(Column, u64)) {
+fn each_cell_of_traffic(traffic: Option<&Traffic>, push: &mut impl FnMut(Column, u64)) {
+    let Some(traffic) = traffic else { return };
     push(Column::BytesIn, traffic.bytes_in);
     push(Column::BytesOut, traffic.bytes_out);
     push(Column::PacketsIn, traffic.packets_in);
@@ -207,6 +208,11 @@ fn each_cell_of_traffic(traffic: &Traffic, push: &mut impl FnMut(Column, u64)) {
     if let Some(ms) = traffic.last_out_age_ms {
         push(Column::LastOutAge, ms);
     }
+}
+
+/// Those that came to the format later: their columns are behind all others.
+fn each_later_cell_of_traffic(traffic: Option<&Traffic>, push: &mut impl FnMut(Column, u64)) {
+    let Some(traffic) = traffic else { return };
     if let Some(kind) = traffic.last_in_kind {
         push(Column::LastInKind, u64::from(kind.number()));
     }
@@ -396,6 +402,8 @@ mod tests {
                 u32::try_from(texts.len() - 1).unwrap()
             };
             push_cells(&details, intern, &mut bytes);
+            let columns: Vec<_> = cells(&bytes).map(|cell| cell.unwrap().0).collect();
+            assert!(columns.is_sorted(), "{columns:?}");
             assert_eq!(super::details(&bytes, |n| texts.get(n as usize).cloned()), Some(details));
         }
     }

@@ -24,7 +24,9 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use tracemq_model::{Action, ClientId, ConnectionId, Count, Details, Event, Filter, InstanceId, Order, Pattern};
+use tracemq_model::{
+    Action, ClientId, ConnectionId, Count, Details, Event, Filter, InstanceId, Order, PacketKind, Pattern,
+};
 use tracemq_model::{ProtocolVersion, Provenance, Reason, SessionPage, Subject, SubjectPage, Tally, TimeMs, TimeRange};
 use tracemq_model::{TlsVersion, TracePage, TraceQuery, Traffic};
 
@@ -192,7 +194,10 @@ fn details(number: u32) -> Details {
             packets_out: 1,
             last_in_age_ms: None,
             last_out_age_ms: Some(u64::MAX),
-            ..Traffic::default()
+            last_in_kind: Some(PacketKind::PingReq),
+            last_out_kind: Some(PacketKind::Publish),
+            subscriptions: Some(number),
+            in_flight: Some(u32::MAX),
         }),
         tls_version: Some(if number.is_multiple_of(2) { TlsVersion::V12 } else { TlsVersion::V13 }),
         server_name: Some("mqtt.example".into()),

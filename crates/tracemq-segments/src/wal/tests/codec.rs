@@ -6,7 +6,9 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use tracemq_model::{Action, ClientId, ConnectionId, ConnectionIds, Details, Event, Gap, GapCause, InstanceId};
+use tracemq_model::{
+    Action, ClientId, ConnectionId, ConnectionIds, Details, Event, Gap, GapCause, InstanceId, PacketKind,
+};
 use tracemq_model::{ProtocolVersion, Provenance, Reason, Subject, TimeMs, TlsVersion, Traffic};
 use tracemq_store::Batch;
 
@@ -192,6 +194,9 @@ fn details() -> impl Strategy<Value = Details> {
                     packets_out,
                     last_in_age_ms,
                     last_out_age_ms,
+                    last_in_kind: last_in_age_ms.map(|_| PacketKind::PingReq),
+                    last_out_kind: last_out_age_ms.map(|_| PacketKind::Publish),
+                    subscriptions: last_out_age_ms.and_then(|number| u32::try_from(number).ok()),
                     ..Traffic::default()
                 }
             }),
