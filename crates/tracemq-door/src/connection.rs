@@ -270,7 +270,8 @@ impl Connection {
                 None => Step::Close(Closing::End(ending::of_fin(self.input.len()))),
             },
             Ok(_) => {
-                self.last_in = Some(Instant::now());
+                // A health check of the proxy's own sends the header alone: as silent as one without a proxy.
+                self.last_in = (!self.transport.has_only_a_proxy_header()).then(Instant::now);
                 for news in self.transport.news() {
                     if let Observation::ProxyHeader { client } = &news {
                         self.link.came_from(*client);

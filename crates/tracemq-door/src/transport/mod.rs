@@ -90,6 +90,14 @@ impl Transport {
         }
     }
 
+    /// Whether nothing came but the proxy's whole header: of the client there is no byte yet.
+    pub(crate) fn has_only_a_proxy_header(&self) -> bool {
+        match self {
+            Self::Tcp => false,
+            Self::Layered(layers) => layers.proxy.as_ref().is_some_and(Header::is_all_that_came),
+        }
+    }
+
     /// The user that the client's certificate names, where that is asked for.
     pub(crate) fn user_of_certificate(&self) -> Option<&str> {
         match self {
@@ -238,7 +246,7 @@ impl Layers {
     }
 
     fn unfinished(&self) -> Option<&'static str> {
-        if self.proxy.is_some() {
+        if self.proxy.as_ref().is_some_and(|header| !header.is_read()) {
             Some("PROXY protocol header")
         } else if self.tls.as_ref().is_some_and(Tls::is_shaking_hands) {
             Some("TLS handshake")

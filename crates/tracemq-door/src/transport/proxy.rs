@@ -22,6 +22,16 @@ pub(super) struct Header {
 }
 
 impl Header {
+    /// Whether it is whole.
+    pub(super) fn is_read(&self) -> bool {
+        self.is_read
+    }
+
+    /// Whether it is whole, and no byte followed yet.
+    pub(super) fn is_all_that_came(&self) -> bool {
+        self.is_read && self.held.is_empty()
+    }
+
     /// Whether everything from here on is the client's.
     pub(super) fn is_done(&self) -> bool {
         self.is_done

@@ -148,6 +148,21 @@ fn a_plain_connection_has_no_layers_and_behind_a_proxy_none_is_left() {
 }
 
 #[test]
+fn a_whole_header_is_nothing_of_the_client_s_and_leaves_what_is_behind_it_unfinished() {
+    let ways = Ways { proxy: true, websocket: true, tls: None };
+    let mut transport = Transport::new(&ways.settings());
+    let mut mqtt = BytesMut::new();
+    let mut told = |bytes: &[u8]| {
+        transport.take(bytes, &mut mqtt);
+        (transport.unfinished(), transport.has_only_a_proxy_header())
+    };
+    let (most, last) = PROXY.split_at(PROXY.len() - 1);
+    assert_eq!(told(most), (Some("PROXY protocol header"), false));
+    assert_eq!(told(last), (Some("WebSocket upgrade"), true));
+    assert_eq!(told(b"G"), (Some("WebSocket upgrade"), false));
+}
+
+#[test]
 fn what_comes_with_the_end_is_taken_before_it() {
     let ways = Ways { proxy: false, websocket: true, tls: None };
     let mut transport = Transport::new(&ways.settings());

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use super::harness::{Connect, Home, PATIENCE, Version, nameless_end};
+use super::harness::{Connect, Home, PATIENCE, Version, nameless_end, wait_until};
 
 const CONFIG: &str = "
 [mqtt]
@@ -80,7 +80,7 @@ fn b39_no_header_a_bad_one_two_of_them_or_a_stranger_s_end_the_connection() {
     // From here on the address is that of the header, also on record.
     let mut twice = send(server.listener("behind"), &HEADER.repeat(2));
     assert_eq!(twice.read(&mut [0; 1]).unwrap_or(0), 0);
-    let told = super::harness::wait_until("end of the one who told twice", || {
+    let told = wait_until("end of the one who told twice", || {
         let body = server.rest("/api/v1/addresses/198.51.100.7/events").unwrap().body;
         if body.contains("proxy-header-invalid") { Ok(body) } else { Err(body) }
     });
@@ -99,4 +99,36 @@ fn b39_half_a_header_ends_at_the_deadline() {
     let end = nameless_end(&server, stream.local_addr().unwrap());
     assert_eq!(end.reason, "connect-timeout");
     assert!(end.detail.as_deref().unwrap().contains("no whole PROXY protocol header"), "{end:?}");
+}
+
+#[test]
+fn a_proxy_s_own_health_checks_are_counted_like_those_without_a_byte() {
+    let home = Home::new(CONFIG);
+    let mut server = home.start_listeners();
+    let v2_local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    for header in [&v2_local[..], b"PROXY UNKNOWN\r\n"].repeat(25) {
+        drop(send(server.listener("behind"), header));
+    }
+    let counts = home.data_dir().join("mqtt-counts");
+    wait_until("their count in the file", || {
+        let text = std::fs::read_to_string(&counts).unwrap_or_default();
+        if text.contains("\"count\":49") { Ok(()) } else { Err(text) }
+    });
+    server.stop();
+    let history = home.start_listeners().nameless_history();
+    let [first, others] = &history.items[..] else { panic!("not one and the others: {history:#?}") };
+    assert_eq!((first.reason.as_str(), first.count, first.detail.as_deref()), ("client-closed", None, None));
+    assert_eq!((others.reason.as_str(), others.count), ("client-closed", Some(49)));
+}
+
+#[test]
+fn a_close_in_the_middle_of_the_header_is_told_as_that() {
+    let home = Home::new(CONFIG);
+    let server = home.start_listeners();
+    let stream = send(server.listener("behind"), &HEADER[..20]);
+    let address = stream.local_addr().unwrap();
+    drop(stream);
+    let end = nameless_end(&server, address);
+    assert_eq!((end.reason.as_str(), end.count), ("client-closed", None));
+    assert_eq!(end.detail.as_deref(), Some("in the middle of the PROXY protocol header"));
 }
