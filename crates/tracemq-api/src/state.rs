@@ -15,6 +15,7 @@ use crate::issuing::Issuing;
 use crate::lookup::{Lookup, Turns};
 use crate::metrics::Metrics;
 use crate::nonces::Nonces;
+use crate::rest::live::Lives;
 
 /// Tells what time it is, wall-clock.
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
@@ -166,6 +167,7 @@ pub(crate) struct App {
     pub(crate) lookup: Lookup,
     pub(crate) nonces: Arc<Nonces>,
     pub(crate) metrics: Metrics,
+    pub(crate) live: Lives,
     clock: Clock,
     throttle: Mutex<Throttle>,
 }
@@ -188,6 +190,7 @@ impl App {
             clients,
             issuing,
             turns: Turns::new(),
+            live: Lives::new(),
             recorder,
             clock,
         })

@@ -10,6 +10,7 @@
 
 mod counts;
 mod queue;
+mod recent;
 mod recorder;
 mod settings;
 mod size;
@@ -17,6 +18,7 @@ mod start;
 mod writer;
 
 pub use counts::{LostCounts, RecorderCounts};
+pub use recent::{Arrived, Recent};
 pub use recorder::{Clock, Recorder};
 pub use settings::RecorderSettings;
 pub use size::approximate_bytes;

@@ -12,7 +12,7 @@ use tracemq_store::{EventStore, StoreError};
 use crate::queue::Queue;
 use crate::start::settle_last_run;
 use crate::writer::Writer;
-use crate::{RecorderCounts, RecorderSettings};
+use crate::{Recent, RecorderCounts, RecorderSettings};
 
 /// Tells what time it is, wall-clock.
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
@@ -28,6 +28,7 @@ pub struct Recorder {
 
 struct Running {
     queue: Arc<Queue>,
+    recent: Arc<Recent>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -54,12 +55,13 @@ impl Recorder {
     pub fn start(store: Arc<dyn EventStore>, clock: Clock, settings: RecorderSettings) -> Result<Self, StoreError> {
         settle_last_run(&*store, clock(), settings.batch_events_max)?;
         let queue = Arc::new(Queue::new(settings.clone()));
-        let writer = Writer::new(Arc::clone(&queue), store, clock);
+        let recent = Arc::new(Recent::default());
+        let writer = Writer::new(Arc::clone(&queue), store, clock, Arc::clone(&recent));
         let thread =
             thread::Builder::new().name("recorder".to_owned()).spawn(move || writer.run()).map_err(|source| {
                 StoreError::Io { operation: "start", path: PathBuf::from("the recorder's thread"), source }
             })?;
-        Ok(Self { running: Some(Arc::new(Running { queue, thread: Mutex::new(Some(thread)) })) })
+        Ok(Self { running: Some(Arc::new(Running { queue, recent, thread: Mutex::new(Some(thread)) })) })
     }
 
     /// A recorder that drops everything and counts nothing: recording is switched off.
@@ -90,6 +92,11 @@ impl Recorder {
     /// the store then finds each at least once.
     pub fn pending_gaps(&self) -> Vec<Gap> {
         self.running.as_ref().map(|running| running.queue.pending_gaps()).unwrap_or_default()
+    }
+
+    /// The newest durable events, for those who look on; none when recording is switched off.
+    pub fn recent(&self) -> Option<Arc<Recent>> {
+        self.running.as_ref().map(|running| Arc::clone(&running.recent))
     }
 
     /// Waits, at most for `deadline`, until everything that was handed over before is durable or counted as lost.

@@ -10,7 +10,7 @@ use tracemq_store::{Batch, EventStore, StoreError};
 use tracing::{error, info, warn};
 
 use crate::queue::{Outcome, Queue, RESERVED_EVENTS_MAX, Turn};
-use crate::{Clock, RecorderSettings};
+use crate::{Clock, Recent, RecorderSettings};
 
 /// How often the store is told that the recorder runs.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
@@ -19,6 +19,7 @@ pub(crate) struct Writer {
     queue: Arc<Queue>,
     store: Arc<dyn EventStore>,
     clock: Clock,
+    recent: Arc<Recent>,
     marked: Option<Instant>,
     health: Health,
 }
@@ -45,8 +46,8 @@ impl Drop for Ending {
 }
 
 impl Writer {
-    pub(crate) fn new(queue: Arc<Queue>, store: Arc<dyn EventStore>, clock: Clock) -> Self {
-        Self { queue, store, clock, marked: None, health: Health::Good }
+    pub(crate) fn new(queue: Arc<Queue>, store: Arc<dyn EventStore>, clock: Clock, recent: Arc<Recent>) -> Self {
+        Self { queue, store, clock, recent, marked: None, health: Health::Good }
     }
 
     /// Runs until the queue is closed and drained, then lets go of the store.
@@ -88,6 +89,9 @@ impl Writer {
                 Ok(()) => Outcome::Recorded,
                 Err(Failed) => Outcome::Lost,
             };
+            if matches!(outcome, Outcome::Recorded) {
+                self.recent.add(&batch.events);
+            }
             self.queue.settle(&batch.events, std::mem::take(&mut batch.gaps), outcome);
         }
     }

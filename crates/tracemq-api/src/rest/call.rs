@@ -101,6 +101,11 @@ pub(super) fn answered<T: Serialize>(app: &Shared, answer: Result<T, Problem>) -
         Ok(body) => (StatusCode::OK, Json(body)).into_response(),
         Err(problem) => problem.into_response(),
     };
-    app.metrics.answered(Surface::Rest, Outcome::of(response.status()));
+    counted(app, Outcome::of(response.status()), response)
+}
+
+/// The same response, counted.
+pub(super) fn counted(app: &Shared, outcome: Outcome, response: Response) -> Response {
+    app.metrics.answered(Surface::Rest, outcome);
     response
 }

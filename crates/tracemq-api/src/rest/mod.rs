@@ -12,6 +12,7 @@ pub(crate) mod fleet;
 pub(crate) mod gaps;
 pub(crate) mod history;
 mod listing;
+pub(crate) mod live;
 mod login;
 pub(crate) mod openapi;
 mod parameters;

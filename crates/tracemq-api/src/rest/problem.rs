@@ -123,6 +123,17 @@ impl Problem {
         Self { retry_after_s: Some(retry_after_ms.div_ceil(1_000)), ..problem }
     }
 
+    pub(super) fn too_many_streams(max: usize, of_account: usize) -> Self {
+        let detail =
+            format!("{max} streams may be open at once, {of_account} of one account; close one that is not needed");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-streams", "Too many streams", detail)
+    }
+
+    pub(super) fn recording_is_off() -> Self {
+        let detail = "recording is switched off (`recorder.enabled`), so that there are no new events";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "recording-is-off", "Nothing is recorded", detail)
+    }
+
     pub(crate) fn lookup(error: &LookupError) -> Self {
         match error {
             LookupError::Busy => {

@@ -20,6 +20,7 @@ mod fleet;
 mod golden;
 mod health;
 mod issuing;
+mod live;
 mod openapi;
 mod rest;
 mod signing;

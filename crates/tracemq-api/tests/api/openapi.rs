@@ -1,10 +1,12 @@
 //! The document of the API says what the server does.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{Method, Request};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use http_body_util::BodyExt;
 use serde_json::Value;
+use tower::ServiceExt;
 use tracemq_api::{Login, ROUTES};
 
 use crate::world::{SECRET, World};
@@ -54,9 +56,12 @@ async fn every_parameter_that_it_names_is_one_and_no_other() {
         for name in names.iter().map(String::as_str).chain(["no-such-parameter"]) {
             let target = format!("{path}?{name}=%01");
             let request = Request::builder().method(method.clone()).uri(&target).header("Authorization", &login);
-            let answer = world.send(request.body(Body::empty()).unwrap()).await;
-            let unknown = answer.body.contains("is not a parameter of this call");
-            assert_eq!(unknown, name == "no-such-parameter", "{method} {target}: {answer:?}");
+            let response = world.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            // Some have no end when they begin well.
+            let is_refused = response.status().as_u16() == 400;
+            let body = if is_refused { response.into_body().collect().await.unwrap().to_bytes() } else { Bytes::new() };
+            let unknown = std::str::from_utf8(&body).unwrap().contains("is not a parameter of this call");
+            assert_eq!(unknown, name == "no-such-parameter", "{method} {target}: {body:?}");
         }
     }
 }

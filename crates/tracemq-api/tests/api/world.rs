@@ -151,7 +151,7 @@ pub(crate) struct World {
     pub(crate) router: Router,
     pub(crate) store: Arc<WatchedStore>,
     pub(crate) clock: Arc<AtomicI64>,
-    state: ApiState,
+    pub(crate) state: ApiState,
 }
 
 pub(crate) fn key(id: &str, secret: &str, account: &str) -> AccessKey {
