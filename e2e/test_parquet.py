@@ -49,6 +49,7 @@ COLUMNS = {
     "last_out_kind": TEXT,
     "subscriptions": LONG,
     "in_flight": LONG,
+    "missed_keep_alives": LONG,
 }
 NEVER_NULL = ["time", "instance", "connection", "action", "reason", "provenance"]
 

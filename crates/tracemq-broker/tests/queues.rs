@@ -161,6 +161,7 @@ fn b83_what_waits_of_one_publisher_is_bounded_and_its_keep_alive_rests_meanwhile
     assert!(!publisher.link.takes_input() && !publisher.input.is_empty());
     publisher.time_out(Tick(100_000));
     assert!(publisher.closed.is_none(), "nobody listened to its pings");
+    assert_eq!(publisher.link.missed_keep_alives(Tick(100_000)), 0);
     let mut all = Vec::new();
     for _ in 0..10 {
         for got in sub.messages() {

@@ -216,6 +216,7 @@ async fn the_end_tells_what_had_passed() {
     let traffic = end.details.traffic.unwrap();
     assert_eq!((traffic.bytes_in, traffic.bytes_out), (19 + 2, 4 + 2));
     assert_eq!((traffic.packets_in, traffic.packets_out), (2, 2));
+    assert_eq!(traffic.missed_keep_alives, Some(0));
     assert!(traffic.last_in_age_ms.is_some() && end.details.duration_ms.is_some());
     assert_eq!(end.details.listener.as_deref(), Some("mqtt"));
 }

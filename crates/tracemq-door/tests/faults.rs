@@ -186,6 +186,7 @@ async fn b30_a_clock_that_steps_ends_nobody_early_and_nobody_late() {
     let end = history.iter().find(|event| event.action.is_end()).unwrap();
     assert_eq!(end.reason, Reason::KeepAliveTimeout);
     assert!(end.details.detail.as_deref().unwrap().starts_with("no packet for 1"), "{end:?}");
+    assert_eq!(end.details.traffic.unwrap().missed_keep_alives, Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -138,6 +138,12 @@ pub struct Traffic {
     /// Messages of QoS 1 and 2 that were sent to the client and not acknowledged; none without CONNACK.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<u32>,
+    /// How many keep alives the client had missed: whole intervals of the keep alive in force that had passed since its last
+    /// whole packet came, so 1 where it is ended for its silence after one and a half of them. 0 where it spoke in time,
+    /// where no keep alive is in force (it is off, or there was no CONNACK), and where the server was not taking anything
+    /// from it. None where whoever recorded the end did not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed_keep_alives: Option<u32>,
 }
 
 /// Everything else that was known. What is absent was not known or did not apply.

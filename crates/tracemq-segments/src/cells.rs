@@ -39,11 +39,12 @@ pub(crate) enum Column {
     LastOutKind = 23,
     Subscriptions = 24,
     InFlight = 25,
+    MissedKeepAlives = 26,
 }
 
 impl Column {
     /// All of them, at the place of their number.
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::Listener,
         Self::Protocol,
         Self::Username,
@@ -70,6 +71,7 @@ impl Column {
         Self::LastOutKind,
         Self::Subscriptions,
         Self::InFlight,
+        Self::MissedKeepAlives,
     ];
 
     /// The column of `number`; none when this version doesn't know it.
@@ -111,6 +113,7 @@ impl Column {
             Self::LastOutKind => "last_out_kind",
             Self::Subscriptions => "subscriptions",
             Self::InFlight => "in_flight",
+            Self::MissedKeepAlives => "missed_keep_alives",
         }
     }
 }
@@ -225,6 +228,9 @@ fn each_later_cell_of_traffic(traffic: Option<&Traffic>, push: &mut impl FnMut(C
     if let Some(count) = traffic.in_flight {
         push(Column::InFlight, u64::from(count));
     }
+    if let Some(count) = traffic.missed_keep_alives {
+        push(Column::MissedKeepAlives, u64::from(count));
+    }
 }
 
 /// Appends one cell.
@@ -284,6 +290,7 @@ pub(crate) fn set(
         Column::LastOutKind => traffic(details).last_out_kind = Some(packet_kind(value)?),
         Column::Subscriptions => traffic(details).subscriptions = Some(u32::try_from(value).ok()?),
         Column::InFlight => traffic(details).in_flight = Some(u32::try_from(value).ok()?),
+        Column::MissedKeepAlives => traffic(details).missed_keep_alives = Some(u32::try_from(value).ok()?),
     }
     Some(())
 }
@@ -386,6 +393,7 @@ mod tests {
                 last_out_kind: Some(PacketKind::Auth),
                 subscriptions: Some(u32::MAX),
                 in_flight: Some(0),
+                missed_keep_alives: Some(u32::MAX),
                 ..Traffic::default()
             }),
             tls_version: Some(TlsVersion::V12),

@@ -198,6 +198,7 @@ fn details(number: u32) -> Details {
             last_out_kind: Some(PacketKind::Publish),
             subscriptions: Some(number),
             in_flight: Some(u32::MAX),
+            missed_keep_alives: Some(number),
         }),
         tls_version: Some(if number.is_multiple_of(2) { TlsVersion::V12 } else { TlsVersion::V13 }),
         server_name: Some("mqtt.example".into()),

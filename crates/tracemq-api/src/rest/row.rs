@@ -106,6 +106,9 @@ pub struct EventRow {
     /// On an end: messages that were sent and not acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<u32>,
+    /// On an end: keep alives that the client had missed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missed_keep_alives: Option<u32>,
 }
 
 impl EventRow {
@@ -149,6 +152,7 @@ impl EventRow {
             last_out_kind: traffic.and_then(|traffic| traffic.last_out_kind).map(|kind| kind.name().to_owned()),
             subscriptions: traffic.and_then(|traffic| traffic.subscriptions),
             in_flight: traffic.and_then(|traffic| traffic.in_flight),
+            missed_keep_alives: traffic.and_then(|traffic| traffic.missed_keep_alives),
         }
     }
 }

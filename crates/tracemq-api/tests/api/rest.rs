@@ -63,6 +63,7 @@ async fn an_event_says_all_that_is_known_and_nothing_that_is_not() {
                 packets_out: 4,
                 last_in_age_ms: Some(5),
                 last_out_age_ms: None,
+                missed_keep_alives: Some(2),
                 ..Traffic::default()
             }),
             tls_version: Some(TlsVersion::V13),
@@ -84,6 +85,7 @@ async fn an_event_says_all_that_is_known_and_nothing_that_is_not() {
         "other_connection": "00000000000000000000000000000009", "duration_ms": 1500, "bytes_in": 1, "bytes_out": 2,
         "packets_in": 3, "packets_out": 4, "last_in_age_ms": 5, "tls_version": "1.3", "server_name": "mqtt.example",
         "certificate_subject": "CN=full", "certificate_not_after": "2026-11-22T08:17:52.000Z", "count": 3,
+        "missed_keep_alives": 2,
     });
     assert_eq!(page, json!({"items": [expected], "total": 1, "gaps": [], "next_cursor": null}));
     let row: EventRow = serde_json::from_value(page["items"][0].clone()).unwrap();

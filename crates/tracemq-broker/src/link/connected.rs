@@ -124,8 +124,7 @@ impl Link {
             if raw.kind == Kind::Disconnect {
                 return self.handle(now, raw, output).ok().flatten().unwrap_or(Step::Continue);
             }
-            self.packets_received += 1;
-            self.last_in = Some(raw.kind);
+            self.note_received(now, raw.kind);
         }
         Step::Continue
     }

@@ -62,6 +62,8 @@ pub struct Link {
     last_out: Option<PacketKind>,
     /// What the session held when this link let go of it.
     held_at_end: Option<(u32, u32)>,
+    /// Keep alives missed by then.
+    missed_at_end: u32,
     request: Option<Box<ConnectRequest>>,
     stage: Stage,
     /// None between turns, and most links are idle.
@@ -99,6 +101,7 @@ impl Link {
             last_in: None,
             last_out: None,
             held_at_end: None,
+            missed_at_end: 0,
             request: None,
             stage: Stage::Opening,
             turn: None,
@@ -355,6 +358,7 @@ impl Link {
             return Step::Close(Closing::clone(closing));
         }
         self.turn_is_over();
+        self.missed_at_end = self.missed_keep_alives(now);
         match std::mem::replace(&mut self.stage, Stage::Closed(Box::new(closing.clone()))) {
             Stage::Connected(mut connected) => {
                 self.held_at_end = Some(connected.held());

@@ -28,6 +28,18 @@ impl Link {
         watched.then(|| self.last_received.plus_ms(u64::from(connected.keep_alive_s) * 1500))
     }
 
+    /// How many keep alives the client has missed, by `now` or when this link let go of its session: whole intervals of the
+    /// keep alive in force since its last packet. None are missed without one, and while nothing is taken from the client.
+    pub fn missed_keep_alives(&self, now: Tick) -> u32 {
+        let Stage::Connected(connected) = &self.stage else { return self.missed_at_end };
+        if !self.takes_input() {
+            return 0;
+        }
+        let interval_ms = u64::from(connected.keep_alive_s) * 1000;
+        let missed = now.since(self.last_received).checked_div(interval_ms).unwrap_or(0);
+        u32::try_from(missed).unwrap_or(u32::MAX)
+    }
+
     /// The deadline has passed; `Continue` if it moved meanwhile.
     pub fn timed_out(&mut self, now: Tick, output: &mut BytesMut) -> Step {
         if self.deadline().is_some_and(|deadline| now < deadline) {

@@ -87,6 +87,7 @@ impl Connection {
             last_out_kind,
             subscriptions,
             in_flight,
+            missed_keep_alives: Some(self.link.missed_keep_alives(self.shared.house.tick())),
         }
     }
 

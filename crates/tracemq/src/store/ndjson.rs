@@ -214,6 +214,7 @@ pub(super) mod tests {
                     bytes_in: 1,
                     packets_out: u64::MAX,
                     last_in_age_ms: Some(0),
+                    missed_keep_alives: Some(1),
                     ..Traffic::default()
                 }),
                 tls_version: Some(TlsVersion::V13),

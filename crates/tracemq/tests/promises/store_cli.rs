@@ -25,6 +25,9 @@ pub(crate) fn line(number: u64) -> String {
         1 => {
             r#"{"bytes_in":18446744073709551615,"bytes_out":2,"packets_in":3,"packets_out":4,"last_in_age_ms":null,"last_out_age_ms":5}"#
         }
+        3 => {
+            r#"{"bytes_in":1,"bytes_out":0,"packets_in":0,"packets_out":0,"last_in_age_ms":0,"last_out_age_ms":null,"last_in_kind":"PINGREQ","last_out_kind":"PINGRESP","subscriptions":4,"in_flight":0,"missed_keep_alives":1}"#
+        }
         _ => "null",
     };
     format!(

@@ -58,6 +58,7 @@ prop_compose! {
             packets_out: small,
             last_in_age_ms: ages,
             last_out_age_ms: None,
+            missed_keep_alives: ages.and_then(|age| u32::try_from(age).ok()),
             ..Traffic::default()
         }
     }

@@ -197,6 +197,7 @@ fn details() -> impl Strategy<Value = Details> {
                     last_in_kind: last_in_age_ms.map(|_| PacketKind::PingReq),
                     last_out_kind: last_out_age_ms.map(|_| PacketKind::Publish),
                     subscriptions: last_out_age_ms.and_then(|number| u32::try_from(number).ok()),
+                    missed_keep_alives: last_out_age_ms.and_then(|age| u32::try_from(age).ok()),
                     ..Traffic::default()
                 }
             }),

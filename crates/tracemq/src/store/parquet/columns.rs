@@ -110,6 +110,9 @@ pub(super) const COLUMNS: &[Column] = &[
     }),
     optional("subscriptions", Kind::Long, |event| traffic(event, |traffic| traffic.subscriptions.map(u64::from))),
     optional("in_flight", Kind::Long, |event| traffic(event, |traffic| traffic.in_flight.map(u64::from))),
+    optional("missed_keep_alives", Kind::Long, |event| {
+        traffic(event, |traffic| traffic.missed_keep_alives.map(u64::from))
+    }),
 ];
 
 /// Where an event's fields as JSON have what stands in `column`: at the top, in `details`, or in its `traffic`.
@@ -117,7 +120,7 @@ pub(super) fn depth(column: &str) -> usize {
     match column {
         "time" | "instance" | "connection" | "action" | "reason" | "provenance" | "client" => 0,
         "bytes_in" | "bytes_out" | "packets_in" | "packets_out" | "last_in_age_ms" | "last_out_age_ms"
-        | "last_in_kind" | "last_out_kind" | "subscriptions" | "in_flight" => 2,
+        | "last_in_kind" | "last_out_kind" | "subscriptions" | "in_flight" | "missed_keep_alives" => 2,
         _ => 1,
     }
 }
