@@ -21,10 +21,10 @@ const DELAY: &[u8] = &[0x18, 0, 0, 0, 10];
 struct Found(Option<&'static str>);
 
 impl Permissions for Found {
-    fn may_publish(&self, _: &str) -> bool {
+    fn may_publish(&self, _: &str, _: u8, _: bool) -> bool {
         true
     }
-    fn may_subscribe(&self, _: &str) -> bool {
+    fn may_subscribe(&self, _: &str, _: Option<u8>) -> bool {
         true
     }
     fn may_receive(&self, _: &str) -> bool {

@@ -51,11 +51,11 @@ const TOPICS: &[&str] = &["a", "b", "g", "s"];
 pub(crate) struct Reading(Changing);
 
 impl Permissions for Reading {
-    fn may_publish(&self, _: &str) -> bool {
+    fn may_publish(&self, _: &str, _: u8, _: bool) -> bool {
         true
     }
-    fn may_subscribe(&self, filter: &str) -> bool {
-        self.0.may_subscribe(filter)
+    fn may_subscribe(&self, filter: &str, qos: Option<u8>) -> bool {
+        self.0.may_subscribe(filter, qos)
     }
     fn may_receive(&self, topic: &str) -> bool {
         self.0.may_receive(topic)

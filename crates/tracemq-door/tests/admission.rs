@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tracemq_access::mqtt::hook::{NoVerdict, Verdict};
+use tracemq_access::mqtt::hook::{NoVerdict, Verdict, verdict};
 use tracemq_access::mqtt::issued::{Grant, Issued, UPLOAD_TOPIC};
 use tracemq_access::mqtt::{Cost, MqttAccess, StoredPassword, Users, users};
 use tracemq_access::{AccessKey, AccountId, KeyRing, Policy, Secret};
@@ -161,7 +161,7 @@ async fn who_waits_for_a_decision_holds_nobody_up_and_what_it_sent_is_done_then(
     tokio::io::AsyncWriteExt::shutdown(&mut waits).await.unwrap();
     tokio::task::spawn_blocking(move || was_asked.recv().unwrap()).await.unwrap();
     assert_eq!(world.join("other", "ops", "secret").await.1, 0);
-    say.send(Ok(Verdict::Allow(None))).unwrap();
+    say.send(Ok(Verdict::Allow(Arc::default()))).unwrap();
     let mut answer = Vec::new();
     waits.read_to_end(&mut answer).await.unwrap();
     assert_eq!(answer, [0x20, 2, 0, 0, 0xd0, 0], "CONNACK, PINGRESP");
@@ -184,11 +184,37 @@ async fn a_reload_while_somebody_waits_counts_for_it() {
     let mut waits = world.send(&connect("waits", "x", "y")).await;
     tokio::task::spawn_blocking(move || was_asked.recv().unwrap()).await.unwrap();
     world.guard.replace(with_users());
-    say.send(Ok(Verdict::Allow(None))).unwrap();
+    say.send(Ok(Verdict::Allow(Arc::default()))).unwrap();
     let mut connack = [0; 4];
     waits.read_exact(&mut connack).await.unwrap();
     assert_eq!(connack, [0x20, 2, 0, 5]);
     assert_eq!(world.end_of("waits").await.reason, Reason::CredentialsWithdrawn);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_a_program_let_in_for_a_while_goes_when_that_is_over_and_is_asked_for_anew() {
+    let (hook, was_asked, say) = slow();
+    let remembers = HookLimits { remembered_for: Duration::MAX, remembered_max: 10, ..ONE_AT_ONCE };
+    let access = MqttAccess { has_hook: true, ..with_users() };
+    let world = world(access, Issued::default(), Some((hook, remembers)), GuardSettings::default()).await;
+    let until = |seconds: u32| verdict(200, format!(r#"{{"result":"allow","expire_at":{seconds}}}"#).as_bytes());
+    say.send(until(2_000)).unwrap();
+    drop(world.join("goes", "x", "y").await);
+    was_asked.recv().unwrap();
+    let (mut goes, code) = world.join("goes", "x", "y").await;
+    assert_eq!((code, was_asked.try_iter().count()), (0, 0), "remembered");
+    world.now.store(2_000_000, Ordering::Relaxed);
+    assert_eq!(goes.read(&mut [0]).await.unwrap(), 0, "closed");
+    let end = world.end_of("goes").await;
+    assert_eq!(end.reason, Reason::CredentialsExpired);
+    assert_eq!(end.details.detail.as_deref(), Some("the expire_at of mqtt.hook is over"));
+
+    say.send(until(2_000)).unwrap();
+    assert_eq!(world.join("late", "x", "y").await.1, 5, "over before it came");
+    assert_eq!(world.end_of("late").await.reason, Reason::CredentialsExpired);
+    say.send(until(3_000)).unwrap();
+    assert_eq!(world.join("goes", "x", "y").await.1, 0);
+    assert_eq!(was_asked.try_iter().count(), 2, "asked anew, each time");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,22 +3,22 @@
 //!
 //! `POST` of `{"clientid","username","password","peerhost","instance"}`; the answer is 200 with
 //! `{"result":"allow"|"deny"|"ignore"}`, 204 for allow, or 401 or 403 for deny. With allow may come `"acl"`, a list of
-//! `{"permission":"allow"|"deny","action":"publish"|"subscribe"|"all","topic":"a/%c/#"}`, judged in its order; what
-//! none of them names is denied. Whatever else is answered is no verdict, and without a verdict nobody comes in.
+//! `{"permission":"allow"|"deny","action":"publish"|"subscribe"|"all","topic":"a/${clientid}/#"}`, which `"qos":[0,1]` and
+//! `"retain":true` may narrow, and `"expire_at"`, in seconds since 1970, at which the client goes. Whatever else is answered
+//! is no verdict, and without a verdict nobody comes in.
+
+mod rules;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tracemq_model::Reason;
+use serde_json::value::RawValue;
+use tracemq_model::{Reason, TimeMs};
 
 use super::identity::Proof;
-use super::rules::{Use, Who};
-use super::topic::{Filter, Values};
 use super::{Identity, Question, Refusal};
-
-/// The most rules that an answer may bring: they are gone through with every message.
-const RULES_MAX: usize = 256;
+pub(super) use rules::HookRules;
 
 /// What is sent.
 #[derive(Serialize)]
@@ -34,11 +34,27 @@ struct Asked<'a> {
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// Let in.
-    Allow(Option<Arc<HookRules>>),
+    Allow(Arc<HookGrant>),
     /// Kept out.
     Deny,
     /// It does not know: kept out as well, since nobody else does.
     Ignore,
+}
+
+/// On which terms a client is let in.
+#[derive(Debug, Default)]
+pub struct HookGrant {
+    /// What it may do; none when `mqtt.rules` say it.
+    pub(super) rules: Option<HookRules>,
+    /// When it goes.
+    pub expires: Option<TimeMs>,
+}
+
+impl HookGrant {
+    /// Whether its time is over.
+    pub fn has_expired(&self, now: TimeMs) -> bool {
+        self.expires.is_some_and(|expires| now >= expires)
+    }
 }
 
 /// Why there is no verdict.
@@ -53,8 +69,8 @@ pub enum NoVerdict {
     /// The rules that came with it.
     #[error("answered with an acl that is not understood")]
     Rules,
-    /// An end that would not be kept.
-    #[error("answered with expire_at, which is not supported")]
+    /// The time that came with it.
+    #[error("answered with an expire_at that is no time in whole seconds since 1970")]
     Expiry,
     /// No answer.
     #[error("gave no answer: {0}")]
@@ -73,19 +89,8 @@ pub fn question(client_id: &str, username: &str, password: &[u8], address: IpAdd
 #[derive(Deserialize)]
 struct Answer {
     result: String,
-    #[serde(default)]
-    acl: Option<Vec<serde_json::Value>>,
-    #[serde(default)]
-    expire_at: Option<serde_json::Value>,
-}
-
-/// A field that is not known narrows the entry, or it would not be there: without it, it is not what was said.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AclEntry {
-    permission: String,
-    action: String,
-    topic: String,
+    acl: Option<Box<RawValue>>,
+    expire_at: Option<Box<RawValue>>,
 }
 
 /// What an answer of that HTTP status and body means.
@@ -94,7 +99,7 @@ struct AclEntry {
 /// When it is no verdict.
 pub fn verdict(status: u16, body: &[u8]) -> Result<Verdict, NoVerdict> {
     match status {
-        204 => return Ok(Verdict::Allow(None)),
+        204 => return Ok(Verdict::Allow(Arc::default())),
         401 | 403 => return Ok(Verdict::Deny),
         200 => {}
         _ => return Err(NoVerdict::Unclear { status }),
@@ -104,12 +109,20 @@ pub fn verdict(status: u16, body: &[u8]) -> Result<Verdict, NoVerdict> {
     }
     let answer: Answer = serde_json::from_slice(body).map_err(|_| NoVerdict::Unclear { status })?;
     match answer.result.as_str() {
-        "allow" if answer.expire_at.is_some() => Err(NoVerdict::Expiry),
-        "allow" => answer.acl.map(HookRules::new).transpose().map(|rules| Verdict::Allow(rules.map(Arc::new))),
+        "allow" => {
+            let rules = answer.acl.map(|acl| HookRules::parse(&acl)).transpose()?;
+            let expires = answer.expire_at.map(|at| time(&at).ok_or(NoVerdict::Expiry)).transpose()?;
+            Ok(Verdict::Allow(Arc::new(HookGrant { rules, expires })))
+        }
         "deny" => Ok(Verdict::Deny),
         "ignore" => Ok(Verdict::Ignore),
         _ => Err(NoVerdict::Unclear { status }),
     }
+}
+
+fn time(seconds: &RawValue) -> Option<TimeMs> {
+    let seconds: u64 = serde_json::from_str(seconds.get()).ok()?;
+    i64::try_from(seconds.checked_mul(1_000)?).ok().map(TimeMs)
 }
 
 impl Question {
@@ -119,9 +132,9 @@ impl Question {
     /// The refusal.
     pub fn outcome(self, verdict: Result<Verdict, NoVerdict>) -> Result<Identity, Refusal> {
         match verdict {
-            Ok(Verdict::Allow(rules)) => {
+            Ok(Verdict::Allow(grant)) => {
                 let user = self.identity.username.clone();
-                Ok(Identity { user, proof: Proof::Hook(rules), ..self.identity })
+                Ok(Identity { user, proof: Proof::Hook(grant), ..self.identity })
             }
             Ok(Verdict::Deny) => Err(Refusal::new(Reason::BadCredentials, "mqtt.hook denied it")),
             Ok(Verdict::Ignore) => {
@@ -132,76 +145,14 @@ impl Question {
     }
 }
 
-#[derive(Debug)]
-struct HookRule {
-    allow: bool,
-    publish: bool,
-    subscribe: bool,
-    filter: Filter,
-}
-
-/// The rules that came with a verdict.
-#[derive(Debug)]
-pub struct HookRules(Vec<HookRule>);
-
-impl HookRules {
-    fn new(entries: Vec<serde_json::Value>) -> Result<Self, NoVerdict> {
-        if entries.len() > RULES_MAX {
-            return Err(NoVerdict::Rules);
-        }
-        let rule = |entry: serde_json::Value| {
-            let entry: AclEntry = serde_json::from_value(entry).map_err(|_| NoVerdict::Rules)?;
-            // EMQX's words, which would be plain text here, and a rule that never fits.
-            if entry.topic.starts_with("eq ") || entry.topic.contains("${") {
-                return Err(NoVerdict::Rules);
-            }
-            let allow = match entry.permission.as_str() {
-                "allow" => true,
-                "deny" => false,
-                _ => return Err(NoVerdict::Rules),
-            };
-            let (publish, subscribe) = match entry.action.as_str() {
-                "publish" => (true, false),
-                "subscribe" => (false, true),
-                "all" => (true, true),
-                _ => return Err(NoVerdict::Rules),
-            };
-            let filter = Filter::parse(&entry.topic).map_err(|_| NoVerdict::Rules)?;
-            Ok(HookRule { allow, publish, subscribe, filter })
-        };
-        entries.into_iter().map(rule).collect::<Result<_, _>>().map(Self)
-    }
-
-    pub(super) fn allow(&self, who: &Who<'_>, used: Use, wanted: &str) -> bool {
-        let values = Values { client_id: who.client_id, user: who.user };
-        let wanted = match wanted.strip_prefix("$share/") {
-            Some(shared) => shared.split_once('/').map_or("", |(_, inner)| inner),
-            None => wanted,
-        };
-        for rule in &self.0 {
-            let about = match used {
-                Use::Publish => rule.publish,
-                Use::Subscribe => rule.subscribe,
-            };
-            if about && rule.allow && rule.filter.covers(wanted, &values) {
-                return true;
-            }
-            if about && !rule.allow && rule.filter.overlaps(wanted, &values) {
-                return false;
-            }
-        }
-        false
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn b63_what_is_no_verdict_lets_nobody_in() {
-        assert!(matches!(verdict(200, br#"{"result":"allow","is_superuser":false}"#), Ok(Verdict::Allow(None))));
-        assert!(matches!(verdict(204, b""), Ok(Verdict::Allow(None))));
+        assert!(matches!(verdict(200, br#"{"result":"allow","is_superuser":false}"#), Ok(Verdict::Allow(_))));
+        assert!(matches!(verdict(204, b""), Ok(Verdict::Allow(_))));
         assert!(matches!(verdict(200, br#"{"result":"deny"}"#), Ok(Verdict::Deny)));
         assert!(matches!(verdict(403, b"x"), Ok(Verdict::Deny)));
         assert!(matches!(verdict(200, br#"{"result":"ignore"}"#), Ok(Verdict::Ignore)));
@@ -219,19 +170,26 @@ mod tests {
         ] {
             assert_eq!(verdict(status, body.as_bytes()).unwrap_err(), NoVerdict::Unclear { status }, "{body}");
         }
-        for acl in [
-            r#"[{"permission":"maybe","action":"all","topic":"a"}]"#,
-            r#"[{"permission":"allow","action":"read","topic":"a"}]"#,
-            r#"[{"permission":"allow","action":"all","topic":"a/#/b"}]"#,
-            r#"[{"permission":"allow","action":"all","topic":"a","qos":[0]}]"#,
-            r#"[{"permission":"deny","action":"all","topic":"a/${username}"}]"#,
-            r#"[{"permission":"deny","action":"all","topic":"eq a"}]"#,
-        ] {
+        for acl in [r#"[{"permission":"allow"}]"#, r#"{"pub":["a"]}"#, "1"] {
             let body = format!(r#"{{"result":"allow","acl":{acl}}}"#);
-            assert_eq!(verdict(200, body.as_bytes()).unwrap_err(), NoVerdict::Rules);
+            assert_eq!(verdict(200, body.as_bytes()).unwrap_err(), NoVerdict::Rules, "{body}");
         }
-        let ending = br#"{"result":"allow","expire_at":1000}"#;
-        assert_eq!(verdict(200, ending).unwrap_err(), NoVerdict::Expiry);
+        let twice = br#"{"result":"deny","result":"allow"}"#;
+        assert_eq!(verdict(200, twice).unwrap_err(), NoVerdict::Unclear { status: 200 });
+    }
+
+    #[test]
+    fn an_answer_says_when_the_client_goes_or_is_none() {
+        let expires = |at: &str| match verdict(200, format!(r#"{{"result":"allow","expire_at":{at}}}"#).as_bytes()) {
+            Ok(Verdict::Allow(grant)) => Ok(grant.expires),
+            Ok(other) => panic!("{other:?}"),
+            Err(none) => Err(none),
+        };
+        assert_eq!(expires("1706844358"), Ok(Some(TimeMs(1_706_844_358_000))));
+        assert_eq!(expires("null"), Ok(None));
+        for at in ["-1", "1.5", "\"1706844358\"", "true", "[]", "18446744073709551615", "1e3"] {
+            assert_eq!(expires(at), Err(NoVerdict::Expiry), "{at}");
+        }
     }
 
     #[test]
@@ -245,26 +203,5 @@ mod tests {
         }
         assert_eq!(read["peerhost"], "192.0.2.1");
         assert!(!body.contains('\n') && question("c", "u", b"\xff", address, "i").is_none());
-    }
-
-    const C: Who<'_> = Who { client_id: "c", user: Some("u") };
-
-    #[test]
-    fn rules_of_an_answer_know_the_user() {
-        let body = r##"{"result":"allow","acl":[{"permission":"deny","action":"publish","topic":"cmd/%u/#"},
-            {"permission":"allow","action":"all","topic":"#"}]}"##;
-        let Ok(Verdict::Allow(Some(rules))) = verdict(200, body.as_bytes()) else { panic!("no rules") };
-        assert!(!rules.allow(&C, Use::Publish, "cmd/u/reset") && rules.allow(&C, Use::Publish, "cmd/x"));
-    }
-
-    #[test]
-    fn rules_of_an_answer_are_judged_in_their_order() {
-        let body = r#"{"result":"allow","acl":[{"permission":"deny","action":"publish","topic":"a/secret"},
-            {"permission":"allow","action":"all","topic":"a/#"},{"permission":"allow","action":"publish","topic":"d/%c"}]}"#;
-        let Ok(Verdict::Allow(Some(rules))) = verdict(200, body.as_bytes()) else { panic!("no rules") };
-        assert!(rules.allow(&C, Use::Publish, "a/b") && !rules.allow(&C, Use::Publish, "a/secret"));
-        assert!(rules.allow(&C, Use::Subscribe, "a/+") && rules.allow(&C, Use::Subscribe, "$share/g/a/+"));
-        assert!(!rules.allow(&C, Use::Subscribe, "#") && !rules.allow(&C, Use::Subscribe, "$share/g/#"));
-        assert!(rules.allow(&C, Use::Publish, "d/c") && !rules.allow(&C, Use::Publish, "d/x"));
     }
 }

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tracemq_model::{Reason, TimeMs};
 
-use super::hook::HookRules;
+use super::hook::HookGrant;
 use super::issued::{Bearer, Code, Issued, Notice, TokenDigest, TokenFault, Tokens};
-use super::rules::{ClientRules, Use, Who};
+use super::rules::{ClientRules, Deed, Use, Who};
 use super::{Login, MqttAccess, Refusal, StoredPassword};
 
 /// A digest of a secret: tells whether it is still the same.
@@ -44,8 +44,8 @@ pub(super) enum Proof {
     Tokens(Tokens),
     /// A signature by its own credential.
     Device(Fingerprint),
-    /// The program elsewhere let it in, with these rules of its own.
-    Hook(Option<Arc<HookRules>>),
+    /// The program elsewhere let it in, on these terms.
+    Hook(Arc<HookGrant>),
 }
 
 /// Who a client is.
@@ -87,7 +87,8 @@ impl Identity {
         match &self.proof {
             Proof::Tokens(tokens) => [tokens.expires(), key()].into_iter().flatten().min(),
             Proof::Signature(_) => key(),
-            Proof::Nothing | Proof::Password(_) | Proof::Certificate | Proof::Device(_) | Proof::Hook(_) => None,
+            Proof::Hook(grant) => grant.expires,
+            Proof::Nothing | Proof::Password(_) | Proof::Certificate | Proof::Device(_) => None,
         }
     }
 
@@ -147,21 +148,24 @@ pub struct ClientAccess {
 }
 
 impl ClientAccess {
-    /// Whether `who`, whose access this is, may use a topic or filter so.
-    pub fn allows(&self, who: &Identity, used: Use, wanted: &str) -> bool {
+    /// Whether `who`, whose access this is, may do that with a topic or filter.
+    pub fn allows(&self, who: &Identity, deed: Deed, wanted: &str) -> bool {
         if self.shut {
             return false;
         }
+        let used = Use::from(deed);
+        let denied = || self.rules.deny(&who.who(), used, wanted);
+        let by_rules = || self.rules.allow(&who.who(), used, wanted);
         match &who.proof {
             // A token is a right by itself; only what a rule forbids it does not open.
-            Proof::Tokens(tokens) => tokens.allow(used, wanted) && !self.rules.deny(&who.who(), used, wanted),
-            Proof::Hook(Some(own)) => own.allow(&who.who(), used, wanted) && !self.rules.deny(&who.who(), used, wanted),
-            Proof::Nothing
-            | Proof::Password(_)
-            | Proof::Certificate
-            | Proof::Signature(_)
-            | Proof::Device(_)
-            | Proof::Hook(None) => self.rules.allow(&who.who(), used, wanted),
+            Proof::Tokens(tokens) => tokens.allow(used, wanted) && !denied(),
+            Proof::Hook(grant) => match &grant.rules {
+                Some(own) => own.allow(&who.who(), deed, wanted) && !denied(),
+                None => by_rules(),
+            },
+            Proof::Nothing | Proof::Password(_) | Proof::Certificate | Proof::Signature(_) | Proof::Device(_) => {
+                by_rules()
+            }
         }
     }
 }
@@ -223,8 +227,9 @@ impl MqttAccess {
                     None => withdrawn("its device credential was taken away, or registered anew"),
                 }
             }
-            Proof::Hook(_) if self.has_hook => Ok(()),
-            Proof::Hook(_) => withdrawn("the program that let it in is not asked any more"),
+            Proof::Hook(_) if !self.has_hook => withdrawn("the program that let it in is not asked any more"),
+            Proof::Hook(grant) if grant.has_expired(now) => Err(expired("the expire_at of mqtt.hook is over")),
+            Proof::Hook(_) => Ok(()),
         }
     }
 

@@ -22,7 +22,7 @@ pub use bans::{Ban, BanError};
 pub use identity::{ClientAccess, Identity};
 pub use login::{Anonymous, Comparison, Judgement, Login, Question, Refusal};
 pub use password::{Cost, PasswordError, StoredPassword, Workspace};
-pub use rules::{RuleBook, RuleEntry, RuleError, Use, group_of};
+pub use rules::{Deed, RuleBook, RuleEntry, RuleError, Use, group_of};
 pub use topic::FilterError;
 pub use users::{User, Users, UsersError};
 pub use verified::Verified;

@@ -59,6 +59,34 @@ pub enum Use {
     Subscribe,
 }
 
+/// The same of one message or filter: as exactly as the rules of a hook's answer ask for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// PUBLISH, and a will.
+    Publish {
+        /// Its QoS.
+        qos: u8,
+        /// Its retain flag.
+        retain: bool,
+    },
+    /// SUBSCRIBE.
+    Subscribe {
+        /// The QoS that is asked for.
+        qos: u8,
+    },
+    /// To be brought what comes of a SUBSCRIBE that was allowed.
+    Receive,
+}
+
+impl From<Deed> for Use {
+    fn from(deed: Deed) -> Self {
+        match deed {
+            Deed::Publish { .. } => Self::Publish,
+            Deed::Subscribe { .. } | Deed::Receive => Self::Subscribe,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Rule {
     users: Vec<String>,
@@ -198,7 +226,8 @@ impl ClientRules {
     }
 }
 
-fn inner(wanted: &str) -> &str {
+/// What decides of a shared subscription: its filter.
+pub(super) fn inner(wanted: &str) -> &str {
     match wanted.strip_prefix("$share/") {
         Some(shared) => shared.split_once('/').map_or("", |(_, inner)| inner),
         None => wanted,

@@ -39,6 +39,33 @@ enum Piece {
     User,
 }
 
+/// What stands for something else.
+#[derive(Clone, Copy)]
+struct Word {
+    /// What no other text begins with.
+    begin: &'static str,
+    /// The rest of it.
+    rest: &'static str,
+    means: Meaning,
+}
+
+#[derive(Clone, Copy)]
+enum Meaning {
+    Percent,
+    ClientId,
+    User,
+}
+
+const WORDS: [Word; 3] = [
+    Word { begin: "%", rest: "%", means: Meaning::Percent },
+    Word { begin: "%", rest: "c", means: Meaning::ClientId },
+    Word { begin: "%", rest: "u", means: Meaning::User },
+];
+const EMQX_WORDS: [Word; 2] = [
+    Word { begin: "${", rest: "clientid}", means: Meaning::ClientId },
+    Word { begin: "${", rest: "username}", means: Meaning::User },
+];
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Level {
     /// `+`
@@ -64,6 +91,15 @@ pub(super) struct Filter {
 
 impl Filter {
     pub(super) fn parse(text: &str) -> Result<Self, FilterError> {
+        Self::parse_with(text, &WORDS)
+    }
+
+    /// The same where EMQX's words stand for the values as well.
+    pub(super) fn parse_with_words(text: &str) -> Result<Self, FilterError> {
+        Self::parse_with(text, &[&WORDS[..], &EMQX_WORDS].concat())
+    }
+
+    fn parse_with(text: &str, words: &[Word]) -> Result<Self, FilterError> {
         if text.is_empty() {
             return Err(FilterError::Empty);
         }
@@ -81,7 +117,7 @@ impl Filter {
                 "+" => Level::Any,
                 _ if text.contains('#') => return Err(FilterError::MultiLevel),
                 _ if text.contains('+') => return Err(FilterError::SingleLevel),
-                _ if text.contains('%') => Level::Template(template(text)?),
+                _ if words.iter().any(|word| text.contains(word.begin)) => Level::Template(template(text, words)?),
                 _ => Level::Text(text.into()),
             });
         }
@@ -167,28 +203,35 @@ impl Filter {
     }
 }
 
-fn template(text: &str) -> Result<Box<[Piece]>, FilterError> {
+fn template(text: &str, words: &[Word]) -> Result<Box<[Piece]>, FilterError> {
     let mut pieces = Vec::new();
     let mut plain = String::new();
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        if character != '%' {
-            plain.push(character);
-            continue;
-        }
-        let value = match characters.next() {
-            Some('%') => {
-                plain.push('%');
+    let mut left = text;
+    while let Some(character) = left.chars().next() {
+        let word = |word: &Word| Some((word.means, left.strip_prefix(word.begin)?.strip_prefix(word.rest)?));
+        let piece = match words.iter().find_map(word) {
+            Some((means, rest)) => {
+                left = rest;
+                match means {
+                    Meaning::Percent => {
+                        plain.push('%');
+                        continue;
+                    }
+                    Meaning::ClientId => Piece::ClientId,
+                    Meaning::User => Piece::User,
+                }
+            }
+            None if words.iter().any(|word| left.starts_with(word.begin)) => return Err(FilterError::Placeholder),
+            None => {
+                plain.push(character);
+                left = left.get(character.len_utf8()..).unwrap_or_default();
                 continue;
             }
-            Some('c') => Piece::ClientId,
-            Some('u') => Piece::User,
-            Some(_) | None => return Err(FilterError::Placeholder),
         };
         if !plain.is_empty() {
             pieces.push(Piece::Text(std::mem::take(&mut plain).into()));
         }
-        pieces.push(value);
+        pieces.push(piece);
     }
     if !plain.is_empty() {
         pieces.push(Piece::Text(plain.into()));

@@ -38,7 +38,8 @@ impl Broker {
     /// Publishes it, if that is still allowed: it may have been withdrawn since CONNECT.
     pub(super) fn publish_will(&self, now: Tick, will: &Will) {
         let publish = || {
-            if will.permissions.may_publish(&will.message.topic) {
+            let Message { topic, qos, retain, .. } = &*will.message;
+            if will.permissions.may_publish(topic, qos.code(), *retain) {
                 self.publish(now, will.session, Message::clone(&will.message), None, &mut Wakes::default());
             } else {
                 Counters::add(&self.counters.dropped, 1);

@@ -171,7 +171,7 @@ impl Link {
         let broker = Arc::clone(&self.broker);
         let limits = broker.limits();
         if let Some(will) = &connect.will
-            && !permissions.may_publish(&will.message.topic)
+            && !permissions.may_publish(&will.message.topic, will.message.qos.code(), will.message.retain)
         {
             let detail = format!("CONNECT: no permission to publish the will to {:?}", &*will.message.topic);
             return Err(End::of(Reason::WillNotAuthorized).with_detail(&detail));

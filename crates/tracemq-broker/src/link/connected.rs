@@ -15,7 +15,7 @@ use super::{Closing, Link, Permissions, Stage, Step};
 use crate::broker::Counters;
 use crate::codec::{self, Raw};
 use crate::limits::Tick;
-use crate::packet::{Connect, Kind, Outgoing, Packet, Publish, Qos, Subscription, Will};
+use crate::packet::{Connect, Kind, Message, Outgoing, Packet, Publish, Qos, Subscription, Will};
 use crate::rules::{self, Fault};
 use crate::session::{Acknowledged, Aliases, Session, State};
 
@@ -200,8 +200,8 @@ impl Link {
             return self.hear(publish, output);
         }
         let connected = self.connected()?;
-        let topic = &publish.message.topic;
-        if !connected.permissions.may_publish(topic) {
+        let Message { topic, qos, retain, .. } = &publish.message;
+        if !connected.permissions.may_publish(topic, qos.code(), *retain) {
             if self.broker.limits().refuses_by_code {
                 return self.refuse_publish(publish.message.qos, publish.packet_id, output);
             }
@@ -297,7 +297,7 @@ impl Link {
         let mut allowed = Vec::with_capacity(filters.len());
         for one in filters {
             let filter = rules::filter(&one.filter, broker.limits())?.matched();
-            let may = may_subscribe(connected, filter);
+            let may = may_subscribe(connected, filter, one.qos);
             allowed.push(may.is_ok());
             match may {
                 Ok(()) => {}
@@ -342,8 +342,8 @@ impl Link {
     }
 }
 
-fn may_subscribe(connected: &Connected, filter: &str) -> Result<(), Fault> {
-    if connected.permissions.may_subscribe(filter) {
+fn may_subscribe(connected: &Connected, filter: &str, qos: Qos) -> Result<(), Fault> {
+    if connected.permissions.may_subscribe(filter, Some(qos.code())) {
         Ok(())
     } else {
         let detail = format!("SUBSCRIBE: no permission for filter {filter:?}");

@@ -122,10 +122,11 @@ pub enum Wanted {
 
 /// What one client may do. Asked on the connection's path, so it must answer from memory.
 pub trait Permissions: Send + Sync {
-    /// Whether it may publish to `topic`. Topic aliases are already resolved.
-    fn may_publish(&self, topic: &str) -> bool;
-    /// Whether it may subscribe to `filter`: to all of it, every topic that it matches included.
-    fn may_subscribe(&self, filter: &str) -> bool;
+    /// Whether it may publish to `topic` with that QoS and retain flag. Topic aliases are already resolved.
+    fn may_publish(&self, topic: &str, qos: u8, retain: bool) -> bool;
+    /// Whether it may subscribe to `filter` with that QoS: to all of it, every topic that it matches included. Without a QoS,
+    /// whether that still holds of one that it has: of the QoS was judged at SUBSCRIBE.
+    fn may_subscribe(&self, filter: &str, qos: Option<u8>) -> bool;
     /// Whether a message to `topic` may be brought to it. Asked when it is about to be sent, if the rules changed since
     /// SUBSCRIBE and no longer allow all that is subscribed to; also of messages that waited when they changed.
     fn may_receive(&self, topic: &str) -> bool;

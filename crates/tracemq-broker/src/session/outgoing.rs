@@ -200,7 +200,7 @@ impl State {
             stays
         });
         gone.into_iter().for_each(|place| self.keep_gone(place));
-        let whole = self.filters.iter().all(|filter| permissions.may_subscribe(rules::parts(filter).matched()));
+        let whole = self.filters.iter().all(|filter| permissions.may_subscribe(rules::parts(filter).matched(), None));
         self.judged = Some(Judged { generation, whole });
         let gone = before - self.queue.len() - self.in_flight.len();
         u64::try_from(gone).unwrap_or(u64::MAX)

@@ -171,10 +171,10 @@ pub struct Rules {
 }
 
 impl Permissions for Rules {
-    fn may_publish(&self, topic: &str) -> bool {
+    fn may_publish(&self, topic: &str, _: u8, _: bool) -> bool {
         (self.publish)(topic)
     }
-    fn may_subscribe(&self, filter: &str) -> bool {
+    fn may_subscribe(&self, filter: &str, _: Option<u8>) -> bool {
         (self.subscribe)(filter)
     }
     fn may_receive(&self, topic: &str) -> bool {
@@ -204,10 +204,10 @@ impl Changing {
 }
 
 impl Permissions for Changing {
-    fn may_publish(&self, topic: &str) -> bool {
+    fn may_publish(&self, topic: &str, _: u8, _: bool) -> bool {
         self.allows(topic)
     }
-    fn may_subscribe(&self, filter: &str) -> bool {
+    fn may_subscribe(&self, filter: &str, _: Option<u8>) -> bool {
         self.allows(filter)
     }
     fn may_receive(&self, topic: &str) -> bool {

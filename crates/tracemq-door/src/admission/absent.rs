@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tracemq_access::mqtt::{Identity, Use};
+use tracemq_access::mqtt::{Deed, Identity};
 use tracemq_broker::Permissions;
 
 use super::Guard;
@@ -23,23 +23,23 @@ impl Guard {
 }
 
 impl Absent {
-    fn allows(&self, used: Use, wanted: &str) -> bool {
+    fn allows(&self, deed: Deed, wanted: &str) -> bool {
         let access = self.guard.access().of(&self.identity, &self.guard.issued(), self.guard.now());
-        access.allows(&self.identity, used, wanted)
+        access.allows(&self.identity, deed, wanted)
     }
 }
 
 impl Permissions for Absent {
-    fn may_publish(&self, topic: &str) -> bool {
-        self.allows(Use::Publish, topic)
+    fn may_publish(&self, topic: &str, qos: u8, retain: bool) -> bool {
+        self.allows(Deed::Publish { qos, retain }, topic)
     }
 
-    fn may_subscribe(&self, filter: &str) -> bool {
-        self.allows(Use::Subscribe, filter)
+    fn may_subscribe(&self, filter: &str, qos: Option<u8>) -> bool {
+        self.allows(qos.map_or(Deed::Receive, |qos| Deed::Subscribe { qos }), filter)
     }
 
     fn may_receive(&self, topic: &str) -> bool {
-        self.allows(Use::Subscribe, topic)
+        self.allows(Deed::Receive, topic)
     }
 
     fn generation(&self) -> u64 {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tracemq_access::mqtt::hook::{NoVerdict, Verdict, question};
 use tracemq_access::mqtt::{Identity, Question, Refusal};
-use tracemq_model::{InstanceId, Reason};
+use tracemq_model::{InstanceId, Reason, TimeMs};
 
 use super::turns::Turns;
 use super::{Asked, Guard};
@@ -70,10 +70,12 @@ impl Asking {
         Sha256::new().chain_update(self.key).chain_update(body.as_bytes()).finalize().into()
     }
 
-    fn recall(&self, key: &Key) -> Option<Verdict> {
+    /// One whose client is to go by now is asked for anew.
+    fn recall(&self, key: &Key, now: TimeMs) -> Option<Verdict> {
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, verdict) = remembered.verdicts.get(key)?;
-        (since.elapsed() < self.limits.remembered_for).then(|| verdict.clone())
+        let is_over = matches!(verdict, Verdict::Allow(grant) if grant.has_expired(now));
+        (!is_over && since.elapsed() < self.limits.remembered_for).then(|| verdict.clone())
     }
 
     fn remember(&self, key: Key, verdict: &Verdict) {
@@ -117,7 +119,7 @@ impl Guard {
             ));
         };
         let key = asking.key_of(&body);
-        if let Some(verdict) = asking.recall(&key) {
+        if let Some(verdict) = asking.recall(&key, self.now()) {
             return about.outcome(Ok(verdict));
         }
         self.check_attempts(asked)?;

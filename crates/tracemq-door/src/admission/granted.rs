@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use tracemq_access::mqtt::issued::{self, UPLOAD_TOPIC};
-use tracemq_access::mqtt::{ClientAccess, Identity, Refusal, Use};
+use tracemq_access::mqtt::{ClientAccess, Deed, Identity, Refusal, Use};
 use tracemq_broker::{Broker, Heard, Notice, Permissions, Refused, Wanted};
 use tracemq_model::{ConnectionId, End, TimeMs};
 
@@ -59,14 +59,14 @@ impl Granted {
         }
     }
 
-    fn allows(&self, used: Use, wanted: &str) -> bool {
+    fn allows(&self, deed: Deed, wanted: &str) -> bool {
         let found = self.found.read().unwrap_or_else(PoisonError::into_inner);
         if found.0 == self.guard.generation.load(Ordering::Acquire) {
-            return found.1.allows(&self.identity, used, wanted);
+            return found.1.allows(&self.identity, deed, wanted);
         }
         drop(found);
         let anew = find(&self.guard, &self.identity);
-        let allowed = anew.1.allows(&self.identity, used, wanted);
+        let allowed = anew.1.allows(&self.identity, deed, wanted);
         *self.found.write().unwrap_or_else(PoisonError::into_inner) = anew;
         allowed
     }
@@ -100,16 +100,16 @@ impl Permissions for Granted {
         self.identity.user.clone()
     }
 
-    fn may_publish(&self, topic: &str) -> bool {
-        self.allows(Use::Publish, topic)
+    fn may_publish(&self, topic: &str, qos: u8, retain: bool) -> bool {
+        self.allows(Deed::Publish { qos, retain }, topic)
     }
 
-    fn may_subscribe(&self, filter: &str) -> bool {
-        self.allows(Use::Subscribe, filter)
+    fn may_subscribe(&self, filter: &str, qos: Option<u8>) -> bool {
+        self.allows(qos.map_or(Deed::Receive, |qos| Deed::Subscribe { qos }), filter)
     }
 
     fn may_receive(&self, topic: &str) -> bool {
-        self.allows(Use::Subscribe, topic) // a topic is a filter that matches itself
+        self.allows(Deed::Receive, topic) // a topic is a filter that matches itself
     }
 
     /// Both only grow, so that their sum is another one after each change of either.

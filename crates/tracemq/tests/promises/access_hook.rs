@@ -9,7 +9,7 @@ use std::thread;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::harness::{Authority, Connect, Device, Home, Paper, Server, Version, publish, wait_until};
+use crate::harness::{Authority, Connect, Device, Home, Paper, Server, Version, packet, publish, string, wait_until};
 
 /// A program that gives `answer` (status line and body) to everything, and tells what it was asked.
 fn program(
@@ -138,6 +138,38 @@ fn b64_the_program_is_sent_each_value_as_one_and_its_word_holds() {
     assert_eq!(login(&server, "plain", user, "plain").0, 0, "remembered");
     assert!(told.try_recv().is_err(), "and not asked again");
     assert!(!server.log().contains("bad-pass"), "b92: no password in the log");
+}
+
+#[test]
+fn an_answer_in_emqx_s_words_narrows_by_qos_retain_and_eq() {
+    let (address, _told) = program(|_| {
+        Some(http(
+            "200 OK",
+            r##"{"result":"allow","expire_at":4102444800,"acl":[
+            {"permission":"deny","action":"publish","topic":"up/${clientid}","retain":true},
+            {"permission":"allow","action":"publish","topic":"up/${clientid}","qos":[1]},
+            {"permission":"allow","action":"subscribe","topic":"eq for/${username}/#"},
+            {"permission":"allow","action":"subscribe","topic":"for/${username}/+","qos":[0]}]}"##,
+        ))
+    });
+    let home = Home::new(&format!("mqtt.on_refusal = 'reason-code'\n{}", config(address, "")));
+    let server = home.start();
+    let mut device = Device::connect(&server, &Connect::new(Version::V5, "pump").login("ops", "x"));
+    let mut answer = |first: u8, body: &[u8]| {
+        device.send(&packet(first, body));
+        device.receive().1
+    };
+    let mut publish = |first, topic| {
+        let acknowledged = answer(first, &[&string(topic)[..], &[0, 1, 0]].concat());
+        acknowledged.get(2).copied().unwrap_or(0) < 0x80
+    };
+    assert!(publish(0x32, "up/pump") && !publish(0x32, "up/other"));
+    assert!(!publish(0x33, "up/pump"), "retained");
+    assert!(!publish(0x34, "up/pump"), "QoS 2");
+    let mut subscribe =
+        |filter, qos| answer(0x82, &[&[0, 2, 0], &string(filter)[..], &[qos]].concat()).last() == Some(&qos);
+    assert!(subscribe("for/ops/+", 0) && !subscribe("for/ops/+", 1));
+    assert!(subscribe("for/${username}/#", 1) && !subscribe("for/ops/#", 1), "`eq` takes the text as it stands");
 }
 
 #[test]
