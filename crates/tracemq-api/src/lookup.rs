@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracemq_store::{EventStore, StoreError};
 
@@ -47,15 +47,19 @@ impl Turns {
         Self { free: Arc::new(Semaphore::new(at_once)), patience }
     }
 
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, LookupError> {
+        match timeout(self.patience, Arc::clone(&self.free).acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => Err(LookupError::Busy),
+        }
+    }
+
     /// Does `work`. The turn is given back when it is done, also when nobody waits for it any more.
     pub(crate) async fn take<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, LookupError> {
-        let turn = match timeout(self.patience, Arc::clone(&self.free).acquire_owned()).await {
-            Ok(Ok(turn)) => turn,
-            Ok(Err(_)) | Err(_) => return Err(LookupError::Busy),
-        };
+        let turn = self.turn().await?;
         let done = tokio::task::spawn_blocking(move || {
             let done = work();
             drop(turn);
@@ -112,5 +116,19 @@ impl Lookup {
         let (store, waiting) = (Arc::clone(&self.store), Waiting::default());
         let _left = Left(waiting.clone());
         self.long.take(move || question(&*store, &waiting)).await?.map_err(LookupError::Store)
+    }
+
+    /// Begins work that may look at every event of a window, and goes on with it when its turn has come.
+    pub(crate) async fn begin_long(
+        &self,
+        work: impl FnOnce(&dyn EventStore) + Send + 'static,
+    ) -> Result<(), LookupError> {
+        let turn = self.long.turn().await?;
+        let store = Arc::clone(&self.store);
+        drop(tokio::task::spawn_blocking(move || {
+            work(&*store);
+            drop(turn);
+        }));
+        Ok(())
     }
 }

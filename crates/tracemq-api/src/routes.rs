@@ -48,6 +48,7 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/api/v1/fleet/flappers", login: Login::Basic, build: || get(rest::fleet::flappers::flappers) },
     Route { path: "/api/v1/fleet/dropped", login: Login::Basic, build: || get(rest::fleet::dropped::dropped) },
     Route { path: "/api/v1/fleet/common", login: Login::Basic, build: || get(rest::fleet::common::common) },
+    Route { path: "/api/v1/export", login: Login::Basic, build: || get(rest::export::export) },
     Route { path: "/api/v1/live", login: Login::Basic, build: || get(rest::live::live) },
     Route { path: "/api/v1/gaps", login: Login::Basic, build: || get(rest::gaps::list) },
     Route {

@@ -8,6 +8,7 @@ pub(crate) mod connections;
 mod cursor;
 pub(crate) mod devices;
 pub(crate) mod events;
+pub(crate) mod export;
 pub(crate) mod fleet;
 pub(crate) mod gaps;
 pub(crate) mod history;
@@ -18,6 +19,7 @@ pub(crate) mod openapi;
 mod parameters;
 mod problem;
 mod row;
+mod table;
 pub mod time_words;
 
 pub use crate::clients::ClientRow;

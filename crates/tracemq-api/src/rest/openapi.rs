@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{connections, devices, events, fleet, gaps, history, live};
+use super::{connections, devices, events, export, fleet, gaps, history, live};
 
 /// The document.
 #[derive(OpenApi)]
@@ -16,7 +16,7 @@ use super::{connections, devices, events, fleet, gaps, history, live};
     paths(
         devices::search, devices::state, devices::sessions, history::client_events, history::address_events,
         events::list, gaps::list, fleet::reasons::reasons, fleet::flappers::flappers, fleet::dropped::dropped,
-        fleet::common::common, live::live,
+        fleet::common::common, live::live, export::export,
         connections::list, connections::end,
     ),
     modifiers(&Login),

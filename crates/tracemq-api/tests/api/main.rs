@@ -13,6 +13,7 @@
 
 mod connections;
 mod devices;
+mod export;
 mod faults_a01_a14;
 mod faults_a15_a28;
 mod faults_a29_a38;
