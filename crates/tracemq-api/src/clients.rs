@@ -1,5 +1,6 @@
 //! Who is connected now: what the API asks of the broker, whichever that is.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -42,6 +43,16 @@ pub enum Whose {
     User(String),
     /// All from an address.
     Address(IpAddr),
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(client) => write!(f, "client {client}"),
+            Self::User(user) => write!(f, "user {user}"),
+            Self::Address(address) => write!(f, "address {address}"),
+        }
+    }
 }
 
 /// The clients of a broker.

@@ -8,6 +8,7 @@
 //! no data leaves without a key: [`ROUTES`] says of every path how callers prove who they are.
 
 mod apsara;
+mod audit;
 mod clients;
 mod gaps;
 mod issuing;

@@ -54,7 +54,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         path: "/api/v1/clients/{client_id}/events",
         login: Login::Basic,
-        build: || get(rest::history::client_events),
+        build: || get(rest::history::client_events).delete(rest::erasure::erase),
     },
     Route { path: "/api/v1/addresses/{ip}/events", login: Login::Basic, build: || get(rest::history::address_events) },
     Route {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -17,6 +17,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::{debug, warn};
+
+use crate::audit::Peer;
 
 /// The bounds of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +68,8 @@ pub async fn serve_within(limits: ServeLimits, listener: TcpListener, router: Ro
             _ = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             (slot, accepted) = accepted => match (slot, accepted) {
-                (Ok(slot), Ok((stream, _))) => {
-                    let serving = connection(limits, stream, router.clone(), stopped.clone());
+                (Ok(slot), Ok((stream, peer))) => {
+                    let serving = connection(limits, stream, router.clone().layer(Extension(Peer(peer))), stopped.clone());
                     connections.spawn(async move {
                         serving.await;
                         drop(slot);

@@ -9,6 +9,7 @@ use tracemq_model::{InstanceId, TimeMs};
 use tracemq_recorder::Recorder;
 use tracemq_store::EventStore;
 
+use crate::audit::Audit;
 use crate::clients::Clients;
 use crate::gaps::Unstored;
 use crate::issuing::Issuing;
@@ -28,6 +29,14 @@ pub enum ApiError {
     NonceFile {
         /// The file.
         path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// It can't be written down who changes what.
+    #[error("can't write to audit files in {dir}")]
+    AuditFile {
+        /// The folder.
+        dir: PathBuf,
         /// What the operating system said.
         source: io::Error,
     },
@@ -53,6 +62,10 @@ pub struct ApiSettings {
     pub utc_offset_s: i32,
     /// Where nonces outlive a restart, beside it a second file; none keeps them in memory alone.
     pub nonce_file: Option<PathBuf>,
+    /// Where it is written down who asks for what and who changes what; none writes it nowhere but to the log.
+    pub audit_dir: Option<PathBuf>,
+    /// Whether questions are written down, too, not changes alone.
+    pub audit_queries: bool,
     /// Nonces remembered at once; beyond it calls are throttled. One account at the default rate can't fill it.
     pub nonces_max: usize,
     /// Whether HMAC-SHA1 signatures over parameters are taken.
@@ -67,6 +80,8 @@ impl Default for ApiSettings {
             calls_per_second: 500,
             utc_offset_s: 8 * 3_600,
             nonce_file: None,
+            audit_dir: None,
+            audit_queries: true,
             nonces_max: 1_000_000,
             allow_rpc_v1: true,
             allow_acs3: true,
@@ -168,6 +183,7 @@ pub(crate) struct App {
     pub(crate) nonces: Arc<Nonces>,
     pub(crate) metrics: Metrics,
     pub(crate) live: Lives,
+    pub(crate) audit: Arc<Audit>,
     clock: Clock,
     throttle: Mutex<Throttle>,
 }
@@ -177,7 +193,11 @@ impl App {
         let ApiState { store, recorder, keys, instances, settings, clock, gauges, clients, issuing } = state;
         let nonces = Nonces::open(settings.nonce_file.as_deref(), settings.nonces_max, clock())
             .map_err(|source| ApiError::NonceFile { path: settings.nonce_file.clone().unwrap_or_default(), source })?;
+        let audit = Audit::open(settings.audit_dir.as_deref(), settings.audit_queries);
+        let audit = audit
+            .map_err(|source| ApiError::AuditFile { dir: settings.audit_dir.clone().unwrap_or_default(), source })?;
         Ok(Self {
+            audit: Arc::new(audit),
             throttle: Mutex::new(Throttle::new(settings.calls_per_second, ACCOUNTS_MAX)),
             metrics: Metrics::new(instances.iter().map(|instance| &instance.id)),
             unstored: Unstored::new(recorder.clone(), &*store, Arc::clone(&clock)),

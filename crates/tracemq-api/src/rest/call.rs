@@ -17,7 +17,9 @@ use tracemq_model::TimeMs;
 use utoipa::IntoParams;
 use utoipa::openapi::path::ParameterIn;
 
+use super::row::rfc_3339;
 use super::{Problem, login};
+use crate::audit::{self, Entry, Peer};
 use crate::metrics::{Outcome, Surface};
 use crate::state::{Instance, Shared};
 
@@ -28,6 +30,8 @@ pub(super) struct Call<'a> {
     pub(super) key: Arc<AccessKey>,
     /// When it came.
     pub(super) now: TimeMs,
+    target: String,
+    peer: Option<Peer>,
     sent: Params,
     known: BTreeSet<String>,
 }
@@ -40,6 +44,7 @@ pub(super) struct Allowed {
     pub(super) now: TimeMs,
     /// What it is about.
     pub(super) instance: Instance,
+    peer: Option<Peer>,
 }
 
 #[derive(serde::Deserialize, IntoParams)]
@@ -58,7 +63,9 @@ impl<'a> Call<'a> {
         let query = request.uri.query().unwrap_or_default();
         let sent = Params::parse(query.as_bytes()).and_then(|sent| Params::joined(&sent, &Params::default()));
         let sent = sent.map_err(|error| Problem::field("query", &format_args!("can't be read: {error}")))?;
-        Ok(Self { app, key, now, sent, known: BTreeSet::new() })
+        let target = request.uri.path_and_query().map(|target| audit::cut(target.as_str())).unwrap_or_default();
+        let peer = request.extensions.get::<Peer>().copied();
+        Ok(Self { app, key, now, target, peer, sent, known: BTreeSet::new() })
     }
 
     /// The parameters that `T` names.
@@ -76,15 +83,50 @@ impl<'a> Call<'a> {
 
     /// Whether it may: nothing was sent that no one asked for, the instance is the account's, and the key's policy allows
     /// one of `actions`, which are names of the same right.
-    pub(super) fn allowed(mut self, actions: &'static [&'static str]) -> Result<Allowed, Problem> {
+    pub(super) fn allowed(self, actions: &'static [&'static str]) -> Result<Allowed, Problem> {
+        let (app, target) = (self.app, self.target.clone());
+        let (allowed, checked) = self.checked(actions)?;
+        let outcome = if checked.is_ok() { "allowed" } else { "denied" };
+        app.audit.query(&allowed.entry(actions, &target, outcome));
+        checked.map(|()| allowed)
+    }
+
+    /// The same for a change, which writes down by itself what it does; only that it was denied is written down here, among the
+    /// questions and without a name.
+    pub(super) fn allowed_to_change(self, actions: &'static [&'static str]) -> Result<Allowed, Problem> {
+        let app = self.app;
+        let (allowed, checked) = self.checked(actions)?;
+        if checked.is_err() {
+            app.audit.query(&allowed.entry(actions, "", "denied"));
+        }
+        checked.map(|()| allowed)
+    }
+
+    fn checked(mut self, actions: &'static [&'static str]) -> Result<(Allowed, Result<(), Problem>), Problem> {
         let InstanceParameter { instance } = self.parameters()?;
         if let Some((unknown, _)) = self.sent.iter().find(|(name, _)| !self.known.contains(*name)) {
             let unknown: String = unknown.chars().take(64).collect();
             return Err(Problem::field(&unknown, &"is not a parameter of this call"));
         }
         let instance = login::instance(self.app, &self.key, instance.as_deref())?.clone();
-        login::check_policy(&self.key, &instance, actions)?;
-        Ok(Allowed { key: self.key, now: self.now, instance })
+        let checked = login::check_policy(&self.key, &instance, actions);
+        Ok((Allowed { key: self.key, now: self.now, instance, peer: self.peer }, checked))
+    }
+}
+
+impl Allowed {
+    /// As it is written down.
+    pub(super) fn entry<'a>(&'a self, actions: &[&'a str], target: &'a str, outcome: &'a str) -> Entry<'a> {
+        Entry {
+            time: rfc_3339(self.now),
+            key: &self.key.id,
+            account: self.key.account.as_str(),
+            action: actions.first().copied().unwrap_or_default(),
+            instance: Some(self.instance.id.as_str()),
+            target,
+            outcome,
+            peer: self.peer.map(|Peer(peer)| peer.to_string()),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Who is connected now, and ending connections. Who asked for an end stands on record with it.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::Response;
@@ -83,7 +85,7 @@ pub(crate) async fn list(State(app): State<Shared>, request: Parts) -> Response 
     responses((status = 200, body = Ended), Problems)
 )]
 pub(crate) async fn end(State(app): State<Shared>, request: Parts) -> Response {
-    answered(&app, end_some(&app, &request))
+    answered(&app, end_some(&app, &request).await)
 }
 
 fn read_page(app: &Shared, request: &Parts) -> Result<ConnectionsPage, Problem> {
@@ -98,10 +100,10 @@ fn read_page(app: &Shared, request: &Parts) -> Result<ConnectionsPage, Problem> 
     Ok(ConnectionsPage { items, next_cursor: next.map(|client| client.to_string()) })
 }
 
-fn end_some(app: &Shared, request: &Parts) -> Result<Ended, Problem> {
+async fn end_some(app: &Shared, request: &Parts) -> Result<Ended, Problem> {
     let mut call = Call::begin(app, request)?;
     let which: WhoseParameters = call.parameters()?;
-    let call = call.allowed(END)?;
+    let call = call.allowed_to_change(END)?;
     let whose = match (which.client, which.username, which.address) {
         (Some(id), None, None) => Whose::Client(client("client", &id)?),
         (None, Some(name), None) => Whose::User(name),
@@ -112,9 +114,20 @@ fn end_some(app: &Shared, request: &Parts) -> Result<Ended, Problem> {
         }
         _ => return Err(Problem::field("client", &"or `username` or `address` is needed, and only one of them")),
     };
-    let (key, instance) = (&call.key.id, &call.instance.id);
-    let ended = app.clients.end(instance, &whose, &format!("by access key {key}"), ENDS_MAX);
-    tracing::info!(%key, %instance, ?whose, ended, "connections ended by an administrator");
+    let audit = Arc::clone(&app.audit);
+    let clients = Arc::clone(&app.clients);
+    let ended = app.turns.take(move || {
+        let target = whose.to_string();
+        if let Err(error) = audit.change(&call.entry(END, &target, "begun")) {
+            tracing::error!(%error, "can't write down who ends connections");
+            return None;
+        }
+        let detail = format!("by access key {}", call.key.id);
+        let ended = clients.end(&call.instance.id, &whose, &detail, ENDS_MAX);
+        let _ = audit.change(&call.entry(END, &target, &format!("ended {ended} connections")));
+        Some(ended)
+    });
+    let ended = ended.await.map_err(|error| Problem::lookup(&error))?.ok_or_else(Problem::not_written_down)?;
     Ok(Ended { ended, more: ended >= ENDS_MAX })
 }
 

@@ -7,6 +7,7 @@ mod call;
 pub(crate) mod connections;
 mod cursor;
 pub(crate) mod devices;
+pub(crate) mod erasure;
 pub(crate) mod events;
 pub(crate) mod export;
 pub(crate) mod fleet;

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{connections, devices, events, export, fleet, gaps, history, live};
+use super::{connections, devices, erasure, events, export, fleet, gaps, history, live};
 
 /// The document.
 #[derive(OpenApi)]
@@ -14,7 +14,7 @@ use super::{connections, devices, events, export, fleet, gaps, history, live};
         license(name = "Apache-2.0", identifier = "Apache-2.0")),
     servers((url = "/", description = "This server.")),
     paths(
-        devices::search, devices::state, devices::sessions, history::client_events, history::address_events,
+        devices::search, devices::state, devices::sessions, history::client_events, erasure::erase, history::address_events,
         events::list, gaps::list, fleet::reasons::reasons, fleet::flappers::flappers, fleet::dropped::dropped,
         fleet::common::common, live::live, export::export,
         connections::list, connections::end,

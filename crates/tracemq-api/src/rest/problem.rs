@@ -134,6 +134,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "recording-is-off", "Nothing is recorded", detail)
     }
 
+    pub(super) fn not_written_down() -> Self {
+        let detail = "it can't be written down who changes this, so it was not changed; the server's log says why";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "audit-failed", "Nothing was changed", detail)
+    }
+
     pub(crate) fn lookup(error: &LookupError) -> Self {
         match error {
             LookupError::Busy => {

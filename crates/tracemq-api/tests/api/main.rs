@@ -13,6 +13,7 @@
 
 mod connections;
 mod devices;
+mod erasure;
 mod export;
 mod faults_a01_a14;
 mod faults_a15_a28;

@@ -139,6 +139,8 @@ pub(crate) struct Api {
     pub signature_v3: bool,
     /// Signature nonces remembered at once; beyond it calls are throttled, never replayed.
     pub max_nonces: usize,
+    /// Whether it is written down who asks for what, not only who changes what.
+    pub audit_queries: bool,
 }
 
 /// How events are brought to the store.
@@ -312,6 +314,7 @@ impl Default for Api {
             signature_v1: true,
             signature_v3: true,
             max_nonces: 1_000_000,
+            audit_queries: true,
         }
     }
 }

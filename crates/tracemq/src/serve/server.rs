@@ -366,6 +366,8 @@ fn api_settings(config: &Config) -> anyhow::Result<ApiSettings> {
         calls_per_second: api.calls_per_second,
         utc_offset_s: config::parse_utc_offset(&api.utc_offset).context("api.utc_offset")?,
         nonce_file: Some(config.data_dir.join("nonces")),
+        audit_dir: Some(config.data_dir.clone()),
+        audit_queries: api.audit_queries,
         nonces_max: api.max_nonces,
         allow_rpc_v1: api.signature_v1,
         allow_acs3: api.signature_v3,
