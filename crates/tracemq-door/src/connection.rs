@@ -79,8 +79,9 @@ enum Wake {
 
 impl Connection {
     pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream, opening: Opening, place: Place) -> Self {
-        let link = shared.broker.open_from(&opening, (shared.house.clock)(), shared.house.tick());
+        // The record first: no deadline of the link may seem to be over early by the duration on record.
         let record = Record::new(Arc::clone(&shared), opening);
+        let link = shared.broker.open_from(record.opening(), (shared.house.clock)(), shared.house.tick());
         let transport = Transport::new(&shared.settings);
         let first_timer = record.opened + shared.settings.waiting_after;
         Self {

@@ -29,6 +29,11 @@ impl Record {
         Self { shared, lifecycle: Lifecycle::new(opening), opened: Instant::now(), is_known: false }
     }
 
+    /// What was known at the accept.
+    pub(crate) fn opening(&self) -> &Opening {
+        self.lifecycle.opening()
+    }
+
     pub(crate) fn connection(&self) -> ConnectionId {
         self.lifecycle.opening().connection
     }
