@@ -23,11 +23,11 @@ impl Permissions for Everything {
     fn generation(&self) -> u64 {
         0
     }
-    fn may_publish(&self, topic: &str) -> bool {
+    fn may_publish(&self, topic: &str, _: u8, _: bool) -> bool {
         !topic.starts_with("forbidden")
     }
 
-    fn may_subscribe(&self, filter: &str) -> bool {
+    fn may_subscribe(&self, filter: &str, _: Option<u8>) -> bool {
         !filter.starts_with("forbidden")
     }
 }

@@ -2,7 +2,7 @@
 
 mod wire;
 
-use tracemq_broker::{Broker, Limits, Tick};
+use tracemq_broker::{Broker, Closing, Decision, Limits, Step, Tick};
 use tracemq_model::{End, Reason};
 use wire::{Peer, broker, connect, publish, subscribe, text};
 
@@ -13,6 +13,29 @@ fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
     let mut limits = Limits::default();
     change(&mut limits);
     limits
+}
+
+#[test]
+fn who_is_refused_is_told_in_words_by_its_reason_alone() {
+    let told = |props: &[u8], reason, detail: &str| {
+        let mut peer = Peer::open(&broker(), 1, Tick(0));
+        peer.input.extend_from_slice(&connect(true, "dev").props(props).bytes());
+        peer.link.receive(Tick(0), &mut peer.input, &mut peer.output);
+        let refusal = Decision::Refuse { reason, detail: Some(detail.into()) };
+        let Step::Close(Closing::End(end)) = peer.link.decide(Tick(0), refusal, &mut peer.output) else { panic!() };
+        assert!(end.reason_code.is_some() && end.detail.as_deref() == Some(detail), "{end:?}");
+        let connack = peer.packets().remove(0).1;
+        let words = connack.get(6..).map(|words| String::from_utf8(words.to_vec()).unwrap());
+        (connack[1], words.unwrap_or_default())
+    };
+    let bad = (0x86, "user name, password or token is not good here".to_owned());
+    for detail in ["no such user", "wrong password", "user is disabled"] {
+        assert_eq!(told(&[], Reason::BadCredentials, detail), bad);
+    }
+    assert_eq!(told(&[], Reason::Banned, "stole my bicycle"), (0x8a, "banned".to_owned()));
+    for props in [&[0x17, 0][..], &[0x27, 0, 0, 0, 20]] {
+        assert_eq!(told(props, Reason::BadCredentials, "x"), (0x86, String::new()), "not wanted, or too large");
+    }
 }
 
 #[test]

@@ -318,7 +318,7 @@ fn one_link_can_be_ended_by_order_also_while_it_waits_for_its_decision() {
     assert_eq!((peer.reason(), peer.end().reason_code), (Reason::Kicked, Some(0x98)));
     assert!(!broker.end_link(ConnectionId(1), End::of(Reason::Kicked)), "it is gone");
     let mut waits = Peer::open(&broker, 2, Tick(0));
-    waits.input.extend_from_slice(&connect(true, "dev").bytes());
+    waits.input.extend_from_slice(&connect(true, "dev").props(&[0x17, 0]).bytes());
     waits.link.receive(Tick(0), &mut waits.input, &mut waits.output);
     broker.shut_down(End::of(Reason::ServerShutdown));
     waits.deliver();

@@ -96,6 +96,53 @@ pub(super) fn connack(reason: Reason, version: ProtocolVersion) -> u8 {
     }
 }
 
+/// What a client that is refused is told beside the code. Nothing but the reason decides on the words, so that they can't
+/// tell which part of a login was wrong, whom an administrator meant, or how the server is set up.
+pub(super) fn words(reason: Reason) -> Option<&'static str> {
+    match reason {
+        Reason::BadCredentials => Some("user name, password or token is not good here"),
+        Reason::NotAuthorized => Some("may not connect here"),
+        Reason::CredentialsExpired => Some("the credentials have expired"),
+        Reason::CredentialsWithdrawn => Some("the credentials were withdrawn"),
+        Reason::WillNotAuthorized => Some("may not publish to the topic of its will"),
+        Reason::Banned => Some("banned"),
+        Reason::Kicked => Some("ended by an administrator"),
+        Reason::QuotaExceeded => Some("there is no room for another session"),
+        Reason::RateLimited => Some("too many attempts: try again later"),
+        Reason::ServerOverloaded => Some("the server is busy: try again later"),
+        Reason::ServerShutdown => Some("the server stops"),
+        Reason::BadClientId => Some("the client identifier is empty or too long"),
+        Reason::SessionTakenOver => Some("a newer connection has this client identifier"),
+        Reason::Opened
+        | Reason::Accepted
+        | Reason::CertificateRefused
+        | Reason::TokenRefused
+        | Reason::PublishNotAuthorized
+        | Reason::SubscribeNotAuthorized
+        | Reason::KeepAliveTimeout
+        | Reason::ClientClosed
+        | Reason::ClientDisconnected
+        | Reason::MalformedPacket
+        | Reason::ProtocolError
+        | Reason::PacketTooLarge
+        | Reason::UnsupportedProtocolVersion
+        | Reason::BadTopic
+        | Reason::ConnectTimeout
+        | Reason::HttpOnMqttPort
+        | Reason::TlsOnPlainPort
+        | Reason::PlainOnTlsPort
+        | Reason::WebsocketRefused
+        | Reason::ProxyHeaderInvalid
+        | Reason::ConnectionReset
+        | Reason::BrokenPipe
+        | Reason::NetworkError
+        | Reason::TlsFailure
+        | Reason::SlowConsumer
+        | Reason::ServerLost
+        | Reason::InternalError => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;

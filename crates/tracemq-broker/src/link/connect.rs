@@ -155,8 +155,12 @@ impl Link {
         let server = broker.limits().redirect_to.as_deref();
         let server = server.filter(|_| end.reason == Reason::ServerShutdown && version == ProtocolVersion::V5);
         let code = if server.is_some() { codes::USE_ANOTHER_SERVER } else { code };
-        let refusal = Outgoing::Refusal { code, about: About { reason: None, server } };
-        end.reason_code = self.send(version, packet_bytes_max, &refusal, output).then_some(code);
+        let reason = codes::words(end.reason).filter(|_| connect.wants_problems);
+        // Without the words where they would make it too large [MQTT-3.2.2-19].
+        let sent = [About { reason, server }, About { reason: None, server }]
+            .into_iter()
+            .any(|about| self.send(version, packet_bytes_max, &Outgoing::Refusal { code, about }, output));
+        end.reason_code = sent.then_some(code);
         end.detail = end.detail.map(|detail| Details::text(&detail));
         self.close(now, Closing::End(end), false)
     }
