@@ -81,12 +81,14 @@ def talk(tab, server, way, version=4):
     """Lets the page talk to itself through the server; gives its client identifier."""
     client_id, topic = f"page-{uuid.uuid4().hex[:12]}", f"browser/{uuid.uuid4().hex}"
     url = f"{way}://127.0.0.1:{server.ports[way]}/mqtt"
-    options = f"{{ clientId: '{client_id}', protocolVersion: {version} }}"
+    # As MQTT 3.1 it offers the subprotocol mqttv3.1 alone.
+    protocol = ", protocolId: 'MQIsdp'" if version == 3 else ""
+    options = f"{{ clientId: '{client_id}', protocolVersion: {version}{protocol} }}"
     assert tab.run(f"echo('{url}', {options}, '{topic}')") == "hello from the browser"
     return client_id
 
 
-@pytest.mark.parametrize("version", [4, 5], ids=["3.1.1", "5.0"])
+@pytest.mark.parametrize("version", [3, 4, 5], ids=["3.1", "3.1.1", "5.0"])
 @pytest.mark.parametrize("way", ["ws", "wss"])
 def test_a_page_that_ends_its_client_disconnects(browser, page, server, way, version):
     tab = browser.open(page)

@@ -120,3 +120,46 @@ def test_mqtt_js_over_websocket(world, way):
     assert heard.stdout.strip() == "hello from mqtt.js"
     for event in server.wait_for_reasons(client_id, "accepted", "client-disconnected"):
         assert event["listener"] == way
+
+
+IPV6 = """
+mqtt.allow_anonymous = true
+mqtt.listeners = [
+  { name = "six", listen = "[::1]:0" },
+  { name = "mapped", listen = "[::ffff:127.0.0.1]:0" },
+]
+"""
+
+
+@pytest.fixture(scope="module")
+def server_over_ipv6(tmp_path_factory):
+    """A server that IPv6 leads to, and whose other socket shows IPv4 clients as `::ffff:127.0.0.1`."""
+    with run_server(tmp_path_factory.mktemp("ipv6"), IPV6, own_listeners=True) as server:
+        yield server
+
+
+@pytest.mark.parametrize("way, host, address", [("six", "::1", "::1"), ("mapped", "127.0.0.1", "127.0.0.1")])
+def test_the_address_of_a_client_over_ipv6_is_its_own(server_over_ipv6, way, host, address):
+    server = server_over_ipv6
+    client_id = f"paho-{uuid.uuid4().hex[:12]}"
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id, reconnect_on_failure=False)
+    client.on_connect = lambda *_: client.disconnect()
+    client.connect(host, server.ports[way])
+    port = client.socket().getsockname()[1]
+    client.loop_forever()
+    peer = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    for event in server.wait_for_reasons(client_id, "accepted", "client-disconnected"):
+        assert (event["peer"], event["listener"]) == (peer, way)
+
+
+@needs_mosquitto
+def test_mosquitto_clients_over_ipv6(server_over_ipv6):
+    server = server_over_ipv6
+    topic, client_id = f"ways/{uuid.uuid4().hex}", f"mosquitto-{uuid.uuid4().hex[:8]}"
+    common = ["-h", "::1", "-p", str(server.ports["six"]), "-t", topic, "-q", "1"]
+    subprocess.run([PUB, *common, "-m", "hello", "-r"], check=True, timeout=PATIENCE_S)
+    subscribe = [SUB, *common, "-i", client_id, "-C", "1", "-W", str(PATIENCE_S)]
+    heard = subprocess.run(subscribe, check=True, capture_output=True, timeout=2 * PATIENCE_S)
+    assert heard.stdout.strip() == b"hello"
+    for event in server.wait_for_reasons(client_id, "accepted", "client-disconnected"):
+        assert event["peer"].startswith("[::1]:")

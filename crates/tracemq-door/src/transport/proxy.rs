@@ -154,7 +154,14 @@ mod tests {
     fn the_client_is_who_the_header_says_however_it_is_cut() {
         let address = |text: &str| Some(text.parse::<SocketAddr>().unwrap());
         let body = [&[192, 0, 2, 7, 10, 0, 0, 1][..], &[0x10, 0xe1, 0x07, 0x5b], b"\x04\0\0"].concat();
+        let six = |client: &str| {
+            let octets = client.parse::<std::net::Ipv6Addr>().unwrap().octets();
+            v2(1, 0x21, &[&octets[..], &[0; 16], &[0x10, 0xe1, 0x07, 0x5b]].concat())
+        };
         let cases = [
+            (six("2001:db8::7"), address("[2001:db8::7]:4321")),
+            (six("::ffff:192.0.2.7"), address("192.0.2.7:4321")),
+            (b"PROXY TCP6 ::ffff:192.0.2.7 ::1 4321 1883\r\n".to_vec(), address("192.0.2.7:4321")),
             (b"PROXY TCP4 192.0.2.7 10.0.0.1 4321 1883\r\n".to_vec(), address("192.0.2.7:4321")),
             (b"PROXY TCP6 2001:db8::7 ::1 4321 1883\r\n".to_vec(), address("[2001:db8::7]:4321")),
             (b"PROXY UNKNOWN\r\n".to_vec(), None),

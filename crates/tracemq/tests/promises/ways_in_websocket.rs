@@ -283,6 +283,26 @@ fn b44_b45_b46_an_upgrade_that_is_refused_is_answered_and_on_record_with_the_rul
 }
 
 #[test]
+fn the_subprotocol_that_is_selected_is_one_that_was_offered_and_mqtt_before_others() {
+    let home = Home::new(CONFIG);
+    let server = home.start_listeners();
+    for (offered, selected) in [
+        ("mqttv3.1", "mqttv3.1"),
+        ("mqttv3.1, mqtt", "mqtt"),
+        ("chat,mqtt", "mqtt"),
+        ("chat\r\nSec-WebSocket-Protocol: mqttv3.1", "mqttv3.1"),
+    ] {
+        let mut socket = Socket::dial(&server);
+        let answer = socket.ask(&request(|usual| usual.replace("Protocol: mqtt", &format!("Protocol: {offered}"))));
+        let answer = answer.to_lowercase();
+        let named: Vec<_> = answer.lines().filter_map(|line| line.strip_prefix("sec-websocket-protocol: ")).collect();
+        assert_eq!((answer.starts_with("http/1.1 101"), named), (true, vec![selected]), "{offered}: {answer}");
+    }
+    let mut none = Socket::dial(&server);
+    assert!(none.ask(&request(|usual| usual.replace("Protocol: mqtt", "Protocol: MQTT"))).starts_with("HTTP/1.1 400"));
+}
+
+#[test]
 fn b44_a_slow_upgrade_ends_at_the_deadline() {
     let home = Home::new(CONFIG);
     let server = home.start_listeners();
