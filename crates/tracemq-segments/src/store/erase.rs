@@ -2,8 +2,11 @@
 //!
 //! The log has the note first, and keeps it until a manifest has it: whichever is published next, by the merger if by nobody else. No
 //! append waits for more than the note.
+//!
+//! What was erased is taken out of the files in sweeps, an hour after the first erasure, or at once after a start: the log begins a
+//! new file, segments that hold something of it are written anew, and then two manifests are published that don't name it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,7 +22,7 @@ use crate::view::{Erasures, Snapshot, View};
 
 /// A segment is written anew as soon as an eighth of it has been erased: a large one for each client would be writing all the time.
 const SHARE: u64 = 8;
-/// What has been erased is in no file any more after this time, and that of a rewrite.
+/// What has been erased is in no file any more after this time, and that of a sweep.
 const GATHER_MS_MAX: u64 = 3_600_000;
 
 /// Erasures on their way to the disk.
@@ -27,10 +30,34 @@ const GATHER_MS_MAX: u64 = 3_600_000;
 pub(super) struct Erasing {
     /// Those that only the log knows of.
     unpublished: Erasures,
-    /// Segments that hold erased rows, and since when.
-    since: BTreeMap<u64, TimeMs>,
-    /// Whether all of them are to be written anew now.
+    /// When the first was that files may still hold something of.
+    since: Option<TimeMs>,
+    /// Whether these are in the log no more: a sweep is under way.
+    is_out_of_log: bool,
+    /// When the first was that this sweep came too early for.
+    later: Option<TimeMs>,
+    /// Whether all segments that hold erased rows are to be written anew now.
     pub(super) is_settling: bool,
+}
+
+impl Erasing {
+    /// What a start finds: the last run may have left it for any time.
+    pub(super) fn at_start(erasures: &[Erasure]) -> Self {
+        Self { since: (!erasures.is_empty()).then_some(TimeMs::MIN), ..Self::default() }
+    }
+
+    fn note(&mut self, now: TimeMs) {
+        let since = if self.is_out_of_log { &mut self.later } else { &mut self.since };
+        since.get_or_insert(now);
+    }
+
+    fn is_due(&mut self, now: TimeMs) -> bool {
+        self.since.as_mut().is_some_and(|since| {
+            // The clock may have been set back.
+            *since = now.min(*since);
+            now.since(*since) >= GATHER_MS_MAX
+        })
+    }
 }
 
 impl Shared {
@@ -38,7 +65,9 @@ impl Shared {
         let mut key = Vec::new();
         key::push_key(instance, subject, &mut key);
         let mut writer = self.writer.lock().map_err(|_| StoreError::Poisoned { path: self.dir.clone() })?;
-        // What is in the log stays there until its memtable is sealed: the note goes behind it.
+        // What is in the log stays there until its memtable is sealed: the note goes behind it. Of one that fails it is not known
+        // whether it is there.
+        lock(&self.erasing).note(self.now());
         writer.wal.erase(&key)?;
         let mut hidden = writer.active.erase(&key);
         let newest = writer.sequence.saturating_sub(1);
@@ -122,24 +151,52 @@ impl Shared {
 
     /// Whether `segment` should be written anew to be rid of what was erased.
     pub(super) fn is_to_lose_erased(&self, snapshot: &Snapshot, segment: &Segment) -> Result<bool, StoreError> {
-        let number = segment.meta().id.number;
         let events = snapshot.hidden(segment)?.map_or(0, |hidden| hidden.events());
-        let mut erasing = lock(&self.erasing);
         if events == 0 {
-            erasing.since.remove(&number);
             return Ok(false);
         }
-        let now = TimeMs(self.now.load(Ordering::Relaxed));
-        let since = erasing.since.entry(number).or_insert(now);
-        // The clock may have been set back.
-        *since = now.min(*since);
-        let is_due = now.since(*since) >= GATHER_MS_MAX;
-        Ok(is_due || erasing.is_settling || events >= segment.meta().rows / SHARE)
+        let mut erasing = lock(&self.erasing);
+        Ok(erasing.is_settling || events >= segment.meta().rows / SHARE || erasing.is_due(self.now()))
     }
 
-    /// Forgets since when segments that are gone held what was erased.
-    pub(super) fn forget_gathered(&self, gone: impl Fn(u64) -> bool) {
-        lock(&self.erasing).since.retain(|number, _| !gone(*number));
+    /// Begins a sweep when it is time for one: afterwards no log file holds what was erased before.
+    pub(super) fn begin_sweep(&self) -> Result<(), StoreError> {
+        {
+            let mut erasing = lock(&self.erasing);
+            // What is on its way into a segment goes first: one that fails for long is not to have more and more behind it.
+            if erasing.is_out_of_log || !erasing.is_due(self.now()) || !self.view().frozen.is_empty() {
+                return Ok(());
+            }
+            erasing.is_out_of_log = true;
+        }
+        self.turn_over_the_log().inspect_err(|_| {
+            let mut erasing = lock(&self.erasing);
+            // These came after the first of all.
+            (erasing.is_out_of_log, erasing.later) = (false, None);
+        })
+    }
+
+    /// Ends a sweep when no segment that can be written anew holds what was erased: its names leave the manifests, too.
+    pub(super) fn end_sweep(&self) -> Result<(), StoreError> {
+        if !lock(&self.erasing).is_out_of_log {
+            return Ok(());
+        }
+        let (snapshot, unmergeable) = (self.snapshot(), lock(&self.unmergeable).clone());
+        let holds = |segment: &Arc<Segment>| {
+            let hidden = snapshot.hidden(segment).map(|hidden| hidden.map_or(0, |hidden| hidden.events()));
+            !unmergeable.contains(&segment.meta().id.number) && hidden.map_or(true, |events| events > 0)
+        };
+        if snapshot.segments().iter().any(holds) {
+            return Ok(());
+        }
+        self.forget_erasures()?;
+        let mut erasing = lock(&self.erasing);
+        (erasing.since, erasing.is_out_of_log) = (erasing.later.take(), false);
+        Ok(())
+    }
+
+    fn now(&self) -> TimeMs {
+        TimeMs(self.now.load(Ordering::Relaxed))
     }
 }
 

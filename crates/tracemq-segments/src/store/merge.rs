@@ -59,6 +59,8 @@ impl Shared {
         let _merging = lock(&self.merging);
         self.refuse_when_poisoned()?;
         self.publish_erasures()?;
+        self.begin_sweep()?;
+        self.end_sweep()?;
         let snapshot = self.snapshot();
         let inputs = match self.choose_within_room(&snapshot, count) {
             Ok(Some(inputs)) => inputs,
@@ -66,7 +68,7 @@ impl Shared {
             Err(error) => return self.set_aside(snapshot.segments(), error),
         };
         match self.merge(&snapshot, &inputs, progress) {
-            Ok(()) => Ok(true),
+            Ok(()) => self.end_sweep().map(|()| true),
             Err(error) => self.set_aside(&inputs, error),
         }
     }
@@ -162,7 +164,6 @@ impl Shared {
                 view.segments.extend(merged.cloned());
             },
         )?;
-        self.forget_gathered(is_input);
         for input in inputs {
             self.discard(&mut publisher, input.path().to_owned());
         }

@@ -18,6 +18,7 @@ use tracemq_store::{Batch, StoreError};
 use tracing::warn;
 
 use super::append::Writer;
+use super::erase::Erasing;
 use super::orphans::Orphans;
 use super::publish::{Publisher, age_of};
 use super::retain::Clock;
@@ -200,6 +201,7 @@ impl Opening {
         self.recovery.events = segments.iter().map(|segment| segment.meta().rows).sum::<u64>() + self.recovery.replayed;
         let view = view_of(&self.manifest, segments, frozen, Arc::clone(&active));
         let gaps = self.log_gaps();
+        let erasing = Erasing::at_start(&self.manifest.erasures);
         let shared = Shared {
             fs: self.fs,
             dir: self.dir,
@@ -220,7 +222,7 @@ impl Opening {
             next_number: AtomicU64::new(next_number),
             stopping: AtomicBool::new(false),
             unmergeable: Mutex::default(),
-            erasing: Mutex::default(),
+            erasing: Mutex::new(erasing),
             unreadable: self.unreadable,
             now: AtomicI64::new(i64::MIN),
         };

@@ -39,10 +39,7 @@ impl Segments {
     ) -> Result<Vec<Left>, StoreError> {
         self.settle(progress)?;
         self.shared.turn_over_the_log()?;
-        // In the manifest and in the one before it.
-        for _ in 0..2 {
-            self.shared.forget_erasures()?;
-        }
+        self.shared.forget_erasures()?;
         let keys = erased.iter().map(|(instance, subject)| {
             let mut key = Vec::new();
             key::push_key(instance, subject, &mut key);
@@ -54,14 +51,19 @@ impl Segments {
 
 impl Shared {
     /// Begins a new file of the log, and has the ones before it deleted: notes of erasures name the erased.
-    fn turn_over_the_log(&self) -> Result<(), StoreError> {
+    pub(super) fn turn_over_the_log(&self) -> Result<(), StoreError> {
         self.freeze_even_if_empty()?;
         while self.seal_next()? {}
         Ok(())
     }
 
-    /// Publishes a manifest without the erasures that are done with.
-    fn forget_erasures(&self) -> Result<(), StoreError> {
+    /// Publishes two manifests without the erasures that are done with: the one before the last is kept.
+    pub(super) fn forget_erasures(&self) -> Result<(), StoreError> {
+        self.publish_without_erasures()?;
+        self.publish_without_erasures()
+    }
+
+    fn publish_without_erasures(&self) -> Result<(), StoreError> {
         let mut publisher = lock(&self.publisher);
         let snapshot = self.snapshot();
         let is_open = |number: u64| snapshot.segments().iter().any(|segment| segment.meta().id.number == number);

@@ -1,8 +1,8 @@
 //! What is erased is hidden at once, stays hidden, and leaves the disk.
 
 use std::io::ErrorKind;
-
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -242,6 +242,147 @@ fn a_large_file_is_written_anew_for_an_hour_of_erasures_together() {
     world.store().mark_alive(TimeMs(3 * HOUR)).unwrap();
     assert!(merge(&world));
     assert_eq!((scan_all(&world).0, world.store().shared.view().segments[0].meta().rows), (699, 699));
+}
+
+const ADDRESS: [u8; 16] = *b"a v6 address yes";
+/// Personal values, as they stand in files: of the client identifier what it has not in common with its neighbour.
+const NEEDLES: [&[u8]; 4] = [b"picuous-name", b"remarkable-user", &ADDRESS, b"telling-words"];
+
+/// Segments, of which an eighth and more is of others, and a log, in which one client is conspicuous. `sealed` says whether it is in
+/// the segments, and in the log.
+fn conspicuous(sealed: bool, in_log: bool) -> World {
+    let settings = SegmentSettings { memtable_events: 1_000_000, merge_segments: 100, ..SegmentSettings::default() };
+    let (mut world, mut dice) = (World::with(settings), Dice(12));
+    for round in 0..4 {
+        let mut batch: Vec<Event> = (0..30).flat_map(|_| world.batch(&mut dice)).collect();
+        if if round < 3 { sealed } else { in_log } {
+            for event in batch.iter_mut().step_by(40) {
+                event.instance = InstanceId::new("mqtt-local").unwrap();
+                event.client = Some(ClientId::new("conspicuous-name").unwrap());
+                event.peer = Some((ADDRESS, 4711).into());
+                event.details.username = Some("remarkable-user".into());
+                event.details.detail = Some("telling-words".into());
+            }
+        }
+        world.append(batch).unwrap();
+        if round < 3 {
+            world.store().shared.seal_all().unwrap();
+        }
+    }
+    world
+}
+
+/// The files that hold a personal value, each with the values.
+fn held(world: &World) -> Vec<(PathBuf, Vec<usize>)> {
+    let is_in = |content: &[u8], needle: &[u8]| content.windows(needle.len()).any(|window| window == needle);
+    let held = world.disk.contents().into_iter().map(|(path, content)| {
+        (path, (0..NEEDLES.len()).filter(|at| is_in(&content, NEEDLES[*at])).collect::<Vec<_>>())
+    });
+    held.filter(|(_, values)| !values.is_empty()).collect()
+}
+
+fn erase_conspicuous(world: &mut World) {
+    let (instance, client) = (InstanceId::new("mqtt-local").unwrap(), ClientId::new("conspicuous-name").unwrap());
+    world.store().erase(&instance, &Subject::Client(client.clone())).unwrap();
+    world.acknowledged.retain(|event| event.client.as_ref() != Some(&client));
+}
+
+/// As the threads do behind the store: until there is nothing to do.
+fn merge_on(world: &World) {
+    while world.store().shared.seal_next().unwrap() || world.store().shared.merge_next(&mut |_| {}).unwrap() {}
+}
+
+#[test]
+fn an_hour_after_an_erasure_no_file_holds_its_bytes_or_its_name() {
+    for (sealed, in_log) in [(true, true), (true, false), (false, true)] {
+        let mut world = conspicuous(sealed, in_log);
+        let before = held(&world);
+        assert_eq!(before.len(), if sealed { 3 } else { 0 } + usize::from(in_log), "{before:?}");
+        assert!(before.iter().all(|(_, values)| values.len() == NEEDLES.len()), "{before:?}");
+        world.store().mark_alive(TimeMs(HOUR)).unwrap();
+        erase_conspicuous(&mut world);
+        merge_on(&world);
+        assert!(held(&world).len() >= before.len(), "a large file is not written anew for each");
+        world.store().mark_alive(TimeMs(2 * HOUR)).unwrap();
+        merge_on(&world);
+        assert_eq!(held(&world), [], "{sealed}, {in_log}");
+        world.check("after an hour");
+        world.lose_power(Unsynced::Lost);
+        assert_eq!(held(&world), [], "{sealed}, {in_log}");
+        world.check("after an hour, and a power loss");
+        // What comes after it is kept, and the next hour has nothing to do.
+        let files = world.disk.paths();
+        world.store().mark_alive(TimeMs(4 * HOUR)).unwrap();
+        merge_on(&world);
+        assert_eq!(world.disk.paths(), files);
+    }
+}
+
+/// Whatever the order is in which the server tells the time and the merger looks.
+#[test]
+fn after_a_start_no_file_holds_the_bytes_of_an_erasure_before_it_or_its_name() {
+    for seed in 0..24 {
+        let mut world = conspicuous(seed % 3 < 2, seed % 3 > 0);
+        world.store().mark_alive(TimeMs(HOUR)).unwrap();
+        erase_conspicuous(&mut world);
+        if seed % 2 == 0 {
+            // The manifest has it.
+            merge_on(&world);
+        }
+        match seed % 4 {
+            0 | 1 => drop(world.open().unwrap()),
+            2 => drop(world.lose_power(Unsynced::Lost)),
+            _ => drop(world.lose_power(Unsynced::Any(seed))),
+        }
+        world.check(&format!("seed {seed}, after the start"));
+        if seed % 8 < 4 {
+            merge_on(&world);
+        }
+        world.store().mark_alive(TimeMs(HOUR + 1)).unwrap();
+        merge_on(&world);
+        assert_eq!(held(&world), [], "seed {seed}");
+        world.check(&format!("seed {seed}"));
+        world.open().unwrap();
+        assert_eq!(held(&world), [], "seed {seed}, opened");
+        world.check(&format!("seed {seed}, opened"));
+    }
+}
+
+#[test]
+fn a_sweep_cut_off_at_any_call_is_made_up_for_by_the_next_start() {
+    let mut world = conspicuous(true, true);
+    world.store().mark_alive(TimeMs(HOUR)).unwrap();
+    erase_conspicuous(&mut world);
+    world.close();
+    let (before, acknowledged) = (world.disk.copy(), world.acknowledged.clone());
+    for call in 1.. {
+        world.restart_on(before.copy());
+        world.store().mark_alive(TimeMs(HOUR)).unwrap();
+        world.disk.set_fault(Some(Fault { first: call, for_good: true, kind: ErrorKind::Other, written: call % 5 }));
+        let swept = (|| {
+            while world.store().shared.merge_next(&mut |_| {})? {}
+            Ok::<_, tracemq_store::StoreError>(())
+        })();
+        let calls = world.disk.calls();
+        let left = if call % 2 == 0 { world.disk.copy() } else { world.disk.after_power_loss(Unsynced::Any(3)) };
+        world.disk.set_fault(None);
+        let context = format!("call {call}");
+        world.acknowledged.clone_from(&acknowledged);
+        world.restart_on(left);
+        world.check(&context);
+        world.store().mark_alive(TimeMs(2 * HOUR)).unwrap();
+        merge_on(&world);
+        let old = world.dir().join("manifest.old");
+        assert!(held(&world).iter().all(|(path, _)| *path == old), "{context}: {:?}", held(&world));
+        let batch = world.batch(&mut Dice(1));
+        world.append(batch).unwrap();
+        world.store().shared.seal_all().unwrap();
+        assert_eq!(held(&world), [], "{context}");
+        world.check(&context);
+        if swept.is_ok() && calls < call {
+            return;
+        }
+    }
 }
 
 #[test]
