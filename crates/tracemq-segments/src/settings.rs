@@ -15,7 +15,7 @@ pub struct SegmentSettings {
     pub merge_segments: usize,
     /// Merging makes no segment of more events than this, so that retention, which deletes files, has something to delete.
     pub segment_events: u64,
-    /// How long and how much is kept.
+    /// How long and how much is kept. Without bounds it is not looked after: what expired before stays hidden.
     pub retention: Retention,
 }
 

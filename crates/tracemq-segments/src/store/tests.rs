@@ -13,5 +13,6 @@ mod reading;
 mod repair;
 mod retain;
 mod room;
+mod unbounded;
 mod waiting;
 mod world;

@@ -12,6 +12,7 @@ use tracemq_store::StoreError;
 use tracing::{error, info, warn};
 
 use super::{Shared, lock};
+use crate::Retention;
 use crate::store::seal::describe;
 
 /// After the first failure it is tried again so soon, after each that follows twice as late.
@@ -80,7 +81,10 @@ impl Shared {
 
     /// Looks after retention when it is time to, unless that failed a moment ago.
     pub(super) fn retain_when_due(&self, retaining: &mut Attempts, now: Instant) {
-        if retaining.is_due(now, || self.free_space())
+        // Whoever has no bounds, as those who only put something in or take it out, leaves all as it is: also what others have
+        // hidden.
+        if self.settings.retention != Retention::default()
+            && retaining.is_due(now, || self.free_space())
             && std::mem::take(&mut lock(&self.changes).retention_is_due)
             && self.note(retaining, now, self.caught(|| self.retain())).is_none()
         {

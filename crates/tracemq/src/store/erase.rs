@@ -17,7 +17,6 @@ use serde_json::json;
 use tracemq_segments::{FindingKind, Left, Look, SegmentSettings, Segments};
 use tracemq_store::EventStore;
 
-use super::import::SEGMENT_EVENTS;
 use super::progress::Progress;
 use super::words::{bytes, counted};
 use super::{cannot_look, events_dir, signals};
@@ -47,7 +46,8 @@ pub(super) fn run(args: &EraseArgs) -> anyhow::Result<()> {
 }
 
 fn open(dir: &Path) -> anyhow::Result<Segments> {
-    let settings = SegmentSettings { segment_events: SEGMENT_EVENTS, ..SegmentSettings::default() };
+    // Which segments become one is the server's to say, which knows what is to be kept.
+    let settings = SegmentSettings { merge_segments: usize::MAX, ..SegmentSettings::default() };
     Ok(Segments::open(dir, settings).map_err(cannot_look)?.0)
 }
 

@@ -30,8 +30,8 @@ use crate::exit::{Ended, Ending};
 const BATCH_EVENTS: usize = 4_096;
 /// So many bad records are shown.
 const SHOWN_MAX: u64 = 20;
-/// As a server merges whose store may take 10 GiB, which is the default: retention deletes whole segments.
-pub(super) const SEGMENT_EVENTS: u64 = (10 << 30) / 128;
+/// Some 270 MB. A server may be told to keep little, and retention deletes whole segments: it merges on as it is told.
+const SEGMENT_EVENTS: u64 = 1 << 24;
 /// Records that were read and wait to be taken, each of 64 KiB at most and mostly some hundred bytes.
 const RECORDS_WAITING: usize = 512;
 

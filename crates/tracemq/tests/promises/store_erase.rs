@@ -3,10 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
+use tracemq_model::{ClientId, Filter, InstanceId, Order, TimeMs, TimeRange};
+use tracemq_segments::{SegmentSettings, Segments};
+use tracemq_store::{Batch, EventStore};
 
 use crate::harness::{Connect, Device, Home, Server, Version, disconnect, finish_within, signal, wait_until};
 use crate::store_cli::Place;
@@ -110,6 +114,44 @@ fn what_is_erased_is_in_no_file_and_the_rest_is_all_there() {
     place.put("more.ndjson", &lines(0..10));
     assert_eq!(place.run(&["import", "more.ndjson"]).0, Some(0));
     assert_eq!(place.exported().lines().count(), 18_000 + 4);
+}
+
+/// It does not know how long the server keeps what, and so which files should stay apart.
+#[test]
+fn files_that_hold_nothing_of_them_stay_as_they_are() {
+    let place = Place::of(&lines(0..100));
+    let open = || {
+        let settings = SegmentSettings { merge_segments: usize::MAX, ..SegmentSettings::default() };
+        Segments::open(&events_dir(&place), settings).unwrap().0
+    };
+    let store = open();
+    let all = Filter::all(InstanceId::new("mqtt-local").unwrap(), TimeRange::ALL);
+    let mut batch = Batch::default();
+    store
+        .scan(&all, Order::OldestFirst, &mut |event| {
+            batch.events.extend((event.client.as_ref().map(ClientId::as_str) != Some(NAME)).then(|| event.clone()));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    for day in 0..30 {
+        for event in &mut batch.events {
+            event.time = TimeMs(1_700_000_000_000 + day * 86_400_000);
+        }
+        store.append(&batch).unwrap();
+        store.settle(&mut |_| {}).unwrap();
+    }
+    drop(store);
+    let segments = || {
+        let all = contents(&place).into_iter();
+        all.filter(|(path, _)| path.extension().is_some_and(|kind| kind == "segment")).collect::<BTreeSet<_>>()
+    };
+    let (before, holders) = (segments(), holders(&place));
+    assert!(before.len() >= 30);
+    let (code, stdout, stderr) = place.run(&["erase", "--yes", NAME]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    let after = segments();
+    let rest: BTreeSet<_> = before.into_iter().filter(|(path, _)| !holders.contains(path)).collect();
+    assert!(after.is_superset(&rest) && rest.len() >= 29, "{} of {}", after.len(), rest.len());
 }
 
 #[test]
