@@ -62,6 +62,11 @@ enum Fared {
     Waits(PendingStage, Tick),
 }
 
+fn too_many(bound: u16, statement: &str) -> Fault {
+    let detail = format!("PUBLISH: more than {bound} of QoS 2 under way [{statement}]");
+    Fault::new(Reason::ProtocolError, 0x93, detail)
+}
+
 impl Link {
     /// Whether more is taken from the client. While it is not, the caller should not read from its socket.
     pub fn takes_input(&self) -> bool {
@@ -199,7 +204,7 @@ impl Link {
         let once = qos == Qos::ExactlyOnce;
         let progress = match stage {
             PendingStage::Unrouted(message) if once => {
-                let receipt = session.lock().receive(packet_id, usize::from(bound));
+                let receipt = session.lock().receive(mailbox, packet_id, usize::from(bound));
                 match receipt {
                     Receipt::New => broker.publish(now, session.number, message, Some(mailbox), wakes),
                     Receipt::Repeated => return Ok(Fared::Acknowledge { code: 0, kept: session.lock().is_kept() }),
@@ -208,18 +213,19 @@ impl Link {
                         mailbox.wake();
                         return Ok(Fared::Waits(PendingStage::Unrouted(message), now));
                     }
-                    Receipt::TooMany => {
-                        let detail = format!("PUBLISH: more than {bound} of QoS 2 under way [MQTT-3.3.4-7]");
-                        return Err(Fault::new(Reason::ProtocolError, 0x93, detail));
+                    // Until the link obeys the order to end, which is on its way.
+                    Receipt::TooLate => {
+                        let until = now.plus_ms(broker.limits().slow_consumer_ms);
+                        return Ok(Fared::Waits(PendingStage::Unrouted(message), until));
                     }
+                    Receipt::TooMany => return Err(too_many(bound, "MQTT-3.3.4-7")),
                 }
             }
             PendingStage::Unrouted(message) => broker.publish(now, session.number, message, Some(mailbox), wakes),
             PendingStage::Rest(rest) => broker.publish_rest(now, rest, mailbox, wakes),
             PendingStage::Heard => {
-                if once && matches!(session.lock().receive(packet_id, usize::from(bound)), Receipt::TooMany) {
-                    let detail = format!("PUBLISH: more than {bound} of QoS 2 under way [MQTT-3.3.4-9]");
-                    return Err(Fault::new(Reason::ProtocolError, 0x93, detail));
+                if once && matches!(session.lock().receive(mailbox, packet_id, usize::from(bound)), Receipt::TooMany) {
+                    return Err(too_many(bound, "MQTT-3.3.4-9"));
                 }
                 Progress::Done { kept: false }
             }

@@ -235,14 +235,19 @@ impl Link {
     }
 
     /// An acknowledgement of the client. One that nobody waits for is passed over: it may be late, from before a
-    /// resume. One that does not fit is an error.
+    /// resume. One that does not fit is an error. One that comes when a newer connection has the session is for that
+    /// one to get: to it the message is sent again.
     fn acknowledged(
         &mut self,
         kind: Kind,
         packet_id: u16,
         apply: impl FnOnce(&mut State) -> Acknowledged,
     ) -> Result<Acknowledged, Fault> {
+        let mailbox = Arc::clone(&self.mailbox);
         let mut state = self.connected()?.session.lock();
+        if !state.is_owned_by(&mailbox) {
+            return Ok(Acknowledged::TooLate);
+        }
         let acknowledged = apply(&mut state);
         let has_waiting = state.has_waiting();
         drop(state);
@@ -265,6 +270,7 @@ impl Link {
                 let kept = self.is_kept();
                 self.answer(kept, Answer::PubRel { packet_id, code: 0 }, output)
             }
+            Acknowledged::TooLate => Ok(()),
             Acknowledged::Unknown if failed => Ok(()),
             // It may be known again after a crash, if that it is not is not durable yet.
             Acknowledged::Unknown => {
@@ -275,7 +281,13 @@ impl Link {
     }
 
     fn pubrel(&mut self, packet_id: u16, output: &mut BytesMut) -> Result<(), Fault> {
-        let known = self.connected()?.session.lock().release(packet_id);
+        let mailbox = Arc::clone(&self.mailbox);
+        let mut state = self.connected()?.session.lock();
+        if !state.is_owned_by(&mailbox) {
+            return Ok(()); // the client sends it again, where the packet identifier may be another message's already
+        }
+        let known = state.release(packet_id);
+        drop(state);
         let code = if known { 0 } else { 0x92 };
         // Sent before it is durable, a crash would take the next message with that identifier for this one. Also when it is
         // not known: an earlier connection may have released it just now.

@@ -1,6 +1,8 @@
 //! Messages of QoS 2 that the client has sent and not yet released [MQTT-4.3.3-10].
 
-use super::State;
+use std::sync::Arc;
+
+use super::{Mailbox, State};
 use crate::broker::Rest;
 
 /// A message that was routed, but not yet to all who should get it.
@@ -24,11 +26,16 @@ pub(crate) enum Receipt {
     Busy,
     /// More than the receive maximum.
     TooMany,
+    /// A newer connection has the session, and the client sends it there again.
+    TooLate,
 }
 
 impl State {
-    /// Notes a QoS 2 message of the client.
-    pub(crate) fn receive(&mut self, packet_id: u16, receive_max: usize) -> Receipt {
+    /// Notes a QoS 2 message of the client that came by the link of `mailbox`.
+    pub(crate) fn receive(&mut self, mailbox: &Arc<Mailbox>, packet_id: u16, receive_max: usize) -> Receipt {
+        if !self.is_owned_by(mailbox) {
+            return Receipt::TooLate;
+        }
         if self.received.contains(&packet_id) {
             let unfinished = self.unfinished.iter_mut().find(|one| one.packet_id == packet_id);
             return match unfinished.map(|one| one.rest.take()) {

@@ -98,6 +98,8 @@ pub(crate) enum Acknowledged {
     Unknown,
     /// The message with that packet identifier is not at that stage, or of another QoS.
     Wrong,
+    /// A newer connection has the session: it counts for nothing.
+    TooLate,
 }
 
 impl State {
