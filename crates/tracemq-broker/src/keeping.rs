@@ -30,7 +30,8 @@ pub trait Keeper: Send + Sync + fmt::Debug {
     /// All changes up to this mark are durable.
     fn kept(&self) -> Mark;
 
-    /// Does `work`; all changes that are taken within it become durable together.
+    /// Does `work`; all changes that are taken within it become durable together. Not to be called within `work`, nor while
+    /// anything is locked that others lock within theirs.
     fn together(&self, work: &mut dyn FnMut());
 
     /// Wakes the task once `mark` is durable; at once when it is.

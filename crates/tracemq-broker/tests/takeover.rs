@@ -23,7 +23,7 @@ struct Between {
 }
 
 impl Permissions for Between {
-    fn may_publish(&self, topic: &str) -> bool {
+    fn may_publish(&self, topic: &str, _: u8, _: bool) -> bool {
         if topic == "now"
             && let Some(work) = self.work.lock().unwrap().take()
         {
@@ -31,7 +31,7 @@ impl Permissions for Between {
         }
         true
     }
-    fn may_subscribe(&self, _: &str) -> bool {
+    fn may_subscribe(&self, _: &str, _: Option<u8>) -> bool {
         true
     }
     fn may_receive(&self, _: &str) -> bool {

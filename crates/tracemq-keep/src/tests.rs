@@ -150,6 +150,24 @@ fn a_message_goes_with_the_last_that_refers_to_it() {
 }
 
 #[test]
+fn a_message_that_changes_sessions_in_one_transaction_is_in_the_other_one() {
+    for last in [Change::EntryGone(1, 1), Change::SessionEnded(1)] {
+        let store = Store::new();
+        let queued = || entry(9, KeptStage::Queued);
+        let one = vec![
+            Change::Session(1, session("a")),
+            Change::Session(2, session("b")),
+            Change::Message(9, message("x")),
+            Change::Entry(1, 1, queued()),
+        ];
+        let other = vec![last, Change::Message(9, message("x")), Change::Entry(2, 1, queued())];
+        let kept = store.after(vec![one, other]);
+        assert_eq!((kept.entries, kept.messages), (vec![(2, 1, queued())], vec![(9, message("x"))]));
+        assert_eq!(store.after(vec![vec![Change::EntryGone(2, 1)]]).messages, []);
+    }
+}
+
+#[test]
 fn a_session_that_ends_takes_all_of_its_own_with_it() {
     let store = Store::new();
     let of = |number| {

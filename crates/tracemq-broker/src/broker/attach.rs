@@ -60,12 +60,14 @@ pub(crate) struct Departure<'a> {
 impl Broker {
     /// Gives the newcomer its client's session, whoever has it now; never waits for that one.
     pub(crate) fn attach(&self, now: Tick, newcomer: &Newcomer<'_>) -> Result<Attached, End> {
-        let mut leftovers = Leftovers::default();
         let mut displaced = None;
         // Asked before the lock is taken: it is work.
         let is_kept = newcomer.will.is_some() && newcomer.expiry_s > 0 && self.keeping.is_some();
-        let keepsake = if is_kept { newcomer.permissions.keepsake() } else { None };
-        let attached = self.lock().attach(now, newcomer, keepsake, self, &mut displaced, &mut leftovers);
+        let mut keepsake = if is_kept { newcomer.permissions.keepsake() } else { None };
+        let mut attached = Err(End::of(Reason::InternalError));
+        let leftovers = self.alter(now, |tables, leftovers| {
+            attached = tables.attach(now, newcomer, keepsake.take(), self, &mut displaced, leftovers);
+        });
         if let Some(old) = displaced {
             let mut end =
                 End::of(Reason::SessionTakenOver).with_detail("a newer connection has the same client identifier");
@@ -81,10 +83,26 @@ impl Broker {
     }
 
     /// Releases what a link had.
-    pub(crate) fn detach(&self, now: Tick, departure: Departure<'_>) {
-        let leftovers = self.lock().detach(now, departure);
+    pub(crate) fn detach(&self, now: Tick, mut departure: Departure<'_>) {
+        let leftovers = self.alter(now, |tables, leftovers| tables.detach(now, &mut departure, leftovers));
         self.counters.connections.fetch_sub(1, Ordering::Relaxed);
         self.settle(now, leftovers);
+    }
+
+    /// Does `work` under the lock, and gives messages of groups that have lost their session by it to other members; gives
+    /// what is still to be done. What is kept of it becomes durable together: wherever the process is killed, such a message
+    /// is in one session.
+    pub(super) fn alter(&self, now: Tick, mut work: impl FnMut(&mut Tables, &mut Leftovers)) -> Leftovers {
+        let mut leftovers = Leftovers::default();
+        let mut alter = || {
+            work(&mut self.lock(), &mut leftovers);
+            self.pass_on(now, std::mem::take(&mut leftovers.orphans));
+        };
+        match self.keeper() {
+            Some(keeper) => keeper.together(&mut alter),
+            None => alter(),
+        }
+        leftovers
     }
 
     /// A link goes that never had a session.
@@ -172,14 +190,13 @@ impl Tables {
         leftovers.wills.extend(will);
     }
 
-    fn detach(&mut self, now: Tick, departure: Departure<'_>) -> Leftovers {
+    fn detach(&mut self, now: Tick, departure: &mut Departure<'_>, leftovers: &mut Leftovers) {
         self.links.remove(&departure.connection);
         let session = departure.session;
         let mut state = session.lock();
         let owned = state.is_owned_by(departure.mailbox);
-        let mut leftovers = Leftovers::default();
         let mut waits = None;
-        if let Some(will) = departure.will {
+        if let Some(will) = departure.will.take() {
             // Taken over and resumed within the delay: not published [MQTT-3.1.3-9].
             let ends = state.ended || (owned && state.expiry_s == 0);
             let permissions = Arc::clone(departure.permissions);
@@ -200,7 +217,7 @@ impl Tables {
         if owned {
             state.owner = None;
             if state.expiry_s == 0 {
-                self.end(session, &mut state, &mut leftovers);
+                self.end(session, &mut state, leftovers);
             } else {
                 state.expires = Some(now.plus_s(state.expiry_s));
                 state.keep_session();
@@ -210,7 +227,6 @@ impl Tables {
                 leftovers.orphans = self.unsent_of_groups(session, &mut state);
             }
         }
-        leftovers
     }
 
     /// What waits for a client that has gone and what connected members of the same group could have at once.
@@ -237,14 +253,14 @@ impl Tables {
         state.due = due;
     }
 
-    /// Ends what is due at `now`; gives what is left of it.
-    pub(super) fn end_due(&mut self, now: Tick) -> Leftovers {
-        let mut leftovers = Leftovers { wills: std::mem::take(&mut self.overdue), ..Leftovers::default() };
+    /// Ends what is due at `now`.
+    pub(super) fn end_due(&mut self, now: Tick, leftovers: &mut Leftovers) {
+        leftovers.wills.append(&mut self.overdue);
         while let Some(session) = self.calendar.take_due(now) {
             let mut state = session.lock();
             state.due = None;
             if state.expires.is_some_and(|at| at <= now) {
-                self.end(&session, &mut state, &mut leftovers);
+                self.end(&session, &mut state, leftovers);
                 leftovers.expired += 1;
                 continue;
             }
@@ -253,6 +269,5 @@ impl Tables {
             }
             self.note(&session, &mut state);
         }
-        leftovers
     }
 }

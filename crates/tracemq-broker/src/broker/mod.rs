@@ -166,13 +166,12 @@ impl Broker {
     /// Ends sessions and retained messages whose time is over, and publishes wills whose delay has passed and the
     /// `$SYS` topics. To be called about once a second.
     pub fn expire(&self, now: Tick) {
-        let leftovers = {
-            let mut tables = self.lock();
+        let leftovers = self.alter(now, |tables, leftovers| {
             for topic in tables.retained.expire(now) {
                 self.keep_no_retained(&topic);
             }
-            tables.end_due(now)
-        };
+            tables.end_due(now, leftovers);
+        });
         Counters::add(&self.counters.expired, leftovers.expired);
         self.settle(now, leftovers);
         self.publish_sys(now);

@@ -249,11 +249,8 @@ impl Broker {
         attempt.finish(routed)
     }
 
-    /// What is left when the lock is released: wills to publish, messages of groups to give to others, links to wake.
+    /// What is left when the lock is released: wills to publish, links to wake.
     pub(super) fn settle(&self, now: Tick, leftovers: Leftovers) {
-        if !leftovers.orphans.is_empty() {
-            self.pass_on(now, leftovers.orphans);
-        }
         for will in leftovers.wills {
             self.publish_will(now, &will);
         }
@@ -263,7 +260,10 @@ impl Broker {
     }
 
     /// Gives messages of shared subscriptions, in their order, to members that can take them.
-    fn pass_on(&self, now: Tick, orphans: Vec<Queued>) {
+    pub(super) fn pass_on(&self, now: Tick, orphans: Vec<Queued>) {
+        if orphans.is_empty() {
+            return;
+        }
         let mut full: Option<Arc<str>> = None;
         let mut dropped = 0;
         let mut wakes = Vec::new();

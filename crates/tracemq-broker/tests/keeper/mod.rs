@@ -19,7 +19,8 @@ struct Inside {
     /// Calls in their order; those of a group are one.
     calls: Vec<Vec<Change>>,
     durable: usize,
-    grouping: bool,
+    /// A group is being handed over, which began when there were so many calls.
+    group_from: Option<usize>,
     wakers: Vec<(Mark, Waker)>,
     full: bool,
 }
@@ -103,12 +104,11 @@ impl Keeper for TestKeeper {
             return self.taken();
         }
         let mut inside = self.lock();
-        let grouping = inside.grouping;
-        match inside.calls.last_mut() {
-            Some(group) if grouping => group.extend(changes),
-            _ => inside.calls.push(changes),
+        match inside.group_from {
+            Some(from) if inside.calls.len() > from => inside.calls[from].extend(changes),
+            Some(_) | None => inside.calls.push(changes),
         }
-        if self.eager && !grouping {
+        if self.eager && inside.group_from.is_none() {
             inside.durable = inside.calls.len();
         }
         Mark(inside.calls.len() as u64)
@@ -125,12 +125,12 @@ impl Keeper for TestKeeper {
     fn together(&self, work: &mut dyn FnMut()) {
         {
             let mut inside = self.lock();
-            inside.calls.push(Vec::new());
-            inside.grouping = true;
+            assert_eq!(inside.group_from, None, "a group in a group may wait for itself");
+            inside.group_from = Some(inside.calls.len());
         }
         work();
         let mut inside = self.lock();
-        inside.grouping = false;
+        inside.group_from = None;
         if self.eager {
             inside.durable = inside.calls.len();
         }
