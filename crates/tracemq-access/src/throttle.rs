@@ -1,15 +1,14 @@
-//! How often an account may call: so many calls in any span of one second.
+//! How often somebody may call, an account or an address: so many calls in any span of one second.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 
 use tracemq_model::TimeMs;
-
-use crate::AccountId;
 
 const SECOND_MS: i64 = 1_000;
 const SECOND: u64 = SECOND_MS.unsigned_abs();
 
-/// The calls of an account in the last second: how many in which millisecond, at most a thousand of them, in order.
+/// The calls of one in the last second: how many in which millisecond, at most a thousand of them, in order.
 #[derive(Debug, Default)]
 struct Window {
     calls: VecDeque<(TimeMs, u64)>,
@@ -49,37 +48,37 @@ impl Window {
     }
 }
 
-/// The windows of all accounts.
-pub struct Throttle {
+/// The windows of all callers of one kind.
+pub struct Throttle<K> {
     per_second: u64,
-    accounts_max: usize,
-    windows: HashMap<AccountId, Window>,
+    callers_max: usize,
+    windows: HashMap<K, Window>,
 }
 
-impl Throttle {
-    /// Each account may make `per_second` calls in any span of one second, evenly or at once.
+impl<K: Clone + Eq + Hash> Throttle<K> {
+    /// Each caller may make `per_second` calls in any span of one second, evenly or at once.
     ///
-    /// At most `accounts_max` accounts are remembered; one beyond it is refused while all of them have called within
+    /// At most `callers_max` callers are remembered; one beyond it is refused while all of them have called within
     /// the last second.
-    pub fn new(per_second: u32, accounts_max: usize) -> Self {
-        Self { per_second: per_second.into(), accounts_max, windows: HashMap::new() }
+    pub fn new(per_second: u32, callers_max: usize) -> Self {
+        Self { per_second: per_second.into(), callers_max, windows: HashMap::new() }
     }
 
-    /// Counts a call of `account` at `now`. A call that is refused does not count.
+    /// Counts a call of `caller` at `now`. A call that is refused does not count.
     ///
     /// # Errors
     /// When it is one too many: after how many milliseconds, at least 1, the next may be made.
-    pub fn take(&mut self, account: &AccountId, now: TimeMs) -> Result<(), u64> {
-        if !self.windows.contains_key(account) && self.windows.len() >= self.accounts_max {
+    pub fn take(&mut self, caller: &K, now: TimeMs) -> Result<(), u64> {
+        if !self.windows.contains_key(caller) && self.windows.len() >= self.callers_max {
             self.windows.retain(|_, window| {
                 window.settle(now);
                 window.count > 0
             });
-            if self.windows.len() >= self.accounts_max {
+            if self.windows.len() >= self.callers_max {
                 return Err(SECOND);
             }
         }
-        let window = self.windows.entry(account.clone()).or_default();
+        let window = self.windows.entry(caller.clone()).or_default();
         let at = window.settle(now);
         if window.count < self.per_second {
             window.add(at);
@@ -94,6 +93,7 @@ impl Throttle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::AccountId;
 
     fn account(name: &str) -> AccountId {
         AccountId::new(name).unwrap()

@@ -10,6 +10,7 @@
 mod apsara;
 mod audit;
 mod clients;
+mod cors;
 mod gaps;
 mod issuing;
 mod lookup;

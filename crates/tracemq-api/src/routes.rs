@@ -2,6 +2,7 @@
 //! served, and a test walks it so that none is served without its login.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -10,6 +11,8 @@ use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get};
 
+use crate::audit::Peer;
+use crate::cors;
 use crate::rest::Problem;
 use crate::state::{ApiError, ApiState, App, Shared};
 use crate::{apsara, metrics, rest};
@@ -81,8 +84,8 @@ pub fn router(state: ApiState) -> Result<Router, ApiError> {
     let router = router
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(async || Problem::no_such_path())
-        .with_state(app)
-        .layer(middleware::from_fn(guard));
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard))
+        .with_state(app);
     Ok(router)
 }
 
@@ -129,18 +132,17 @@ fn accepts_html(headers: &HeaderMap) -> bool {
 }
 
 /// Before any handler: targets that are too long or could be read two ways. After it: headers on every answer.
-async fn guard(request: Request, next: Next) -> Response {
-    let uri = request.uri();
-    let length = uri.path_and_query().map_or(0, |target| target.as_str().len());
-    let mut response = if length > TARGET_MAX_BYTES {
-        Problem::target_too_long(TARGET_MAX_BYTES).into_response()
-    } else if uri.authority().is_some() || uri.scheme().is_some() {
-        // Two places would name the host, and a signature covers one of them.
-        Problem::absolute_target().into_response()
-    } else {
-        next.run(request).await
+async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let peer = request.extensions().get::<Peer>().copied();
+    let origin = cors::origin(&app.settings.cors_origins, request.headers());
+    let mut response = match &origin {
+        Some(_) if cors::is_preflight(&request) => cors::preflight(),
+        Some(_) | None => answer(request, next).await,
     };
     let headers = response.headers_mut();
+    cors::allow(origin, headers);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(
@@ -148,5 +150,38 @@ async fn guard(request: Request, next: Next) -> Response {
         HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let id = match headers.get("x-acs-request-id") {
+        Some(id) => id.clone(),
+        None => headers.entry("x-request-id").or_insert_with(request_id_header).clone(),
+    };
+    if app.settings.access_log {
+        // Without the query, which names clients and holds signatures.
+        tracing::info!(
+            target: "tracemq::access",
+            peer = peer.map(|Peer(peer)| peer.to_string()),
+            %method,
+            path,
+            status = response.status().as_u16(),
+            ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            request_id = id.to_str().unwrap_or_default(),
+        );
+    }
     response
+}
+
+fn request_id_header() -> HeaderValue {
+    HeaderValue::try_from(apsara::request_id()).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+async fn answer(request: Request, next: Next) -> Response {
+    let uri = request.uri();
+    let length = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if length > TARGET_MAX_BYTES {
+        Problem::target_too_long(TARGET_MAX_BYTES).into_response()
+    } else if uri.authority().is_some() || uri.scheme().is_some() {
+        // Two places would name the host, and a signature covers one of them.
+        Problem::absolute_target().into_response()
+    } else {
+        next.run(request).await
+    }
 }

@@ -1,6 +1,7 @@
 //! What the API is made of: what the binary hands over, and what grows out of it.
 
 use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -9,7 +10,7 @@ use tracemq_model::{InstanceId, TimeMs};
 use tracemq_recorder::Recorder;
 use tracemq_store::EventStore;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Peer};
 use crate::clients::Clients;
 use crate::gaps::Unstored;
 use crate::issuing::Issuing;
@@ -58,6 +59,12 @@ pub struct Instance {
 pub struct ApiSettings {
     /// Calls a second that one account may make: what the compatible service documents.
     pub calls_per_second: u32,
+    /// Calls a second from one address (of IPv6 its first 64 bits), before anything of them is read; 0 for any number.
+    pub calls_per_second_of_address: u32,
+    /// Origins whose pages may read answers: `https://fleet.example`. None: no page but this server's own.
+    pub cors_origins: Vec<String>,
+    /// Whether each request is a line in the log.
+    pub access_log: bool,
     /// Seconds east of UTC of the times in the compatible API's answers. East 8 hours, as that service prints them.
     pub utc_offset_s: i32,
     /// Where nonces outlive a restart, beside it a second file; none keeps them in memory alone.
@@ -78,6 +85,9 @@ impl Default for ApiSettings {
     fn default() -> Self {
         Self {
             calls_per_second: 500,
+            calls_per_second_of_address: 300,
+            cors_origins: Vec::new(),
+            access_log: false,
             utc_offset_s: 8 * 3_600,
             nonce_file: None,
             audit_dir: None,
@@ -162,6 +172,9 @@ pub struct ApiState {
     pub issuing: Arc<dyn Issuing>,
 }
 
+/// Addresses whose rate is remembered at once: while all of them have called within a second, others are refused.
+const ADDRESSES_MAX: usize = 100_000;
+
 /// Accounts whose rate is remembered at once; they come from the keys, so that it bounds a mistake, not callers.
 const ACCOUNTS_MAX: usize = 100_000;
 
@@ -185,7 +198,9 @@ pub(crate) struct App {
     pub(crate) live: Lives,
     pub(crate) audit: Arc<Audit>,
     clock: Clock,
-    throttle: Mutex<Throttle>,
+    accounts: Mutex<Throttle<AccountId>>,
+    /// None: any number of calls.
+    addresses: Option<Mutex<Throttle<IpAddr>>>,
 }
 
 impl App {
@@ -198,7 +213,9 @@ impl App {
             .map_err(|source| ApiError::AuditFile { dir: settings.audit_dir.clone().unwrap_or_default(), source })?;
         Ok(Self {
             audit: Arc::new(audit),
-            throttle: Mutex::new(Throttle::new(settings.calls_per_second, ACCOUNTS_MAX)),
+            accounts: Mutex::new(Throttle::new(settings.calls_per_second, ACCOUNTS_MAX)),
+            addresses: (settings.calls_per_second_of_address > 0)
+                .then(|| Mutex::new(Throttle::new(settings.calls_per_second_of_address, ADDRESSES_MAX))),
             metrics: Metrics::new(instances.iter().map(|instance| &instance.id)),
             unstored: Unstored::new(recorder.clone(), &*store, Arc::clone(&clock)),
             lookup: Lookup::new(store),
@@ -222,6 +239,17 @@ impl App {
 
     /// Counts a call of `account`; on a call too many, after how many milliseconds the next may be made.
     pub(crate) fn throttle(&self, account: &AccountId, now: TimeMs) -> Result<(), u64> {
-        self.throttle.lock().unwrap_or_else(PoisonError::into_inner).take(account, now)
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).take(account, now)
+    }
+
+    /// The same for the address that a call comes from, which is judged before anything is read: IPv4 whole, of IPv6 the first 64
+    /// bits, which one customer of a network has.
+    pub(crate) fn throttle_address(&self, peer: Option<Peer>, now: TimeMs) -> Result<(), u64> {
+        let (Some(addresses), Some(Peer(peer))) = (&self.addresses, peer) else { return Ok(()) };
+        let address = match peer.ip().to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(v6.to_bits() & !u128::from(u64::MAX))),
+            v4 @ IpAddr::V4(_) => v4,
+        };
+        addresses.lock().unwrap_or_else(PoisonError::into_inner).take(&address, now)
     }
 }

@@ -174,6 +174,12 @@ impl Fault {
         Self { retry_after_ms: Some(retry_after_ms), ..fault }
     }
 
+    /// The documented bound of calls from one address; which code that service has for it is not.
+    pub(super) fn throttled_address(retry_after_ms: u64) -> Self {
+        let fault = Self::bad("Throttling", "Request was denied due to request throttling.");
+        Self { retry_after_ms: Some(retry_after_ms), ..fault }
+    }
+
     pub(super) fn denied(key: &AccessKey, operation: Operation, decision: Decision) -> Self {
         let kind = match decision {
             Decision::ExplicitDeny => "ExplicitDeny",

@@ -22,6 +22,7 @@ mod xml;
 use axum::extract::Request;
 use axum::response::Response;
 
+use crate::audit::Peer;
 use crate::metrics::Surface;
 use crate::state::Shared;
 
@@ -37,7 +38,12 @@ use success::Answer;
 
 pub(crate) async fn handle(app: &Shared, request: Request) -> Response {
     let mut envelope = Envelope::new(request.headers());
-    let answered = match Incoming::read(request).await {
+    let peer = request.extensions().get::<Peer>().copied();
+    let read = match app.throttle_address(peer, app.now()) {
+        Ok(()) => Incoming::read(request).await,
+        Err(retry_after_ms) => Err(Fault::throttled_address(retry_after_ms)),
+    };
+    let answered = match read {
         Ok(incoming) => serve(app, &incoming, &mut envelope).await,
         Err(fault) => Err(fault),
     };

@@ -58,13 +58,14 @@ impl<'a> Call<'a> {
     /// Who calls, and how often; then what was sent, each parameter once.
     pub(super) fn begin(app: &'a Shared, request: &Parts) -> Result<Self, Problem> {
         let now = app.now();
+        let peer = request.extensions.get::<Peer>().copied();
+        app.throttle_address(peer, now).map_err(Problem::too_many_of_address)?;
         let key = Arc::clone(login::login(&app.keys.in_force(), &request.headers, now)?);
         app.throttle(&key.account, now).map_err(Problem::too_many)?;
         let query = request.uri.query().unwrap_or_default();
         let sent = Params::parse(query.as_bytes()).and_then(|sent| Params::joined(&sent, &Params::default()));
         let sent = sent.map_err(|error| Problem::field("query", &format_args!("can't be read: {error}")))?;
         let target = request.uri.path_and_query().map(|target| audit::cut(target.as_str())).unwrap_or_default();
-        let peer = request.extensions.get::<Peer>().copied();
         Ok(Self { app, key, now, target, peer, sent, known: BTreeSet::new() })
     }
 

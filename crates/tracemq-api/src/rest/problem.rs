@@ -117,6 +117,12 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "absolute-target", "The request's target names a host", detail)
     }
 
+    pub(crate) fn too_many_of_address(retry_after_ms: u64) -> Self {
+        let detail = format!("the calls of your address for this second are used up; next in {retry_after_ms} ms");
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-calls", "Too many calls", detail);
+        Self { retry_after_s: Some(retry_after_ms.div_ceil(1_000)), ..problem }
+    }
+
     pub(crate) fn too_many(retry_after_ms: u64) -> Self {
         let detail = format!("the account's calls for this second are used up; next in {retry_after_ms} ms");
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-calls", "Too many calls", detail);
@@ -162,6 +168,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let id = request_id();
         let body = ProblemDocument {
             r#type: format!("urn:tracemq:problem:{}", self.code),
             title: self.title,
@@ -169,12 +176,15 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             code: self.code,
             field: self.field.as_deref(),
-            request_id: request_id(),
+            request_id: id.clone(),
         };
         let json = serde_json::to_string(&body).expect("texts and numbers are JSON");
         let mut response = (self.status, Body::from(json)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Ok(id) = HeaderValue::try_from(id) {
+            headers.insert("x-request-id", id);
+        }
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

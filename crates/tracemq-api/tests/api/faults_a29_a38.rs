@@ -21,7 +21,10 @@ struct Served {
 }
 
 async fn served(limits: ServeLimits) -> Served {
-    let world = World::new();
+    served_world(limits, World::new()).await
+}
+
+async fn served_world(limits: ServeLimits, world: World) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
@@ -322,4 +325,31 @@ async fn a38_every_bad_value_has_its_own_code() {
         let wire = world.signer("main").v1(&parameters_with(&[("InstanceId", Some(id))]));
         world.call(&wire).await.assert_refused(400, "InstanceNotFound");
     }
+}
+
+/// Signed or not, by one key or by another, on one connection or many: before anything of the call is read.
+#[tokio::test]
+async fn a36_an_address_has_so_many_calls_a_second_whoever_it_says_it_is() {
+    let world = World::with(|state| state.settings.calls_per_second_of_address = 20);
+    let served = served_world(ServeLimits::default(), world).await;
+    let mut answers = Vec::new();
+    for n in 0..30 {
+        let key = ["main", "second", "foreign"][n % 3];
+        let call = String::from_utf8(served.world.signer(key).v1(&parameters()).to_bytes()).unwrap();
+        let call = call.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+        answers.push(served.exchange(call.as_bytes()).await);
+    }
+    let throttled =
+        |answer: &String| answer.contains("\"Code\":\"Throttling\"") && answer.contains("x-acs-retry-after");
+    assert_eq!(answers.iter().filter(|answer| throttled(answer)).count(), 10, "{answers:?}");
+    assert!(answers[..20].iter().all(|answer| !throttled(answer)));
+    let rest = b"GET /api/v1/gaps HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answer = served.exchange(rest).await;
+    assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("too-many-calls"), "{answer}");
+    // Whoever looks whether the server lives may do so.
+    let alive = served.exchange(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(alive.starts_with("HTTP/1.1 200 "), "{alive}");
+    served.world.pass(1_000);
+    let answer = served.exchange(rest).await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
 }

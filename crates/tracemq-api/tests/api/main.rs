@@ -26,5 +26,6 @@ mod live;
 mod openapi;
 mod rest;
 mod signing;
+mod surroundings;
 mod trace_device;
 mod world;

@@ -17,8 +17,19 @@ pub(super) fn check(config: &Config) -> anyhow::Result<()> {
     let mut faults = Faults(Vec::new());
     check_mqtt(&mut faults, &config.mqtt);
     listeners::check(&mut faults, config);
+    for origin in &config.http.cors_origins {
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._:[]".contains(&b);
+        if host.is_none_or(|host| host.is_empty() || !host.bytes().all(is_plain)) {
+            let origin = origin.escape_debug();
+            faults.0.push(format!(
+                "http.cors_origins: `{origin}` is no origin such as https://fleet.example or http://localhost:3000"
+            ));
+        }
+    }
     let api = &config.api;
     faults.within("api.calls_per_second", api.calls_per_second, 1, 1_000_000);
+    faults.within("api.calls_per_second_of_address", api.calls_per_second_of_address, 0, 1_000_000);
     faults.within("api.max_nonces", api.max_nonces, 1_000, 100_000_000);
     if parse_utc_offset(&api.utc_offset).is_none() {
         faults.0.push(format!("api.utc_offset: `{}` is no offset such as +08:00", api.utc_offset));

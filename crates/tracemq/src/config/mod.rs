@@ -123,6 +123,10 @@ pub(crate) struct Mqtt {
 pub(crate) struct Http {
     /// Address and port; port 0 picks a free one.
     pub listen: SocketAddr,
+    /// Origins whose pages may read answers.
+    pub cors_origins: Vec<String>,
+    /// Whether each request is a line in the log.
+    pub access_log: bool,
 }
 
 /// The ApsaraMQ-compatible API.
@@ -131,6 +135,8 @@ pub(crate) struct Http {
 pub(crate) struct Api {
     /// Calls a second that one account may make.
     pub calls_per_second: u32,
+    /// Calls a second from one address; 0 for any number.
+    pub calls_per_second_of_address: u32,
     /// Offset from UTC of the times in answers, such as `+08:00`.
     pub utc_offset: String,
     /// Whether RPC V1 signatures (HMAC-SHA1) are taken.
@@ -302,7 +308,7 @@ impl Default for Mqtt {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), cors_origins: Vec::new(), access_log: false }
     }
 }
 
@@ -310,6 +316,7 @@ impl Default for Api {
     fn default() -> Self {
         Self {
             calls_per_second: 500,
+            calls_per_second_of_address: 300,
             utc_offset: "+08:00".into(),
             signature_v1: true,
             signature_v3: true,

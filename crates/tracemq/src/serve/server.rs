@@ -364,6 +364,9 @@ fn api_settings(config: &Config) -> anyhow::Result<ApiSettings> {
     let api = &config.api;
     Ok(ApiSettings {
         calls_per_second: api.calls_per_second,
+        cors_origins: config.http.cors_origins.clone(),
+        access_log: config.http.access_log,
+        calls_per_second_of_address: api.calls_per_second_of_address,
         utc_offset_s: config::parse_utc_offset(&api.utc_offset).context("api.utc_offset")?,
         nonce_file: Some(config.data_dir.join("nonces")),
         audit_dir: Some(config.data_dir.clone()),
