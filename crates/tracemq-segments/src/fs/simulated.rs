@@ -11,6 +11,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use rustix::io::Errno;
+
 use super::{Fs, LogFile};
 pub(crate) use dice::Dice;
 pub(crate) use faults::{Fault, Unsynced};
@@ -43,6 +45,10 @@ struct Disk {
     lies: bool,
     /// The same of folders alone.
     forgets_names: bool,
+    /// What has no room is told as a quota is, which free space knows nothing of.
+    is_quota: bool,
+    /// Every third call that may be interrupted is; counts them.
+    interrupts: Option<usize>,
     /// Nothing can be opened.
     no_descriptors: bool,
     /// Only a sync, or who takes room beforehand, is told that there is none.
@@ -100,6 +106,17 @@ impl SimulatedFs {
 
     pub(crate) fn set_room(&self, bytes: Option<usize>) {
         self.disk().room = bytes;
+    }
+
+    /// Whether the room is a quota's.
+    pub(crate) fn set_quota(&self, is_quota: bool) {
+        self.disk().is_quota = is_quota;
+    }
+
+    /// Whether signals come all the time. Reads, writes and taking room are what they interrupt: what else does so is called again
+    /// below [`RealFs`](crate::fs::RealFs), by the standard library.
+    pub(crate) fn set_interrupts(&self, interrupts: bool) {
+        self.disk().interrupts = interrupts.then_some(0);
     }
 
     pub(crate) fn set_read_only(&self, read_only: bool) {
@@ -245,6 +262,18 @@ impl Disk {
         if self.read_only { Err(ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
     }
 
+    /// Before a call that a signal may interrupt.
+    fn may_go_on(&mut self) -> io::Result<()> {
+        let Some(calls) = &mut self.interrupts else { return Ok(()) };
+        *calls += 1;
+        if calls.is_multiple_of(3) { Err(Errno::INTR.into()) } else { Ok(()) }
+    }
+
+    /// What says that there is no room.
+    fn full(&self) -> io::Error {
+        if self.is_quota { Errno::DQUOT.into() } else { Errno::NOSPC.into() }
+    }
+
     fn may_open(&self) -> io::Result<()> {
         if self.no_descriptors { Err(io::Error::from_raw_os_error(24)) } else { Ok(()) }
     }
@@ -267,7 +296,7 @@ impl Disk {
 
     fn allocate(&mut self, at: usize, end: usize) -> io::Result<()> {
         let more = end.saturating_sub(self.files[at].allocated);
-        let left = self.room.map(|room| room.checked_sub(more).ok_or(ErrorKind::StorageFull)).transpose()?;
+        let left = self.room.map(|room| room.checked_sub(more).ok_or_else(|| self.full())).transpose()?;
         self.room = left;
         self.files[at].allocated += more;
         Ok(())
@@ -402,7 +431,8 @@ impl Fs for SimulatedFs {
     }
 
     fn free_space(&self, _: &Path) -> io::Result<u64> {
-        Ok(self.disk().room.map_or(u64::MAX, |room| room as u64))
+        let disk = self.disk();
+        Ok(disk.room.filter(|_| !disk.is_quota).map_or(u64::MAX, |room| room as u64))
     }
 }
 
@@ -415,6 +445,7 @@ impl LogFile for SimulatedFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut disk = self.disk.disk();
+        disk.may_go_on()?;
         disk.may()?;
         disk.reads += 1;
         if disk.unreadable.contains(&self.path) {
@@ -439,6 +470,7 @@ impl LogFile for SimulatedFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let mut disk = self.disk.disk();
+        disk.may_go_on()?;
         let fault = disk.call();
         if disk.read_only {
             return Err(ErrorKind::ReadOnlyFilesystem.into());
@@ -449,7 +481,7 @@ impl LogFile for SimulatedFile {
         if let Some(room) = disk.room.filter(|_| !disk.tells_late) {
             written = written.min((length + room).saturating_sub(start));
             if written == 0 && fault.is_none() {
-                return Err(ErrorKind::StorageFull.into());
+                return Err(disk.full());
             }
             disk.room = Some(room - (start + written).saturating_sub(length));
         }
@@ -471,6 +503,7 @@ impl LogFile for SimulatedFile {
 
     fn allocate(&self, from: u64, bytes: u64) -> io::Result<()> {
         let mut disk = self.disk.disk();
+        disk.may_go_on()?;
         if disk.tells_late { disk.allocate(self.at, usize::try_from(from + bytes).unwrap()) } else { Ok(()) }
     }
 

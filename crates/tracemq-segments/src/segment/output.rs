@@ -8,7 +8,7 @@ use tracemq_store::StoreError;
 
 use super::checksum::{Checksums, Piece};
 use super::source::{Extent, wide};
-use crate::fs::{LogFile, write_all_at};
+use crate::fs::{LogFile, not_written, write_all_at};
 
 /// Bytes a write; fewer would cost calls, more memory.
 const WRITE_BYTES: usize = 1 << 20;
@@ -114,12 +114,7 @@ impl Output {
     fn check(&mut self, operation: &'static str, result: io::Result<()>) -> Result<(), StoreError> {
         result.map_err(|source| {
             self.failed = true;
-            let path = self.path.clone();
-            if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
-                StoreError::Full { path, source }
-            } else {
-                StoreError::Io { operation, path, source }
-            }
+            not_written(operation, &self.path, source)
         })
     }
 }

@@ -7,6 +7,7 @@ mod erase;
 mod errors;
 mod groups;
 mod limits;
+mod lives;
 mod orphans;
 mod purge;
 mod reading;

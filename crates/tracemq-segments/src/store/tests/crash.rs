@@ -9,7 +9,7 @@ use crate::fs::simulated::{Dice, Fault, SimulatedFs, Unsynced};
 use crate::{Keep, Retention, SegmentSettings};
 
 /// Appends, seals, merges and restarts as the dice want it, with the power lost in between.
-fn live(seed: u64, steps: usize, prepare: fn(&SimulatedFs)) {
+pub(super) fn live(seed: u64, steps: usize, prepare: fn(&SimulatedFs)) {
     let mut dice = Dice(seed);
     let mut world = World::new();
     world.prepare = prepare;

@@ -47,7 +47,7 @@ fn scenario(call: usize, for_good: bool, kind: ErrorKind) -> bool {
 
 #[test]
 fn s17_s18_s19_s20_any_call_may_fail() {
-    for kind in [ErrorKind::Other, ErrorKind::StorageFull] {
+    for kind in [ErrorKind::Other, ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
         for for_good in [false, true] {
             assert!((1..10_000).any(|call| scenario(call, for_good, kind)), "the scenario never got through");
         }
@@ -56,8 +56,27 @@ fn s17_s18_s19_s20_any_call_may_fail() {
 
 #[test]
 fn s21_a_full_disk_refuses_and_goes_on_when_there_is_room() {
+    without_room(false);
+}
+
+/// S17: EDQUOT. The disk has room, and the store may not have it.
+#[test]
+fn s17_a_quota_that_is_used_up_is_a_full_disk() {
+    without_room(true);
+}
+
+/// S17: EINTR, at every third call that a signal can interrupt.
+#[test]
+fn s17_whatever_signals_interrupt_goes_on() {
+    for seed in 0..100 {
+        super::crash::live(seed, 24, |disk| disk.set_interrupts(true));
+    }
+}
+
+fn without_room(is_quota: bool) {
     let mut dice = Dice(11);
     let mut world = World::new();
+    world.disk.set_quota(is_quota);
     for _ in 0..6 {
         let batch = world.batch(&mut dice);
         world.append(batch).unwrap();

@@ -194,6 +194,20 @@ impl World {
         assert!(orphans.iter().all(|orphan| self.acknowledged.contains(orphan)), "{context}");
     }
 
+    /// What can be asked for.
+    pub(super) fn shown(&self) -> Vec<Event> {
+        let mut shown = Vec::new();
+        for instance in ["mqtt-local", "other"] {
+            let filter = Filter::all(InstanceId::new(instance).unwrap(), TimeRange::ALL);
+            let mut visit = |event: &Event| {
+                shown.push(event.clone());
+                ControlFlow::Continue(())
+            };
+            self.store().scan(&filter, Order::OldestFirst, &mut visit).unwrap();
+        }
+        shown
+    }
+
     /// The next batch, whose times only grow.
     pub(super) fn ordered_batch(&mut self, dice: &mut Dice) -> Vec<Event> {
         let mut batch = self.batch(dice);
