@@ -17,7 +17,10 @@ use tracemq_segments::{Recovery, SegmentSettings, Segments};
 use tracemq_store::{Batch, EventStore, StoreError};
 
 const DIR: &str = "TRACEMQ_TEST_DIR";
+/// Where each of those that append goes on, with commas in between.
 const FROM: &str = "TRACEMQ_TEST_FROM";
+/// The numbers of an appender begin at as many times this.
+const APART: u64 = 1 << 32;
 
 fn settings() -> SegmentSettings {
     SegmentSettings { memtable_events: 64, merge_segments: 3, ..SegmentSettings::default() }
@@ -36,7 +39,7 @@ fn open(dir: &Path) -> (Segments, Recovery) {
 
 fn event(number: u64) -> Event {
     Event {
-        time: TimeMs(1_700_000_000_000 + number.cast_signed() * 7_000),
+        time: time(number),
         instance: InstanceId::new("mqtt-local").unwrap(),
         connection: ConnectionId(number.into()),
         action: if number.is_multiple_of(3) { Action::Close } else { Action::Connect },
@@ -48,9 +51,13 @@ fn event(number: u64) -> Event {
     }
 }
 
+fn time(number: u64) -> TimeMs {
+    TimeMs(1_700_000_000_000 + (number % APART).cast_signed() * 7_000)
+}
+
 /// How many events the batch has that begins with the event `first`.
 fn length(first: u64) -> u64 {
-    1 + first * 7 % 23
+    1 + first % APART * 7 % 23
 }
 
 fn batch(first: u64) -> Batch {
@@ -61,33 +68,44 @@ fn batch(first: u64) -> Batch {
 #[test]
 fn the_writer() {
     let Some(dir) = std::env::var_os(DIR) else { return };
-    let mut first: u64 = std::env::var(FROM).unwrap().parse().unwrap();
+    let from = std::env::var(FROM).unwrap();
     let (store, _) = open(Path::new(&dir));
-    let mut out = std::io::stdout();
-    loop {
-        store.append(&batch(first)).unwrap();
-        first += length(first);
-        // The end of what was acknowledged. Whoever listens may be gone.
-        if writeln!(out, "acknowledged {first}").and_then(|()| out.flush()).is_err() {
-            return;
+    std::thread::scope(|scope| {
+        for first in from.split(',') {
+            let (store, mut first) = (&store, first.parse().unwrap());
+            scope.spawn(move || {
+                loop {
+                    store.append(&batch(first)).unwrap();
+                    first += length(first);
+                    // The end of what was acknowledged, as one write. Whoever listens may be gone.
+                    let line = format!("acknowledged {first}\n");
+                    let mut out = std::io::stdout().lock();
+                    if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
+                        return;
+                    }
+                    drop(out);
+                    store.mark_alive(time(first)).unwrap();
+                }
+            });
         }
-        store.mark_alive(TimeMs(1_700_000_000_000 + first.cast_signed() * 7_000)).unwrap();
-    }
+    });
 }
 
 struct Writer {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    acknowledged: u64,
+    /// Of each that appends, the end of what was acknowledged to it.
+    acknowledged: Vec<u64>,
 }
 
 impl Writer {
-    fn start(dir: &Path, from: u64) -> Self {
+    fn start(dir: &Path, from: &[u64]) -> Self {
+        let all: Vec<String> = from.iter().map(u64::to_string).collect();
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["the_writer", "--exact", "--nocapture"]).env(DIR, dir).env(FROM, from.to_string());
+        command.args(["the_writer", "--exact", "--nocapture"]).env(DIR, dir).env(FROM, all.join(","));
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        Self { process, lines, acknowledged: from }
+        Self { process, lines, acknowledged: from.to_vec() }
     }
 
     /// Waits for the next acknowledgement; false when there are no more.
@@ -95,7 +113,8 @@ impl Writer {
         for line in self.lines.by_ref() {
             // The test harness says something first.
             if let Some(end) = line.unwrap().split("acknowledged ").nth(1) {
-                self.acknowledged = end.parse().unwrap();
+                let end = end.parse().unwrap();
+                self.acknowledged[appender(end)] = end;
                 return true;
             }
         }
@@ -108,7 +127,7 @@ impl Writer {
     }
 
     /// Ends it as nothing can be held against, and gives the end of what it had acknowledged.
-    fn kill(mut self) -> u64 {
+    fn kill(mut self) -> Vec<u64> {
         self.process.kill().unwrap();
         while self.listen() {}
         self.process.wait().unwrap();
@@ -116,38 +135,55 @@ impl Writer {
     }
 }
 
-/// All there is, by number: each event once and as it was written, without a hole.
-fn end_of_all(store: &Segments, context: &str) -> u64 {
+fn appender(number: u64) -> usize {
+    usize::try_from(number / APART).unwrap()
+}
+
+/// Where each of so many begins.
+fn beginnings(appenders: u64) -> Vec<u64> {
+    (0..appenders).map(|one| one * APART).collect()
+}
+
+/// All there is, of each that appends by number: each event once and as it was written, without a hole.
+fn ends_of_all(store: &Segments, appenders: u64, context: &str) -> Vec<u64> {
     let filter = Filter::all(InstanceId::new("mqtt-local").unwrap(), TimeRange::ALL);
-    let mut end = 0;
+    let mut ends = beginnings(appenders);
     let scanned = store.scan(&filter, Order::OldestFirst, &mut |found| {
-        assert_eq!(*found, event(end), "{context}");
-        end += 1;
+        let end = &mut ends[appender(u64::try_from(found.connection.0).unwrap())];
+        assert_eq!(*found, event(*end), "{context}");
+        *end += 1;
         ControlFlow::Continue(())
     });
     scanned.unwrap();
-    end
+    ends
 }
 
-/// After a kill: all that was acknowledged, and the batch that was on its way as a whole or not at all.
-fn check(dir: &Path, acknowledged: u64, context: &str) -> u64 {
+fn end_of_all(store: &Segments, context: &str) -> u64 {
+    ends_of_all(store, 1, context)[0]
+}
+
+/// After a kill: all that was acknowledged, and of each that appends the batch that was on its way as a whole or not at all.
+fn check(dir: &Path, acknowledged: &[u64], context: &str) -> Vec<u64> {
     let (store, recovery) = open(dir);
     assert_eq!(recovery.damaged, [], "{context}");
-    let end = end_of_all(&store, context);
-    assert!(end == acknowledged || end == acknowledged + length(acknowledged), "{context}: {end} after {acknowledged}");
-    end
+    let ends = ends_of_all(&store, acknowledged.len() as u64, context);
+    for (end, acknowledged) in ends.iter().zip(acknowledged) {
+        let is_whole = *end == *acknowledged || *end == acknowledged + length(*acknowledged);
+        assert!(is_whole, "{context}: {end} after {acknowledged}");
+    }
+    ends
 }
 
-#[test]
-fn s15_s41_sixty_kills_at_random_moments_lose_and_double_nothing() {
+/// So many kills at random moments, with so many that append at once; gives how much there is in the end.
+fn kills(rounds: u64, appenders: u64) -> u64 {
     let dir = TempDir::new().unwrap();
-    let (mut end, mut seed) = (0, 1_u64);
-    for round in 0..60 {
+    let (mut ends, mut seed) = (beginnings(appenders), 1_u64);
+    for round in 0..rounds {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let mut writer = Writer::start(dir.path(), end);
+        let mut writer = Writer::start(dir.path(), &ends);
         let begun = Instant::now();
         // Some are killed while they still open.
-        let batches = (seed >> 33) % 40;
+        let batches = (seed >> 33) % 40 * appenders;
         for _ in 0..batches {
             assert!(writer.listen(), "round {round}: the writer ended by itself");
         }
@@ -161,18 +197,30 @@ fn s15_s41_sixty_kills_at_random_moments_lose_and_double_nothing() {
         }
         let acknowledged = writer.kill();
         // A lock that a killed process left is no obstacle.
-        end = check(dir.path(), acknowledged, &format!("round {round}"));
+        ends = check(dir.path(), &acknowledged, &format!("round {round}"));
     }
     let (store, recovery) = open(dir.path());
-    assert!(end > 5_000 && recovery.segments > 0, "{end} events, {recovery:?}: the load was no load");
+    assert!(recovery.segments > 0, "{recovery:?}: the load was no load");
     store.settle(&mut |_| {}).unwrap();
-    assert_eq!(end_of_all(&store, "settled"), end);
+    assert_eq!(ends_of_all(&store, appenders, "settled"), ends);
+    ends.iter().map(|end| end % APART).sum()
+}
+
+#[test]
+fn s15_s41_sixty_kills_at_random_moments_lose_and_double_nothing() {
+    assert!(kills(60, 1) > 5_000);
+}
+
+/// Their batches are written together, as one record with one sync.
+#[test]
+fn s15_forty_kills_while_eight_append_at_once_lose_and_double_nothing() {
+    assert!(kills(40, 8) > 40_000);
 }
 
 #[test]
 fn s50_a_paused_process_goes_on() {
     let dir = TempDir::new().unwrap();
-    let mut writer = Writer::start(dir.path(), 0);
+    let mut writer = Writer::start(dir.path(), &[0]);
     for _ in 0..5 {
         for _ in 0..10 {
             assert!(writer.listen());
@@ -183,7 +231,7 @@ fn s50_a_paused_process_goes_on() {
     }
     assert!(writer.listen());
     let acknowledged = writer.kill();
-    check(dir.path(), acknowledged, "after pauses");
+    check(dir.path(), &acknowledged, "after pauses");
 }
 
 /// A backup: second names for all files while the manifest stays the same one, then copies of these.
@@ -209,14 +257,14 @@ fn back_up(from: &Path, links: &Path, to: &Path) -> bool {
 #[test]
 fn s42_a_backup_by_links_while_it_seals_and_merges_can_be_restored() {
     let dir = TempDir::new().unwrap();
-    let mut writer = Writer::start(dir.path(), 0);
+    let mut writer = Writer::start(dir.path(), &[0]);
     let mut done = 0;
     while done < 8 {
         for _ in 0..15 {
             assert!(writer.listen());
         }
         let (least, links, copies) =
-            (writer.acknowledged, TempDir::new_in(dir.path().parent().unwrap()).unwrap(), TempDir::new().unwrap());
+            (writer.acknowledged[0], TempDir::new_in(dir.path().parent().unwrap()).unwrap(), TempDir::new().unwrap());
         if back_up(dir.path(), links.path(), copies.path()) {
             let (store, recovery) = open(copies.path());
             assert_eq!(recovery.damaged, []);
@@ -226,7 +274,7 @@ fn s42_a_backup_by_links_while_it_seals_and_merges_can_be_restored() {
         }
     }
     let acknowledged = writer.kill();
-    check(dir.path(), acknowledged, "the store itself");
+    check(dir.path(), &acknowledged, "the store itself");
 }
 
 #[test]

@@ -20,6 +20,8 @@ use crate::wal::Wal;
 
 /// An append waits no longer than this for a memtable to be sealed: a hundred times what sealing takes.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// It looks that often whether it still has to. A process that was stopped for long has looked once: who was to seal was stopped, too.
+const LOOK: Duration = Duration::from_secs(1);
 /// A memtable with so many gaps is sealed, however few events it holds.
 const GAPS_MAX: usize = 1_000;
 /// So many batches are put together at most.
@@ -124,7 +126,7 @@ impl Shared {
             }
         }
         let mut changes = lock(&self.changes);
-        let begun = Instant::now();
+        let mut left = WAIT_MAX;
         while self.view().frozen.len() >= SegmentSettings::FROZEN_MAX {
             if changes.sealer_is_gone {
                 return Err(StoreError::Poisoned { path: self.dir.clone() });
@@ -133,12 +135,13 @@ impl Shared {
                 // The sealer tries again; an append after that goes through.
                 return Err(again(error, &self.dir));
             }
-            let left = WAIT_MAX.saturating_sub(begun.elapsed());
             if left.is_zero() {
                 let source = io::Error::new(io::ErrorKind::TimedOut, "segments are written too slowly");
                 return Err(StoreError::Io { operation: "wait for segments in", path: self.dir.clone(), source });
             }
-            let waited = self.changed.wait_timeout(changes, left.min(Duration::from_secs(1)));
+            let begun = Instant::now();
+            let waited = self.changed.wait_timeout(changes, left.min(LOOK));
+            left = left_after(left, begun.elapsed());
             changes = waited.map_or_else(|poisoned| poisoned.into_inner().0, |(changes, _)| changes);
         }
         Ok(())
@@ -184,6 +187,11 @@ impl Shared {
     }
 }
 
+/// How much longer may be waited.
+fn left_after(left: Duration, waited: Duration) -> Duration {
+    left.saturating_sub(waited.min(LOOK))
+}
+
 fn together(batches: Vec<Batch>) -> Batch {
     let mut all = Batch::default();
     for batch in batches {
@@ -219,5 +227,22 @@ pub(super) fn again(error: &StoreError, dir: &Path) -> StoreError {
             let source = io::Error::other(describe(error));
             StoreError::Io { operation: "append to", path: dir.to_owned(), source }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S50: a process that was stopped for ten minutes while an append waited has sealed nothing meanwhile, and is not late.
+    #[test]
+    fn s50_time_in_which_nothing_ran_is_not_waited_for() {
+        let mut left = WAIT_MAX;
+        left = left_after(left, Duration::from_secs(600));
+        assert_eq!(left, WAIT_MAX - LOOK);
+        for _ in 0..60 {
+            left = left_after(left, Duration::from_millis(990));
+        }
+        assert_eq!(left, Duration::ZERO);
     }
 }
