@@ -115,7 +115,7 @@ impl Shared {
     }
 
     /// The segments of `frozen`, whole and durable but for their names. Removes what it wrote when it fails.
-    fn write_segments(&self, frozen: &Frozen) -> Result<(Vec<SegmentMeta>, Unpaired), StoreError> {
+    pub(super) fn write_segments(&self, frozen: &Frozen) -> Result<(Vec<SegmentMeta>, Unpaired), StoreError> {
         let snapshot = self.snapshot();
         let mut parts = Parts::new(self, &frozen.memtable);
         let written = parts

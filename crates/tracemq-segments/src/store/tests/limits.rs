@@ -11,9 +11,11 @@ use tracemq_store::{Batch, EventStore, StoreError};
 
 use super::world::World;
 use crate::fs::simulated::Dice;
-use crate::manifest::Manifest;
-use crate::store::Segments;
+use crate::manifest::{Manifest, SegmentEntry};
+use crate::memtable::Memtable;
 use crate::store::worker::{Attempts, Leisure};
+use crate::store::{Segments, lock};
+use crate::view::Frozen;
 use crate::{SegmentSettings, view};
 
 /// No client identifier is longer: two bytes of MQTT say how long it is.
@@ -159,7 +161,7 @@ fn s53_names_that_look_alike_are_told_apart() {
 fn s54_many_tiny_segments_become_few() {
     let mut world = World::with(SegmentSettings { memtable_events: 1, ..SegmentSettings::default() });
     let mut most = 0;
-    for n in 0..1_500 {
+    for n in 0..10_000 {
         append(world.store(), vec![event("a", n)]);
         world.store().shared.seal_all().unwrap();
         while world.store().shared.merge_next(&mut |_| {}).unwrap() {}
@@ -167,8 +169,8 @@ fn s54_many_tiny_segments_become_few() {
     }
     assert!(most <= 24, "{most} segments");
     let recovery = world.open().unwrap();
-    assert!(recovery.events == 1_500 && recovery.segments <= 24, "{recovery:?}");
-    assert_eq!(page(world.store(), "a", 1_495).total, 1_500);
+    assert!(recovery.events == 10_000 && recovery.segments <= 24, "{recovery:?}");
+    assert_eq!(page(world.store(), "a", 9_995).total, 10_000);
 }
 
 /// What was merged waits for its like, and is not merged again with each few small ones that come after it.
@@ -233,25 +235,47 @@ fn segments_become_fewer_when_nothing_was_sealed_for_a_minute() {
     assert_eq!((count(&world), page(world.store(), "a", 0).total), (4, 70_000));
 }
 
-/// What nobody has is not looked for twice.
+/// So many segments of three events each, which were never merged.
+fn with_segments(count: u64) -> World {
+    let mut world = World::with(SegmentSettings { merge_segments: usize::MAX, ..SegmentSettings::default() });
+    let shared = &world.store().shared;
+    let mut metas = Vec::new();
+    for (n, sequence) in (0..).zip(1..=count) {
+        let memtable = Arc::new(Memtable::new(3));
+        memtable.show(memtable.insert(&["a", "m", "z"].map(|client| event(client, n))));
+        let (log, log_bytes) = (0, 0);
+        metas.extend(shared.write_segments(&Frozen { sequence, log, log_bytes, memtable }).unwrap().0);
+    }
+    // In one manifest: as many manifests would take most of the time.
+    let name = |manifest: &mut Manifest| manifest.segments.extend(metas.iter().map(SegmentEntry::of));
+    shared.publish(&mut lock(&shared.publisher), None, name, |_| {}).unwrap();
+    world.open().unwrap();
+    assert_eq!(world.store().shared.view().segments.len() as u64, count);
+    world
+}
+
 #[test]
 fn s55_a_question_for_nobody_reads_a_block_of_each_segment_at_most() {
-    let world =
-        World::with(SegmentSettings { memtable_events: 1_000, merge_segments: 1_000, ..SegmentSettings::default() });
-    for n in 0..300 {
-        append(world.store(), ["a", "m", "z"].map(|client| event(client, n)).to_vec());
-        world.store().shared.seal_all().unwrap();
-    }
-    assert_eq!(world.store().shared.view().segments.len(), 300);
-    world.disk.set_fault(None);
-    assert_eq!(page(world.store(), "nobody", 0).total, 0);
-    assert!(world.disk.calls() <= 300, "{} calls", world.disk.calls());
+    const SEGMENTS: u64 = 10_000;
+    let mut world = with_segments(SEGMENTS);
+    let calls = |world: &World, question: &dyn Fn(&Segments)| {
+        world.disk.set_fault(None);
+        question(world.store());
+        world.disk.calls() as u64
+    };
+    let nobody = |store: &Segments| assert_eq!(page(store, "nobody", 0).total, 0);
+    assert!(calls(&world, &nobody) <= SEGMENTS);
+    // Whoever has an event in each is found as well.
+    assert_eq!(page(world.store(), "m", 0).total, SEGMENTS);
     // A question about a time when nothing was asks no file.
-    world.disk.set_fault(None);
-    let range = TimeRange { from: TimeMs(1_000), to: TimeMs(2_000) };
+    let range = TimeRange { from: TimeMs(20_000), to: TimeMs(30_000) };
     let filter = tracemq_model::Filter::all(InstanceId::new("mqtt-local").unwrap(), range);
-    assert_eq!(world.store().counts(&filter, 60_000).unwrap().counts, []);
-    assert_eq!(world.disk.calls(), 0);
+    let no_time = |store: &Segments| assert_eq!(store.counts(&filter, 60_000).unwrap().counts, []);
+    assert_eq!(calls(&world, &no_time), 0);
+    // A start reads a few pieces of each.
+    world.disk.set_fault(None);
+    assert_eq!(world.open().unwrap().events, 3 * SEGMENTS);
+    assert!(world.disk.calls() as u64 <= 10 * SEGMENTS, "{} calls", world.disk.calls());
 }
 
 /// More comes than is sealed: what waits in memory is bounded, and what was acknowledged is there.

@@ -2,10 +2,12 @@
 //! what is to be kept may be gone; everything else that was acknowledged is there, once and in order.
 
 use std::io::ErrorKind;
+use std::time::{Duration, Instant};
 
 use tracemq_model::{ClientId, Event, InstanceId, Subject, TimeMs};
 use tracemq_store::{Batch, EventStore, StoreError};
 
+use super::super::worker::Attempts;
 use super::world::{CLIENTS, START, World};
 use crate::fs::simulated::{Dice, Fault, Unsynced};
 use crate::{Keep, Retention, SegmentSettings};
@@ -217,4 +219,33 @@ fn s60_any_life_in_which_history_expires_and_is_erased() {
     }
     // Most of them have seen most of it.
     assert!(all.expired > 300 && all.erased > 500 && all.cut_off > 300 && all.swept > 50, "{all:?}");
+}
+
+/// S50: ten minutes pass by both clocks while work waits to be done, and nobody did any. Nothing expires for that but what is ten minutes
+/// older, and nothing is sealed twice.
+#[test]
+fn s50_after_ten_minutes_of_standstill_all_is_there_once() {
+    const PAUSE: i64 = 600_000;
+    for seed in 0..40 {
+        let mut life = Life::new(seed);
+        let begun = Instant::now();
+        for round in 0..12 {
+            life.append().unwrap();
+            if life.dice.roll(3) == 0 {
+                life.world.store().shared.freeze_now().unwrap();
+            }
+            let store = life.world.store();
+            let (mut sealing, mut merging) = (Attempts::to_seal(), Attempts::to_merge());
+            let at = begun + Duration::from_millis(PAUSE.unsigned_abs() * (round + 1));
+            life.now += PAUSE;
+            store.mark_alive(TimeMs(life.now)).unwrap();
+            store.shared.retain_at(at).unwrap();
+            while store.shared.seal_when_due(&mut sealing, at) {}
+            assert!(store.shared.view().frozen.is_empty());
+            while store.shared.merge_when_due(&mut merging, at) {}
+            life.check(&format!("seed {seed}, round {round}"));
+        }
+        life.world.open().unwrap();
+        life.check(&format!("seed {seed}, opened"));
+    }
 }
