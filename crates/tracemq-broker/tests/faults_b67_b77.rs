@@ -230,7 +230,27 @@ fn b77_sessions_that_were_left_are_bounded_in_number_and_in_what_they_hold_and_g
     let mut publisher = Peer::open(&broker, 5_000, Tick(0));
     publisher.send(&connect(false, "pub").bytes());
     assert_eq!(publisher.reason(), Reason::QuotaExceeded, "there is no place for one more");
-    broker.expire(Tick(60_000));
+    while broker.expire(Tick(60_000)) {}
     let stats = broker.stats();
     assert_eq!((stats.sessions, stats.subscriptions, stats.connections), (0, 0, 0));
+}
+
+#[test]
+fn b77_whatever_expires_at_once_holds_the_lock_for_256_sessions_and_topics_at_a_time() {
+    let broker = broker();
+    for number in 0..600 {
+        Peer::connected(&broker, number, &connect(true, &format!("s{number}")).lasting(10));
+    }
+    let mut publisher = Peer::connected(&broker, 999, &connect(true, "pub"));
+    for number in 0..300 {
+        publisher.send(&publish(true, 1, format!("t/{number}"), 0, &[2, 0, 0, 0, 5], b"x")); // expires after 5 s
+    }
+    let left = || (broker.stats().sessions, broker.stats().retained);
+    assert!(!broker.expire(Tick(4_999)));
+    assert_eq!(left(), (601, 300));
+    let mut steps = Vec::new();
+    while broker.expire(Tick(10_000)) {
+        steps.push(left());
+    }
+    assert_eq!((steps, left()), (vec![(345, 44), (89, 0)], (1, 0)));
 }

@@ -18,6 +18,9 @@ use crate::settings::{Clock, DoorSettings, HouseSettings};
 /// How long a count that is recorded may take until it is in the store, before the file forgets it nevertheless.
 const STORE_WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// Between two steps in which much that expires at once is ended, so that whoever waits for the broker's lock gets it.
+const BETWEEN_STEPS: Duration = Duration::from_millis(1);
+
 /// What all doors of a server share: the way onto the record, the clocks, the connection ids, and the places that there
 /// are in all.
 pub struct House {
@@ -102,7 +105,9 @@ impl House {
         let mut every_second = tokio::time::interval(Duration::from_secs(1));
         loop {
             every_second.tick().await;
-            broker.expire(self.tick());
+            while broker.expire(self.tick()) {
+                tokio::time::sleep(BETWEEN_STEPS).await;
+            }
             let house = Arc::clone(&self);
             // With files and waits, so elsewhere. An error would be a fault in it, which has been told.
             let _ = tokio::task::spawn_blocking(move || {

@@ -253,10 +253,11 @@ impl Tables {
         state.due = due;
     }
 
-    /// Ends what is due at `now`.
-    pub(super) fn end_due(&mut self, now: Tick, leftovers: &mut Leftovers) {
+    /// Ends what is due at `now`, at most `most` of it; tells whether there is more.
+    pub(super) fn end_due(&mut self, now: Tick, most: usize, leftovers: &mut Leftovers) -> bool {
         leftovers.wills.append(&mut self.overdue);
-        while let Some(session) = self.calendar.take_due(now) {
+        for _ in 0..most {
+            let Some(session) = self.calendar.take_due(now) else { return false };
             let mut state = session.lock();
             state.due = None;
             if state.expires.is_some_and(|at| at <= now) {
@@ -269,5 +270,6 @@ impl Tables {
             }
             self.note(&session, &mut state);
         }
+        self.calendar.is_due(now)
     }
 }

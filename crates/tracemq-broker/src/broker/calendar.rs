@@ -18,6 +18,11 @@ impl Calendar {
         self.0.remove(&(due, session.number));
     }
 
+    /// Whether a session's time has come.
+    pub(super) fn is_due(&self, now: Tick) -> bool {
+        self.0.first_key_value().is_some_and(|((due, _), _)| *due <= now)
+    }
+
     /// The next session whose time has come.
     pub(super) fn take_due(&mut self, now: Tick) -> Option<Arc<Session>> {
         let entry = self.0.first_entry()?;

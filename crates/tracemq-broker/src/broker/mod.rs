@@ -38,6 +38,9 @@ use rate::Rates;
 use sys::Sys;
 use wills::Will;
 
+/// Sessions, and retained topics, that are ended under one hold of the lock: whoever connects meanwhile waits for one step.
+const EXPIRE_STEP: usize = 256;
+
 /// What is there at a moment, and what has passed since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BrokerStats {
@@ -164,17 +167,19 @@ impl Broker {
     }
 
     /// Ends sessions and retained messages whose time is over, and publishes wills whose delay has passed and the
-    /// `$SYS` topics. To be called about once a second.
-    pub fn expire(&self, now: Tick) {
+    /// `$SYS` topics. To be called about once a second, and soon again when it says that there is more: at most 256
+    /// sessions and as many topics go under one hold of the lock, for which everybody else waits.
+    pub fn expire(&self, now: Tick) -> bool {
+        let mut more = false;
         let leftovers = self.alter(now, |tables, leftovers| {
-            for topic in tables.retained.expire(now) {
-                self.keep_no_retained(&topic);
-            }
-            tables.end_due(now, leftovers);
+            let topics = tables.retained.expire(now, EXPIRE_STEP);
+            topics.iter().for_each(|topic| self.keep_no_retained(topic));
+            more = tables.end_due(now, EXPIRE_STEP, leftovers) || topics.len() >= EXPIRE_STEP;
         });
         Counters::add(&self.counters.expired, leftovers.expired);
         self.settle(now, leftovers);
         self.publish_sys(now);
+        more
     }
 
     /// Ends every link with `end` (MQTT 5.0 clients get a DISCONNECT), and each that is opened later.

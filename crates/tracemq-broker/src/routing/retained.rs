@@ -123,10 +123,12 @@ impl Retained {
         walk
     }
 
-    /// Removes what has expired, and gives the topics.
-    pub(crate) fn expire(&mut self, now: Tick) -> Vec<ByteString> {
+    /// Removes what has expired, at most `most` topics, and gives them.
+    pub(crate) fn expire(&mut self, now: Tick, most: usize) -> Vec<ByteString> {
         let mut expired = Vec::new();
-        while let Some((_, topic)) = self.expiring.first().filter(|(at, _)| *at <= now).cloned() {
+        while expired.len() < most
+            && let Some((_, topic)) = self.expiring.first().filter(|(at, _)| *at <= now).cloned()
+        {
             self.expiring.pop_first();
             self.remove(&topic);
             expired.push(topic);
