@@ -184,7 +184,7 @@ pub(crate) struct Delivery<'a> {
 }
 
 /// A CONNACK with success.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Welcome {
     pub(crate) session_present: bool,
     pub(crate) assigned: Option<ByteString>,

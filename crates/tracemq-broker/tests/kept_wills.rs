@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use keeper::{TestKeeper, recall};
 use tracemq_broker::{Broker, Kept, Limits, Permissions, Tick};
+use tracemq_model::{ConnectionId, End, Reason};
 use wire::{Connect, Peer, connect, packet, subscribe};
 
 /// The wall clock at tick 0.
@@ -194,15 +195,15 @@ fn a_clock_that_was_set_makes_no_will_wait_longer_than_its_delay() {
 
 #[test]
 fn wherever_the_server_is_killed_a_will_comes_once() {
-    let calls = |keeper: &TestKeeper| keeper.pending();
     let world = World::new(false);
+    let mut device = world.device(&device(true, DELAY), Some("all"));
     world.keeper.make_all_durable();
-    world.device(&device(true, DELAY), Some("all")).link.gone(Tick(0));
+    device.deliver().link.gone(Tick(0)); // after its CONNACK
     world.broker.expire(Tick(10_000));
-    let steps = calls(&world.keeper);
-    assert!(steps >= 3, "it comes, goes, and its will is published");
-    for _ in 0..steps {
-        world.keeper.make_durable(1); // from the CONNECT on
+    let steps = world.keeper.pending();
+    assert!(steps >= 2, "it goes, and its will is published");
+    for step in 0..=steps {
+        world.keeper.make_durable(step.min(1));
         let after = world.killed(10_000);
         after.broker.expire(Tick(10_000));
         after.keeper.make_all_durable();
@@ -223,5 +224,66 @@ fn a_will_comes_back_as_it_was_and_lives_from_its_publication_on() {
     assert_eq!((got.len(), got[0].payload.as_str()), (1, "dead"));
     for part in [&[2, 0, 0, 0, 39][..], &[3, 0, 1, b'c']] {
         assert!(got[0].props.windows(part.len()).any(|window| window == part), "{part:?} in {:?}", got[0].props);
+    }
+}
+
+#[test]
+fn connack_waits_until_the_will_is_durable_and_nobody_elses_does() {
+    for v5 in [false, true] {
+        let world = World::new(false);
+        world.keeper.make_all_durable();
+        let mut peer = world.device(&device(v5, if v5 { DELAY } else { &[] }), Some("all"));
+        peer.send(&wire::publish(v5, 0, "early", 0, &[], b"")).deliver();
+        assert!(peer.accepted.is_none() && peer.packets().is_empty());
+        assert!(!peer.link.takes_input() && !peer.input.is_empty(), "what it sends behind CONNECT waits");
+        // Neither who has no will, nor whose session is not kept, waits with it.
+        Peer::connected(&world.broker, 10, &connect(v5, "other").lasting(100));
+        Peer::connected(&world.broker, 11, &connect(v5, "clean").will(&[], "will", "not kept"));
+        assert_eq!(world.killed(0).seen(20_000), [""; 0], "it was told nothing");
+
+        world.keeper.make_all_durable();
+        assert!(peer.woken.take() > 0);
+        peer.deliver();
+        assert!(peer.accepted.is_some() && peer.link.takes_input() && peer.input.is_empty());
+        assert_eq!(peer.packets().first().map(|(first, _)| *first), Some(0x20));
+        assert_eq!(world.broker.stats().messages_received, 1);
+        assert_eq!(world.killed(0).seen(20_000), ["dead"]);
+    }
+}
+
+#[test]
+fn who_goes_or_is_ended_before_its_connack_has_no_will_and_gets_no_packet_before_it() {
+    for v5 in [false, true] {
+        let waiting = || {
+            let world = World::new(false);
+            world.keeper.make_all_durable();
+            let peer = world.device(&device(v5, &[]), Some("all"));
+            (world, peer)
+        };
+        let no_will = |world: &World| {
+            world.keeper.make_all_durable();
+            assert_eq!((world.seen(200_000), world.kept()), (vec![], 0));
+            assert_eq!(world.killed(0).seen(0), [""; 0]);
+        };
+        let (world, mut peer) = waiting();
+        peer.link.gone(Tick(0));
+        no_will(&world);
+
+        let (world, mut peer) = waiting();
+        world.broker.end_link(ConnectionId(2), End::of(Reason::Kicked));
+        peer.deliver();
+        assert_eq!(peer.packets(), [(0x20, if v5 { vec![0, 0x8a, 0] } else { vec![0, 5] })]);
+        assert_eq!((peer.reason(), peer.accepted.is_none()), (Reason::Kicked, true));
+        no_will(&world);
+
+        let (world, mut peer) = waiting();
+        let deadline = peer.link.deadline().unwrap();
+        assert_eq!(deadline, Tick(Limits::default().connect_timeout_ms));
+        peer.time_out(Tick(deadline.0 - 1));
+        assert!(peer.closed.is_none());
+        peer.time_out(deadline);
+        assert_eq!(peer.packets(), [(0x20, if v5 { vec![0, 0x89, 0] } else { vec![0, 3] })]);
+        assert_eq!(peer.reason(), Reason::ServerOverloaded);
+        no_will(&world);
     }
 }

@@ -71,7 +71,8 @@ impl Link {
     /// Whether more is taken from the client. While it is not, the caller should not read from its socket.
     pub fn takes_input(&self) -> bool {
         let Stage::Connected(connected) = &self.stage else { return true };
-        connected.backlog.as_ref().is_none_or(|backlog| !backlog.holds)
+        connected.welcome.is_none()
+            && connected.backlog.as_ref().is_none_or(|backlog| !backlog.holds)
             && connected.held.as_ref().is_none_or(|held| !held.is_full())
             && self.broker.keeper().is_none_or(|keeper| keeper.has_room())
     }

@@ -1,6 +1,7 @@
 //! Until a CONNECT is accepted.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use bytestring::ByteString;
@@ -10,9 +11,18 @@ use super::connected::Connected;
 use super::{Closing, ConnectAttempt, Decision, Link, Permissions, Stage, Step, codes};
 use crate::broker::{Attached, Newcomer};
 use crate::codec;
+use crate::keeping::Mark;
 use crate::limits::{Limits, Tick};
 use crate::packet::{About, Connect, Kind, Outgoing, Packet, Welcome};
 use crate::rules::{Fault, Sketch, judge};
+
+/// A CONNACK with success that is not sent yet.
+pub(super) struct Unsent {
+    /// What must be durable before it is: the will that it accepts.
+    mark: Mark,
+    welcome: Welcome,
+    acceptance: Acceptance,
+}
 
 impl Link {
     pub(super) fn receive_opening(&mut self, now: Tick, input: &mut BytesMut, output: &mut BytesMut) -> Step {
@@ -106,7 +116,8 @@ impl Link {
     }
 
     /// The answer to [`Step::Authenticate`]. Gives `Accepted` or `Close`; then [`receive`](Link::receive) is to be
-    /// called again, since bytes may have come behind the CONNECT.
+    /// called again, since bytes may have come behind the CONNECT. Gives `Continue` when the CONNACK waits until the
+    /// client's will is durable; then [`poll_deliveries`](Link::poll_deliveries) gives `Accepted`.
     pub fn decide(&mut self, now: Tick, decision: Decision, output: &mut BytesMut) -> Step {
         if let Some(end) = self.mailbox.end() {
             return self.end_on_order(now, *end, output);
@@ -124,13 +135,69 @@ impl Link {
         };
         let refusal = match decision {
             Decision::Refuse { reason, detail } => Err(End { detail, ..End::of(reason) }),
-            Decision::Admit { permissions } => self.admit(now, &connect, permissions, output),
+            Decision::Admit { permissions } => {
+                self.admit(now, &connect, permissions).and_then(|()| self.welcome(output))
+            }
         };
         self.turn_is_over();
         match refusal {
-            Ok(acceptance) => Step::Accepted(acceptance),
+            Ok(Some(acceptance)) => Step::Accepted(acceptance),
+            Ok(None) => Step::Continue,
             Err(end) => self.refuse(now, &connect, end, output),
         }
+    }
+
+    /// Sends the CONNACK, if it may go out by now.
+    pub(super) fn welcome(&mut self, output: &mut BytesMut) -> Result<Option<Acceptance>, End> {
+        let durable = self.broker.keeper().map_or(Mark(u64::MAX), |keeper| keeper.kept());
+        let Stage::Connected(connected) = &self.stage else { return Ok(None) };
+        let Some(unsent) = connected.welcome.as_ref().filter(|unsent| unsent.mark <= durable) else { return Ok(None) };
+        let (version, most) = (connected.version, connected.packet_bytes_max);
+        let welcome = Outgoing::Welcome(unsent.welcome.clone());
+        if !self.send(version, most, &welcome, output) {
+            let detail = format!("CONNACK is larger than the client's maximum packet size of {most}");
+            return Err(End::of(Reason::PacketTooLarge).with_detail(&detail));
+        }
+        let Stage::Connected(connected) = &mut self.stage else { return Ok(None) };
+        Ok(connected.welcome.take().map(|unsent| unsent.acceptance))
+    }
+
+    /// The same when it waited; none when there is nothing to wait for. Registers the waker.
+    pub(super) fn poll_welcome(&mut self, now: Tick, cx: &Context<'_>, output: &mut BytesMut) -> Option<Poll<Step>> {
+        match self.welcome(output) {
+            Ok(Some(acceptance)) => {
+                self.last_received = now; // it was not listened to
+                Some(Poll::Ready(Step::Accepted(acceptance)))
+            }
+            Ok(None) => {
+                let Stage::Connected(connected) = &self.stage else { return None };
+                self.broker.keeper()?.wake_at(connected.welcome.as_ref()?.mark, cx.waker());
+                Some(Poll::Pending)
+            }
+            Err(end) => Some(Poll::Ready(self.end(now, end, output))),
+        }
+    }
+
+    /// Whether it waits for its CONNACK, and so gets nothing else.
+    pub(super) fn is_unwelcomed(&self) -> bool {
+        matches!(&self.stage, Stage::Connected(connected) if connected.welcome.is_some())
+    }
+
+    /// Answers the CONNECT of who has a session, and is ended before its CONNACK; gives the code. `code` is what a DISCONNECT
+    /// would say.
+    pub(super) fn send_refusal(
+        &mut self,
+        reason: Reason,
+        code: u8,
+        about: About<'_>,
+        output: &mut BytesMut,
+    ) -> Option<u8> {
+        let Stage::Connected(connected) = &self.stage else { return None };
+        let (version, most) = (connected.version, connected.packet_bytes_max);
+        let server = about.server.filter(|_| version == ProtocolVersion::V5);
+        let code = if server.is_some() { code } else { codes::connack(reason, version) };
+        let refusal = Outgoing::Refusal { code, about: About { reason: None, server } };
+        self.send(version, most, &refusal, output).then_some(code)
     }
 
     /// Ends the link as others ordered. A CONNECT that waits for its decision gets a CONNACK.
@@ -139,7 +206,9 @@ impl Link {
             Stage::Deciding(connect) => self.refuse(now, &connect, end, output),
             other @ (Stage::Opening | Stage::Connected(_) | Stage::Closed(_)) => {
                 self.stage = other;
-                self.tell_what_waits(output);
+                if !self.is_unwelcomed() {
+                    self.tell_what_waits(output);
+                }
                 self.end(now, end, output)
             }
         }
@@ -149,7 +218,7 @@ impl Link {
         let (version, packet_bytes_max) = (connect.version, connect.packet_bytes_max);
         let code = codes::connack(end.reason, version);
         if let Stage::Connected(_) = self.stage {
-            return self.end(now, end, output); // attached, but the CONNACK could not be sent
+            return self.end(now, end, output); // attached, but the CONNACK can't be sent
         }
         let broker = Arc::clone(&self.broker);
         let server = broker.limits().redirect_to.as_deref();
@@ -165,13 +234,7 @@ impl Link {
         self.close(now, Closing::End(end), false)
     }
 
-    fn admit(
-        &mut self,
-        now: Tick,
-        connect: &Connect,
-        permissions: Arc<dyn Permissions>,
-        output: &mut BytesMut,
-    ) -> Result<Acceptance, End> {
+    fn admit(&mut self, now: Tick, connect: &Connect, permissions: Arc<dyn Permissions>) -> Result<(), End> {
         let broker = Arc::clone(&self.broker);
         let limits = broker.limits();
         if let Some(will) = &connect.will
@@ -211,27 +274,19 @@ impl Link {
             topic_alias_max: limits.topic_alias_max,
             response_information: connect.wants_response.then(|| response_information(limits, &name)).flatten(),
         };
-        let (version, packet_bytes_max) = (connect.version, connect.packet_bytes_max);
-        self.stage = Stage::Connected(Box::new(Connected::new(
-            connect,
-            session,
-            permissions,
-            keep_alive_s,
-            limits.topic_alias_max,
-        )));
-        if !self.send(version, packet_bytes_max, &Outgoing::Welcome(welcome), output) {
-            if let Stage::Connected(connected) = &mut self.stage {
-                connected.will = None; // it was never accepted
-            }
-            let detail = format!("CONNACK is larger than the client's maximum packet size of {packet_bytes_max}");
-            return Err(End::of(Reason::PacketTooLarge).with_detail(&detail));
-        }
         // A 3.x client is never told what its session is called, so that it has no name to be found by.
-        let assigned = assigned.filter(|_| version == ProtocolVersion::V5);
+        let assigned = assigned.filter(|_| v5);
         let detail = (missed > 0).then(|| {
             Details::text(&format!("{missed} messages of QoS 1 or 2 found its queue full since it last came"))
         });
-        Ok(Acceptance { assigned, keep_alive_s, session_present: present, detail })
+        let acceptance = Acceptance { assigned, keep_alive_s, session_present: present, detail };
+        let keeper = broker.keeper().filter(|_| connect.will.is_some() && expiry_s > 0);
+        let mark = keeper.map_or(Mark(0), |keeper| keeper.taken());
+        let unsent = Unsent { mark, welcome, acceptance };
+        let aliases_max = limits.topic_alias_max;
+        let connected = Connected::new(connect, session, permissions, keep_alive_s, aliases_max, unsent);
+        self.stage = Stage::Connected(Box::new(connected));
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use bytestring::ByteString;
 use tracemq_model::{ProtocolVersion, Reason};
 
 use super::backlog::Backlog;
+use super::connect::Unsent;
 use super::held::{Answer, Held};
 use super::step::Wanted;
 use super::{Closing, Link, Permissions, Stage, Step};
@@ -35,6 +36,8 @@ pub(super) struct Connected {
     aliases: BTreeMap<u16, ByteString>,
     pub(super) backlog: Option<Box<Backlog>>,
     pub(super) held: Option<Box<Held>>,
+    /// Its CONNACK, until it is sent. Nothing is before that, and nothing that the client sends is looked at.
+    pub(super) welcome: Option<Box<Unsent>>,
 }
 
 impl Connected {
@@ -44,6 +47,7 @@ impl Connected {
         permissions: Arc<dyn Permissions>,
         keep_alive_s: u16,
         topic_alias_max: u16,
+        welcome: Unsent,
     ) -> Self {
         Self {
             version: connect.version,
@@ -57,6 +61,7 @@ impl Connected {
             aliases: BTreeMap::new(),
             backlog: None,
             held: None,
+            welcome: Some(Box::new(welcome)),
         }
     }
 

@@ -37,7 +37,7 @@ enum Stage {
     Opening,
     /// CONNECT is there, the decision is to come.
     Deciding(Box<Connect>),
-    /// CONNACK with success was sent.
+    /// CONNACK with success was sent, or is as soon as the client's will is durable.
     Connected(Box<Connected>),
     /// Over, and why.
     Closed(Box<Closing>),
@@ -161,6 +161,7 @@ impl Link {
                 Stage::Closed(closing) => return Step::Close(Closing::clone(closing)),
                 Stage::Deciding(_) => return Step::Continue,
                 Stage::Opening => return self.receive_opening(now, input, output),
+                Stage::Connected(connected) if connected.welcome.is_some() => return Step::Continue,
                 Stage::Connected(_) => self.receive_connected(now, input, output),
             };
             match handled {
@@ -204,6 +205,9 @@ impl Link {
         if let Some(end) = end {
             return Poll::Ready(self.end_on_order(now, *end, output));
         }
+        if let Some(welcomed) = self.poll_welcome(now, cx, output) {
+            return welcomed;
+        }
         let Stage::Connected(connected) = &self.stage else { return Poll::Pending };
         let has_backlog = connected.backlog.is_some();
         let mut advanced = has_notices;
@@ -245,9 +249,7 @@ impl Link {
         let mut more = state.is_owned_by(&self.mailbox) && state.pump(&mut pump);
         more |= !state.has_waiting() && state.is_owed_now(&self.mailbox, self.broker.limits());
         drop(state);
-        for waiter in std::mem::take(&mut pump.freed) {
-            waiter.wake();
-        }
+        std::mem::take(&mut pump.freed).into_iter().for_each(|waiter| waiter.wake());
         self.last_out = pump.last.or(self.last_out);
         self.packets_sent += pump.packets;
         let counters = self.broker.counters();
@@ -335,11 +337,13 @@ impl Link {
         self.end_with(now, end, code, About { reason: None, server }, output)
     }
 
-    /// The one way in which the server ends a connection: MQTT 5.0 clients that are connected get a DISCONNECT, all
-    /// others nothing.
+    /// The one way in which the server ends a connection: who waits for its CONNACK is refused by it [MQTT-3.14.0-1],
+    /// MQTT 5.0 clients that are connected get a DISCONNECT, all others nothing.
     fn end_with(&mut self, now: Tick, mut end: End, code: u8, about: About<'_>, output: &mut BytesMut) -> Step {
         end.reason_code = None;
-        if let Stage::Connected(connected) = &self.stage
+        if self.is_unwelcomed() {
+            end.reason_code = self.send_refusal(end.reason, code, about, output);
+        } else if let Stage::Connected(connected) = &self.stage
             && connected.version == ProtocolVersion::V5
         {
             let most = connected.packet_bytes_max;
@@ -369,7 +373,8 @@ impl Link {
                     connection: self.connection,
                     mailbox: &self.mailbox,
                     session: &connected.session,
-                    will: connected.will.filter(|_| with_will),
+                    // Without a CONNACK it was never accepted.
+                    will: connected.will.filter(|_| with_will && connected.welcome.is_none()),
                     permissions: &connected.permissions,
                 };
                 self.broker.detach(now, departure);

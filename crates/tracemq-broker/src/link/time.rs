@@ -8,18 +8,23 @@ use super::{Closing, Link, Stage, Step};
 use crate::limits::Tick;
 
 impl Link {
-    /// When [`timed_out`](Self::timed_out) must be called unless bytes come first: the connect deadline until CONNECT
-    /// is accepted, one and a half times the keep alive after the last packet from then on; earlier when publications
+    /// When [`timed_out`](Self::timed_out) must be called unless bytes come first: the connect deadline until CONNACK
+    /// is sent, one and a half times the keep alive after the last packet from then on; earlier when publications
     /// wait for room.
     pub fn deadline(&self) -> Option<Tick> {
         match &self.stage {
-            Stage::Opening | Stage::Deciding(_) => Some(self.opened.plus_ms(self.broker.limits().connect_timeout_ms)),
+            Stage::Opening | Stage::Deciding(_) => Some(self.connect_deadline()),
+            Stage::Connected(connected) if connected.welcome.is_some() => Some(self.connect_deadline()),
             Stage::Connected(connected) => {
                 let backlog = connected.backlog.as_ref().map(|backlog| backlog.until);
                 self.silent_until(connected).into_iter().chain(backlog).min()
             }
             Stage::Closed(_) => None,
         }
+    }
+
+    fn connect_deadline(&self) -> Tick {
+        self.opened.plus_ms(self.broker.limits().connect_timeout_ms)
     }
 
     /// When its keep alive is over; none without one, and while nothing is taken from the client.
@@ -56,6 +61,11 @@ impl Link {
                 let ms = self.broker.limits().connect_timeout_ms;
                 let detail = format!("CONNECT was not decided on within {ms} ms of the connection's opening");
                 self.end_on_order(now, End::of(Reason::ConnectTimeout).with_detail(&detail), output)
+            }
+            Stage::Connected(connected) if connected.welcome.is_some() => {
+                let ms = self.broker.limits().connect_timeout_ms;
+                let detail = format!("its will was not on disk within {ms} ms of the connection's opening");
+                self.end(now, End::of(Reason::ServerOverloaded).with_detail(&detail), output)
             }
             Stage::Connected(connected) if self.silent_until(connected).is_none_or(|until| now < until) => {
                 let advanced = self.advance(now, output);

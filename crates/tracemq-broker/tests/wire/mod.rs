@@ -335,7 +335,8 @@ impl Peer {
                     self.closed = Some(closing);
                     break;
                 }
-                Step::Authenticate(_) | Step::Accepted(_) => panic!("not here"),
+                Step::Accepted(acceptance) => self.accepted = Some(acceptance),
+                Step::Authenticate(_) => panic!("not here"),
             }
         }
         if self.closed.is_none() && !self.input.is_empty() {
