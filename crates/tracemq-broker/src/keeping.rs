@@ -73,7 +73,7 @@ pub enum Change {
 pub struct KeptSession {
     /// The client identifier.
     pub client: String,
-    /// The user name of whoever made it.
+    /// The user that whoever made it had proven to be.
     pub username: Option<String>,
     /// Seconds that it outlives its connection.
     pub expiry_s: u32,

@@ -5,7 +5,7 @@ mod wire;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tracemq_broker::Tick;
+use tracemq_broker::{Permissions, Tick};
 use tracemq_model::Reason;
 use wire::{Changing, Peer, ack, broker, connect, publish, subscribe};
 
@@ -114,18 +114,74 @@ fn b52_b66_a_will_is_judged_again_when_it_is_published() {
     }
 }
 
+/// May do everything, and has proven to be this user.
+struct Proven(&'static str);
+
+impl Permissions for Proven {
+    fn may_publish(&self, _topic: &str, _: u8, _: bool) -> bool {
+        true
+    }
+    fn may_subscribe(&self, _filter: &str, _: Option<u8>) -> bool {
+        true
+    }
+    fn may_receive(&self, _topic: &str) -> bool {
+        true
+    }
+    fn generation(&self) -> u64 {
+        0
+    }
+    fn user(&self) -> Option<Arc<str>> {
+        Some(self.0.into())
+    }
+}
+
+fn is_present(peer: &Peer) -> bool {
+    peer.accepted.as_ref().is_some_and(|accepted| accepted.session_present)
+}
+
 #[test]
 fn b51_another_user_does_not_get_the_session_of_a_client_identifier() {
     for v5 in BOTH {
         let broker = broker();
-        let mut alice = Peer::connected(&broker, 1, &connect(v5, "dev").user("alice").lasting(100));
-        alice.send(&subscribe(v5, &[("a", 1)]));
-        alice.link.gone(Tick(0));
+        let (alice, bob) = (Arc::new(Proven("alice")), Arc::new(Proven("bob")));
+        let mut first = Peer::with_rules(&broker, 1, &connect(v5, "dev").lasting(100), &alice);
+        first.send(&subscribe(v5, &[("a", 1)]));
+        first.link.gone(Tick(0));
         let mut publisher = Peer::connected(&broker, 2, &connect(v5, "pub"));
         publisher.send(&publish(v5, 2, "a", 1, &[], b"for alice"));
-        let mut bob = Peer::connected(&broker, 3, &connect(v5, "dev").user("bob").lasting(100));
-        assert!(!bob.accepted.as_ref().is_some_and(|accepted| accepted.session_present));
+        let mut second = Peer::with_rules(&broker, 3, &connect(v5, "dev").lasting(100), &bob);
+        assert!(!is_present(&second));
         publisher.send(&publish(v5, 2, "a", 2, &[], b"later"));
-        assert!(bob.payloads().is_empty());
+        assert!(second.payloads().is_empty());
+    }
+}
+
+#[test]
+fn b51_a_user_name_that_is_only_said_owns_nothing() {
+    for v5 in BOTH {
+        let broker = broker();
+        let alice = Arc::new(Proven("alice"));
+        let silent = connect(v5, "dev").lasting(100);
+        let says_alice = connect(v5, "dev").user("alice").lasting(100);
+        let mut first = Peer::with_rules(&broker, 1, &silent, &alice);
+        first.send(&subscribe(v5, &[("a", 1)]));
+        first.link.gone(Tick(0));
+        let mut publisher = Peer::connected(&broker, 2, &connect(v5, "pub"));
+        publisher.send(&publish(v5, 2, "a", 1, &[], b"for alice"));
+        let mut liar = Peer::connected(&broker, 3, &says_alice);
+        assert!(!is_present(&liar) && liar.payloads().is_empty());
+        assert_eq!(
+            broker.clients("dev", None, 1).clients[0].username.as_deref(),
+            Some("alice"),
+            "what it said is shown"
+        );
+        liar.link.gone(Tick(0));
+        assert!(!is_present(&Peer::with_rules(&broker, 4, &silent, &alice)), "nor does alice get what it left");
+
+        // Names that nobody proves are as good as none.
+        Peer::connected(&broker, 5, &connect(v5, "any").user("x").lasting(100)).link.gone(Tick(0));
+        let anybody = Peer::connected(&broker, 6, &connect(v5, "any").user("y").lasting(100));
+        assert!(is_present(&anybody));
+        assert_eq!(broker.clients("any", None, 1).clients[0].username.as_deref(), Some("y"));
     }
 }

@@ -29,6 +29,9 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) connection: ConnectionId,
     pub(crate) mailbox: &'a Arc<Mailbox>,
     pub(crate) client: ClientId,
+    /// What it has proven to be.
+    pub(crate) user: Option<Arc<str>>,
+    /// What it is called, proven or not.
     pub(crate) username: Option<Arc<str>>,
     pub(crate) protocol: ProtocolVersion,
     pub(crate) clean_start: bool,
@@ -134,7 +137,7 @@ impl Tables {
             *displaced = state.owner.take();
             // A 3.x session that was clean, or one of 5.0 without expiry, ends with its connection.
             let over = displaced.is_some() && state.expiry_s == 0 || state.expires.is_some_and(|at| at <= now);
-            let foreign = state.username != newcomer.username;
+            let foreign = state.user != newcomer.user;
             self.strike(session, &mut state);
             if newcomer.clean_start || over || foreign {
                 self.end(session, &mut state, leftovers);
@@ -144,6 +147,7 @@ impl Tables {
                 state.keep_session();
                 broker.keep_will(&mut state, newcomer, keepsake);
                 state.protocol = Some(newcomer.protocol);
+                state.username.clone_from(&newcomer.username);
                 let missed = std::mem::take(&mut state.missed);
                 drop(state);
                 return Ok(Attached { missed, session: Arc::clone(session), present: true });
@@ -153,6 +157,7 @@ impl Tables {
         let session = Arc::new(Session::new(self.last_session, newcomer.client.clone()));
         let mut state = session.lock();
         state.resume(Arc::clone(newcomer.mailbox), newcomer.window, newcomer.expiry_s);
+        state.user.clone_from(&newcomer.user);
         state.username.clone_from(&newcomer.username);
         if newcomer.expiry_s > 0 {
             state.ledger = broker.ledger(&session);

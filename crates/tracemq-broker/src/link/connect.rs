@@ -247,11 +247,13 @@ impl Link {
         let assigned = connect.client_id.is_empty().then(|| client.clone());
         let name = client.clone();
         let expiry_s = connect.session_expiry_s.min(limits.session_expiry_s_max);
+        let user = permissions.user();
         let newcomer = Newcomer {
             connection: self.connection,
             mailbox: &self.mailbox,
             client,
-            username: permissions.user().or_else(|| connect.username.as_deref().map(Arc::from)),
+            username: user.clone().or_else(|| connect.username.as_deref().map(Arc::from)),
+            user,
             protocol: connect.version,
             clean_start: connect.clean_start,
             expiry_s,

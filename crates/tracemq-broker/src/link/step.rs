@@ -132,8 +132,8 @@ pub trait Permissions: Send + Sync {
     fn may_receive(&self, topic: &str) -> bool;
     /// A number that is another one after each change of the rules. While it stays the same, nothing is asked twice.
     fn generation(&self) -> u64;
-    /// The user that it has proven to be, whole, whatever its CONNECT said: sessions belong to it. None when nothing was asked
-    /// for; then they belong to the user name of the CONNECT.
+    /// The user that it has proven to be, whole, whatever its CONNECT said: sessions belong to it. None when nothing was proven; then
+    /// they belong to everybody who proves nothing, whatever user name the CONNECT says.
     fn user(&self) -> Option<Arc<str>> {
         None
     }

@@ -132,7 +132,7 @@ impl State {
         let Some(ledger) = &mut self.ledger else { return };
         let record = KeptSession {
             client: ledger.client.as_str().to_owned(),
-            username: self.username.as_deref().map(ToOwned::to_owned),
+            username: self.user.as_deref().map(ToOwned::to_owned),
             expiry_s: self.expiry_s,
             expires: self.expires.map(|tick| ledger.keeping.wall(tick)),
             subscriptions: ledger.subscriptions.clone(),
@@ -274,7 +274,7 @@ impl State {
         ledger.subscriptions = kept.subscriptions;
         ledger.last_place = entries.iter().map(|(queued, _)| queued.place).max().unwrap_or(0);
         let mut state = Self {
-            username: kept.username.map(Into::into),
+            user: kept.username.map(Into::into),
             expiry_s: kept.expiry_s,
             received: received.into_iter().collect(),
             ..Self::default()

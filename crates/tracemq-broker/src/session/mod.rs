@@ -147,7 +147,10 @@ pub(crate) struct State {
     /// Those of them that have not reached all and are not yet acknowledged.
     unfinished: Vec<Unfinished>,
     judged: Option<Judged>,
-    /// The user name of whoever made it: nobody else resumes it.
+    /// The user that whoever made it had proven to be: nobody else resumes it. A name that was only said is none, or anybody
+    /// whom a listener lets in unasked had the sessions of those who prove theirs at another.
+    pub(crate) user: Option<Arc<str>>,
+    /// What the connection that has it, or had it last, is called.
     pub(crate) username: Option<Arc<str>>,
     /// Of the connection that has it, or had it last.
     pub(crate) protocol: Option<ProtocolVersion>,

@@ -138,6 +138,28 @@ fn b51_a_session_belongs_to_the_user_of_the_certificate_whatever_connect_says() 
 }
 
 #[test]
+fn b51_who_only_says_the_name_of_a_certificate_does_not_get_its_session() {
+    let (world, server) = World::new(CONFIG);
+    let alice = world.devices.client("alice", 2098);
+    let silent = Connect { clean: false, ..Connect::new(Version::V311, "meter-1") };
+    let as_alice = || resumes(server.listener("mutual"), world.client(Some(&alice)), &silent);
+    assert!(!as_alice() && as_alice());
+    let anonymous = |login| {
+        let mut stream = TcpStream::connect(server.listener("plain")).unwrap();
+        stream.write_all(&Connect { login, ..silent.clone() }.bytes()).unwrap();
+        let mut connack = [0; 4];
+        stream.read_exact(&mut connack).unwrap();
+        stream.write_all(&[0xE0, 0]).unwrap();
+        assert!(matches!(stream.read(&mut [0; 1]), Ok(0) | Err(_)), "closed");
+        assert_eq!(connack[3], 0);
+        connack[2] == 1
+    };
+    assert!(!anonymous(Some(("alice", ""))), "the session of the certificate");
+    assert!(anonymous(None), "a name that nobody proved is as good as none");
+    assert!(!as_alice(), "what the other left under that name");
+}
+
+#[test]
 fn a_client_certificate_that_is_refused_is_on_record_with_whose_it_is_and_why() {
     let (world, server) = World::new(CONFIG);
     let expired = world.devices.client("old-pump", 2020);
