@@ -339,6 +339,7 @@ impl Connection {
             connection: self.record.connection(),
             address: self.record.client_address(),
             instance: &self.shared.settings.instance,
+            listener: &self.shared.settings.name,
             proven: self.transport.user_of_certificate(),
             anonymous: self.shared.settings.anonymous,
             broker: &self.shared.broker,

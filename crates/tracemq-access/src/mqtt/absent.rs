@@ -17,6 +17,9 @@ struct Keepsake {
     user: Option<String>,
     address: IpAddr,
     instance: String,
+    /// Earlier ones did not say.
+    #[serde(default)]
+    listener: String,
     anonymous: Anonymous,
     proof: Shown,
 }
@@ -49,6 +52,7 @@ impl Identity {
             user: self.user.as_deref().map(ToOwned::to_owned),
             address: self.address,
             instance: self.instance.as_ref().to_owned(),
+            listener: self.listener.as_ref().to_owned(),
             anonymous: self.anonymous,
             proof,
         };
@@ -78,6 +82,7 @@ impl MqttAccess {
             user: kept.user.map(Into::into),
             address: kept.address,
             instance: kept.instance.into(),
+            listener: kept.listener.into(),
             anonymous: kept.anonymous,
             proof,
         })

@@ -60,6 +60,8 @@ pub struct Identity {
     /// Its address.
     pub address: IpAddr,
     pub(super) instance: Arc<str>,
+    /// The listener that it came in by; empty when that is not known.
+    pub(super) listener: Arc<str>,
     pub(super) anonymous: super::Anonymous,
     pub(super) proof: Proof,
 }
@@ -72,13 +74,15 @@ impl Identity {
             user: None,
             address: login.address,
             instance: login.instance.into(),
+            listener: login.listener.into(),
             anonymous: login.anonymous,
             proof: Proof::Nothing,
         }
     }
 
     fn who(&self) -> Who<'_> {
-        Who { client_id: &self.client_id, user: self.user.as_deref() }
+        let (listener, instance) = (&self.listener, &self.instance);
+        Who { client_id: &self.client_id, user: self.user.as_deref(), listener, instance }
     }
 
     /// When what it came in with ends; none when it does not.

@@ -46,6 +46,8 @@ pub struct Login<'a> {
     pub address: IpAddr,
     /// The instance that it comes to.
     pub instance: &'a str,
+    /// The name of the listener that it came in by.
+    pub listener: &'a str,
     /// The user that its certificate names.
     pub proven: Option<&'a str>,
     /// Whether the listener lets clients in without user name.

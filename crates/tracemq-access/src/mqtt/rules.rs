@@ -1,7 +1,8 @@
 //! Which topics a client may use: `[[mqtt.rules]]`.
 //!
 //! With no rule at all, every topic but those that begin with `$` is everybody's. With one, what no rule allows is
-//! denied, and a rule that denies wins over any that allows, in any order.
+//! denied, and a rule that denies wins over any that allows, in any order. That holds for rules of single listeners and
+//! instances, too: else naming one in the only rule, which takes from the rule, would open all others.
 //!
 //! In a rule's topic filters `%c` stands for the client identifier and `%u` for the user name. The values are taken
 //! literally: they stand for one topic level or a part of one, are never wildcards, and a missing value matches
@@ -21,6 +22,10 @@ pub struct RuleEntry {
     pub groups: Vec<String>,
     /// Client identifiers; `*` is any text.
     pub clients: Vec<String>,
+    /// Names of the listeners that the client came in by. None: any.
+    pub listeners: Vec<String>,
+    /// The instances that it came to. None: any.
+    pub instances: Vec<String>,
     /// Forbids instead of allowing.
     pub deny: bool,
     /// Topic filters for PUBLISH.
@@ -46,7 +51,7 @@ pub enum RuleError {
     #[error("rule {0} names no topic: publish, subscribe or both are needed")]
     Nothing(usize),
     /// An empty name, which nobody can have.
-    #[error("rule {0} has an empty name in users, groups or clients")]
+    #[error("rule {0} has an empty name in users, groups, clients, listeners or instances")]
     EmptyName(usize),
 }
 
@@ -92,6 +97,8 @@ struct Rule {
     users: Vec<String>,
     groups: Vec<String>,
     clients: Vec<String>,
+    listeners: Vec<String>,
+    instances: Vec<String>,
     deny: bool,
     publish: Vec<Filter>,
     subscribe: Vec<Filter>,
@@ -110,7 +117,12 @@ impl Rule {
             patterns.is_empty() || name.is_some_and(|name| patterns.iter().any(|one| matches_name(one, name)))
         };
         let group = group_of(who.client_id);
-        any(&self.users, who.user)
+        let named = |names: &[String], name: &str| names.is_empty() || names.iter().any(|one| one == name);
+        // Who came by a listener that is not known any more gets nothing by its rules, and is kept from what they forbid.
+        let is_there = named(&self.listeners, who.listener) || (self.deny && who.listener.is_empty());
+        is_there
+            && named(&self.instances, who.instance)
+            && any(&self.users, who.user)
             && any(&self.clients, Some(who.client_id))
             && (self.groups.is_empty() || group.is_some_and(|group| self.groups.iter().any(|one| one == group)))
     }
@@ -123,6 +135,10 @@ pub struct Who<'a> {
     pub client_id: &'a str,
     /// The user that it has proven to be; none when nothing was proven.
     pub user: Option<&'a str>,
+    /// The listener that it came in by; empty when that is not known.
+    pub listener: &'a str,
+    /// The instance that it came to.
+    pub instance: &'a str,
 }
 
 /// The group of a client identifier such as `GID_pumps@@@pump-07`.
@@ -176,13 +192,16 @@ fn compile(number: usize, entry: &RuleEntry) -> Result<Rule, RuleError> {
     if entry.publish.is_empty() && entry.subscribe.is_empty() {
         return Err(RuleError::Nothing(number));
     }
-    if [&entry.users, &entry.groups, &entry.clients].into_iter().flatten().any(String::is_empty) {
+    let names = [&entry.users, &entry.groups, &entry.clients, &entry.listeners, &entry.instances];
+    if names.into_iter().flatten().any(String::is_empty) {
         return Err(RuleError::EmptyName(number));
     }
     Ok(Rule {
         users: entry.users.clone(),
         groups: entry.groups.clone(),
         clients: entry.clients.clone(),
+        listeners: entry.listeners.clone(),
+        instances: entry.instances.clone(),
         deny: entry.deny,
         publish: filters(&entry.publish)?,
         subscribe: filters(&entry.subscribe)?,

@@ -55,6 +55,7 @@ fn login<'a>(client_id: &'a str, username: Option<&'a str>, password: &'a str) -
         password: Some(password.as_bytes()),
         address: "192.0.2.7".parse().unwrap(),
         instance: "mqtt-1",
+        listener: "mqtt",
         proven: None,
         anonymous: Anonymous::No,
     }
@@ -258,6 +259,64 @@ fn without_rules_all_but_the_server_s_topics_are_open_and_with_one_the_rest_is_s
     for filter in ["#", "+/x/cmd", "down/#", "down/x", "down/x/cmd/#", "up/a", "$share/down/x/cmd", "$share/g/#"] {
         assert!(!may(Use::Subscribe, filter), "b56, b59: {filter}");
     }
+}
+
+/// Who came in by `listener` to `instance`.
+fn by(access: &MqttAccess, listener: &str, instance: &str) -> Identity {
+    let login = Login { listener, instance, ..login("c", Some("ops"), "secret") };
+    outcome(access, &login, &Issued::default()).unwrap()
+}
+
+#[test]
+fn a_rule_of_a_listener_or_an_instance_is_for_those_who_came_there() {
+    let rule = |listeners: &[&str], instances: &[&str], deny, topic: &str| RuleEntry {
+        listeners: listeners.iter().map(|&name| name.to_owned()).collect(),
+        instances: instances.iter().map(|&name| name.to_owned()).collect(),
+        deny,
+        publish: vec![topic.into()],
+        ..RuleEntry::default()
+    };
+    let of = |rules: &[RuleEntry]| MqttAccess { rules: RuleBook::new(rules).unwrap(), ..with_users() };
+    let access = of(&[
+        rule(&["field", "lab"], &[], false, "up/#"),
+        rule(&[], &["mqtt-2"], false, "two"),
+        rule(&["field"], &["mqtt-2"], false, "both"),
+        rule(&["lab"], &[], true, "up/secret"),
+    ]);
+    let may = |listener, instance, topic: &str| rights(&access, &by(&access, listener, instance))(Use::Publish, topic);
+    assert!(may("field", "mqtt-1", "up/secret") && may("lab", "mqtt-1", "up/x"));
+    assert!(!may("lab", "mqtt-1", "up/secret"), "denied there");
+    assert!(!may("office", "mqtt-1", "up/x") && !may("fiel", "mqtt-1", "up/x"));
+    assert!(may("office", "mqtt-2", "two") && !may("office", "mqtt-1", "two"));
+    assert!(may("field", "mqtt-2", "both") && !may("field", "mqtt-1", "both") && !may("lab", "mqtt-2", "both"));
+
+    let narrow = of(&[rule(&["field"], &[], false, "up/#")]);
+    let elsewhere = by(&narrow, "office", "mqtt-1");
+    assert!(!rights(&narrow, &elsewhere)(Use::Publish, "up/x"), "a rule that is made narrower opens nothing elsewhere");
+}
+
+#[test]
+fn who_is_away_is_held_to_the_rules_of_its_listener() {
+    let access = with_users();
+    let keepsake = by(&access, "field", "mqtt-1").keepsake().unwrap();
+    let rule = |listener: &str, deny| RuleEntry {
+        listeners: vec![listener.into()],
+        deny,
+        publish: vec!["t".into()],
+        ..RuleEntry::default()
+    };
+    let may = |rules: &[RuleEntry], keepsake: &str| {
+        let access = MqttAccess { rules: RuleBook::new(rules).unwrap(), ..with_users() };
+        rights(&access, &access.recall(keepsake).unwrap())(Use::Publish, "t")
+    };
+    assert!(may(&[rule("field", false)], &keepsake) && !may(&[rule("lab", false)], &keepsake));
+    let everywhere = RuleEntry { listeners: Vec::new(), ..rule("", false) };
+    assert!(may(&[everywhere.clone(), rule("lab", true)], &keepsake));
+    // One of an earlier build does not say by which it came.
+    let early = keepsake.replace(r#","listener":"field""#, "");
+    assert_ne!(early, keepsake);
+    assert!(may(std::slice::from_ref(&everywhere), &early) && !may(&[rule("field", false)], &early));
+    assert!(!may(&[everywhere, rule("lab", true)], &early), "what any listener forbids");
 }
 
 #[test]

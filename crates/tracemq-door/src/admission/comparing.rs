@@ -137,6 +137,7 @@ mod tests {
             password: Some(b"secret"),
             address,
             instance: "mqtt-local",
+            listener: "mqtt",
             proven: None,
             anonymous: Anonymous::No,
         };

@@ -98,6 +98,8 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) connection: ConnectionId,
     pub(crate) address: IpAddr,
     pub(crate) instance: &'a InstanceId,
+    /// The listener's name.
+    pub(crate) listener: &'a str,
     /// The user that its certificate names.
     pub(crate) proven: Option<&'a str>,
     pub(crate) anonymous: Anonymous,
@@ -167,7 +169,7 @@ impl Guard {
 
     /// Decides, or begins to.
     pub(crate) fn consider(self: &Arc<Self>, newcomer: Newcomer<'_>) -> Admission {
-        let Newcomer { attempt, connection, address, instance, proven, anonymous, broker } = newcomer;
+        let Newcomer { attempt, connection, address, instance, listener, proven, anonymous, broker } = newcomer;
         let asked = Asked { attempt, connection, address, broker: Arc::downgrade(broker) };
         let login = Login {
             client_id: asked.client_id(),
@@ -175,6 +177,7 @@ impl Guard {
             password: asked.attempt.password.as_deref(),
             address,
             instance: instance.as_str(),
+            listener,
             proven,
             anonymous,
         };

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tracemq_access::mqtt::{Ban, RuleBook, RuleEntry};
 
-use super::Mqtt;
 use super::check::Faults;
+use super::{Config, Listener, Mqtt};
 
 /// What a PUBLISH or SUBSCRIBE without permission brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,12 @@ pub(crate) struct Rule {
     /// For these client identifiers alone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<String>,
+    /// For those alone that came in by these listeners.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<String>,
+    /// For those alone that came to these instances.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<String>,
     /// Forbids.
     pub deny: bool,
     /// Topic filters that may be published to.
@@ -96,6 +102,8 @@ impl Mqtt {
             users: rule.users.clone(),
             groups: rule.groups.clone(),
             clients: rule.clients.clone(),
+            listeners: rule.listeners.clone(),
+            instances: rule.instances.clone(),
             deny: rule.deny,
             publish: rule.publish.clone(),
             subscribe: rule.subscribe.clone(),
@@ -120,11 +128,67 @@ impl Mqtt {
     }
 }
 
-pub(super) fn check(faults: &mut Faults, mqtt: &Mqtt) {
-    faults.within("mqtt.max_failed_logins_per_s", mqtt.max_failed_logins_per_s, 1, 1_000_000);
-    if let Err(error) = RuleBook::new(&mqtt.rule_entries()) {
-        faults.add(format!("mqtt.rules: {error}"));
+impl Rule {
+    /// Whether a client that comes in by `listener` can be one of those that it is for.
+    fn is_for(&self, listener: &Listener, config: &Config) -> bool {
+        let instance = listener.instance.as_ref().unwrap_or(&config.instance.id);
+        (self.listeners.is_empty() || self.listeners.contains(&listener.name))
+            && (self.instances.is_empty() || self.instances.iter().any(|one| one == instance.as_str()))
     }
+}
+
+fn check_rules(faults: &mut Faults, config: &Config) {
+    let rules = &config.mqtt.rules;
+    if let Err(error) = RuleBook::new(&config.mqtt.rule_entries()) {
+        faults.add(format!("mqtt.rules: {error}"));
+        return;
+    }
+    let (listeners, instances) = (config.listeners(), config.instances());
+    let listed = |names: Vec<&str>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let there_are = listed(listeners.iter().map(|listener| &*listener.name).collect());
+    let instances: Vec<&str> = instances.iter().map(|instance| instance.as_str()).collect();
+    let before = faults.count();
+    for (number, rule) in (1..).zip(rules) {
+        for name in rule.listeners.iter().filter(|name| !listeners.iter().any(|one| one.name == **name)) {
+            let name = name.escape_debug();
+            faults.add(format!(
+                "mqtt.rules: rule {number}: listeners: there is no listener `{name}`; there are {there_are}"
+            ));
+        }
+        for name in rule.instances.iter().filter(|name| !instances.contains(&name.as_str())) {
+            let (name, there_are) = (name.escape_debug(), listed(instances.clone()));
+            faults.add(format!(
+                "mqtt.rules: rule {number}: instances: there is no instance `{name}`; there are {there_are}"
+            ));
+        }
+    }
+    if faults.count() > before {
+        return;
+    }
+    for (number, rule) in (1..).zip(rules) {
+        // Else somebody would believe that it is in force.
+        if !rule.listeners.is_empty() && !listeners.iter().any(|listener| rule.is_for(listener, config)) {
+            faults.add(format!(
+                "mqtt.rules: rule {number}: none of its listeners leads to one of its instances: it is for nobody"
+            ));
+        }
+    }
+    // Whoever wrote rules for another listener alone may expect this one to be as open as before, or to be shut: neither is
+    // to be found out by those who come in there.
+    let is_bound = |listener: &Listener| rules.is_empty() || rules.iter().any(|rule| rule.is_for(listener, config));
+    for listener in listeners.iter().filter(|listener| !is_bound(listener)) {
+        let name = listener.name.escape_debug();
+        faults.add(format!(
+            "mqtt.rules: no rule is for clients of the listener `{name}`, so that they could use no topic: give it one, such as \
+             listeners = [\"{name}\"], publish = [\"#\"], subscribe = [\"#\"] for all topics that do not begin with `$`"
+        ));
+    }
+}
+
+pub(super) fn check(faults: &mut Faults, config: &Config) {
+    let mqtt = &config.mqtt;
+    faults.within("mqtt.max_failed_logins_per_s", mqtt.max_failed_logins_per_s, 1, 1_000_000);
+    check_rules(faults, config);
     if let Err(error) = mqtt.bans() {
         faults.add(format!("{error:#}"));
     }

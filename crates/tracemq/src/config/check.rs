@@ -16,6 +16,7 @@ const KEEP_DAYS_MAX: u32 = 36_500;
 pub(super) fn check(config: &Config) -> anyhow::Result<()> {
     let mut faults = Faults(Vec::new());
     check_mqtt(&mut faults, &config.mqtt);
+    access::check(&mut faults, config);
     listeners::check(&mut faults, config);
     for origin in &config.http.cors_origins {
         let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
@@ -98,7 +99,6 @@ fn check_mqtt(faults: &mut Faults, mqtt: &Mqtt) {
     {
         faults.0.push(format!("mqtt.response_topics: `{}` can't be the beginning of a topic", topics.escape_debug()));
     }
-    access::check(faults, mqtt);
 }
 
 /// Seconds east of UTC; none when `text` is not `+hh:mm` or `-hh:mm` up to 14 hours, or `Z`.
@@ -121,6 +121,10 @@ pub(crate) fn parse_utc_offset(text: &str) -> Option<i32> {
 pub(super) struct Faults(Vec<String>);
 
 impl Faults {
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn add(&mut self, fault: String) {
         self.0.push(fault);
     }
@@ -213,6 +217,38 @@ mod tests {
         }
         let unknown = toml::from_str::<Config>(&format!("{entry}keep_day = 3")).unwrap_err().to_string();
         assert!(unknown.contains("unknown field `keep_day`") && unknown.contains("`keep_days`"), "{unknown}");
+    }
+
+    #[test]
+    fn rules_name_listeners_and_instances_that_there_are_and_leave_none_without() {
+        let listener = |name: &str, instance: &str| {
+            format!("[[mqtt.listeners]]\nname = '{name}'\nlisten = '127.0.0.1:0'\ninstance = '{instance}'\n")
+        };
+        let ways_in = listener("a", "mqtt-a") + &listener("b", "mqtt-b");
+        let rule = |bound: &str| format!("[[mqtt.rules]]\npublish = ['t']\n{bound}\n");
+        let of =
+            |rules: &[&str]| faults(&(ways_in.clone() + &rules.iter().map(|bound| rule(bound)).collect::<String>()));
+        assert_eq!(faults(&rule("listeners = ['mqtt']\ninstances = ['mqtt-local']")), "");
+        assert_eq!(of(&["listeners = ['a', 'b']"]), "");
+        assert_eq!(of(&["instances = ['mqtt-a']", "listeners = ['b']\nusers = ['u']"]), "");
+        assert_eq!(of(&["", "listeners = ['a']"]), "", "the first is for all");
+        for (rules, said) in [
+            (&["", "listeners = ['c']"][..], "rule 2: listeners: there is no listener `c`; there are `a`, `b`"),
+            (
+                &["instances = ['mqtt-c']"],
+                "rule 1: instances: there is no instance `mqtt-c`; there are `mqtt-local`, `mqtt-a`, `mqtt-b`",
+            ),
+            (
+                &["", "listeners = ['a']\ninstances = ['mqtt-b']"],
+                "rule 2: none of its listeners leads to one of its instances",
+            ),
+            (&["listeners = ['a']"], "no rule is for clients of the listener `b`"),
+            (&["instances = ['mqtt-b']"], "no rule is for clients of the listener `a`"),
+            (&["listeners = ['']"], "rule 1 has an empty name"),
+        ] {
+            let told = of(rules);
+            assert!(told.contains("mqtt.rules: ") && told.contains(said), "{rules:?}: {told}");
+        }
     }
 
     #[test]

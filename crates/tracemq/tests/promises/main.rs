@@ -38,5 +38,6 @@ mod storms;
 mod strange_words;
 mod ways_in;
 mod ways_in_proxy;
+mod ways_in_rules;
 mod ways_in_tls;
 mod ways_in_websocket;

@@ -139,7 +139,7 @@ impl QosWord {
 mod tests {
     use super::*;
 
-    const C: Who<'_> = Who { client_id: "c", user: Some("u") };
+    const C: Who<'_> = Who { client_id: "c", user: Some("u"), listener: "mqtt", instance: "mqtt-1" };
     const PUBLISH: Deed = Deed::Publish { qos: 0, retain: false };
     const SUBSCRIBE: Deed = Deed::Subscribe { qos: 1 };
 
@@ -217,13 +217,13 @@ mod tests {
         )
         .unwrap();
         for evil in ["#", "+", "+/x", "${username}", "%u", "a/b", ""] {
-            let who = Who { client_id: evil, user: Some("u") };
+            let who = Who { client_id: evil, user: Some("u"), listener: "mqtt", instance: "mqtt-1" };
             for wanted in ["dev/#", "dev/+/up", "dev/+", "dev/u/up", "dev/a/up", "dev/a/b/up", "dev//up"] {
                 assert!(!allow.allow(&who, SUBSCRIBE, wanted), "{evil} {wanted}");
                 assert!(!allow.allow(&who, PUBLISH, wanted), "{evil} {wanted}");
             }
         }
-        let slashed = Who { client_id: "a/b", user: None };
+        let slashed = Who { client_id: "a/b", user: None, listener: "mqtt", instance: "mqtt-1" };
         assert!(!deny.allow(&slashed, PUBLISH, "dev/a/b/cfg") && deny.allow(&slashed, PUBLISH, "dev/a/cfg"));
     }
 
