@@ -137,7 +137,7 @@ fn b77_one_message_for_a_thousand_sessions_is_held_once() {
     let mut publisher = Peer::connected(&broker, 5_000, &connect(true, "pub"));
     publisher.send(&publish(true, 2, "a", 1, &[], &[b'x'; 500_000]));
     assert_eq!((held(&broker), broker.stats().messages_dropped), (1 + 500_000 + 1_000 * 128, 0));
-    broker.expire(Tick(60_000));
+    while broker.expire(Tick(60_000)) {}
     assert_eq!(held(&broker), 0);
 }
 
