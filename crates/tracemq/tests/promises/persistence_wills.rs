@@ -21,13 +21,19 @@ fn device(will_delay_s: u8) -> Vec<u8> {
     packet(0x10, &body.concat())
 }
 
-/// A watcher that is away, and a device that was told that all it did so far is on disk.
-fn with_device(home: &Home, will_delay_s: u8) -> (Server, Device) {
+/// With a watcher that is away.
+fn with_watcher(home: &Home) -> Server {
     let server = home.start();
     let mut device_of_watcher = Device::connect(&server, &watcher());
     device_of_watcher.send(&packet(0x82, &[&[0, 1], &*string("will"), &[1]].concat()));
     assert_eq!(device_of_watcher.receive().0, 0x90);
     device_of_watcher.close();
+    server
+}
+
+/// The same, and a device that was told that all it did so far is on disk.
+fn with_device(home: &Home, will_delay_s: u8) -> (Server, Device) {
+    let server = with_watcher(home);
     let mut there = Device::dial(&server);
     there.send(&device(will_delay_s));
     assert_eq!(there.receive().0, 0x20);
@@ -77,4 +83,17 @@ fn a_will_whose_user_was_taken_out_while_the_server_was_off_is_dropped_and_told(
     std::fs::write(home.path().join("users"), without.join("\n") + "\n").unwrap();
     let server = home.start();
     assert!(server.log().contains(r#""wills_dropped":1"#), "{}", server.log());
+}
+
+#[test]
+fn a_will_that_connack_accepted_is_published_after_kill_9() {
+    let home = Home::new(CONFIG);
+    let mut server = with_watcher(&home);
+    let mut there = Device::dial(&server);
+    there.send(&device(0));
+    assert_eq!(there.receive().0, 0x20);
+    server.kill();
+    let server = home.start();
+    let mut watcher = Device::connect(&server, &watcher());
+    assert!(watcher.receive().1.ends_with(b"gone"));
 }
