@@ -6,6 +6,8 @@ use tracemq_broker::Tick;
 use tracemq_model::Reason;
 use wire::{Peer, ack, broker, connect, publish, subscribe};
 
+// MQTT 3.1.1: 2.3.1-5, 3.3.4-1, 3.8.4-6
+// MQTT 5.0: 2.2.1-2, 3.3.4-1, 3.8.4-8, 4.3.2-4, 4.3.3-8, 4.3.3-4, 4.3.3-11
 #[test]
 fn qos_0_1_2_arrive_with_the_lower_qos() {
     for v5 in [false, true] {
@@ -23,6 +25,8 @@ fn qos_0_1_2_arrive_with_the_lower_qos() {
     }
 }
 
+// MQTT 3.1.1: 4.3.3-2
+// MQTT 5.0: 4.3.3-10, 4.3.3-12
 #[test]
 fn qos_2_is_routed_once_however_often_it_is_sent() {
     let broker = broker();
@@ -40,6 +44,8 @@ fn qos_2_is_routed_once_however_often_it_is_sent() {
     assert_eq!(sub.payloads(), ["x", "y"]);
 }
 
+// MQTT 3.1.1: 4.3.3-1
+// MQTT 5.0: 3.6.2-1, 3.7.2-1, 4.3.3-4, 4.3.3-11
 #[test]
 fn outbound_qos_2_goes_through_its_four_steps() {
     for v5 in [false, true] {
@@ -73,6 +79,8 @@ fn an_acknowledgement_of_the_wrong_kind_is_an_error() {
     sub.assert_ended(Reason::ProtocolError, "PUBACK for QoS 2");
 }
 
+// MQTT 3.1.1: 4.3.2-1
+// MQTT 5.0: 3.3.4-9, 4.9.0-1, 4.9.0-2
 #[test]
 fn the_window_bounds_what_is_under_way() {
     for (v5, block, window) in [(false, &[][..], 32), (true, &[0x21, 0, 3], 3)] {
@@ -98,6 +106,7 @@ fn the_window_bounds_what_is_under_way() {
     }
 }
 
+// MQTT 5.0: 3.3.2-5, 3.3.2-6
 #[test]
 fn expired_messages_are_skipped_and_the_others_say_how_long_they_have() {
     let broker = broker();
@@ -115,6 +124,7 @@ fn expired_messages_are_skipped_and_the_others_say_how_long_they_have() {
     assert_eq!(broker.stats().messages_dropped, 2);
 }
 
+// MQTT 5.0: 3.1.2-25
 #[test]
 fn a_message_larger_than_the_client_takes_is_not_sent() {
     let broker = broker();
@@ -126,6 +136,8 @@ fn a_message_larger_than_the_client_takes_is_not_sent() {
     assert_eq!(broker.stats().messages_dropped, 1);
 }
 
+// MQTT 3.1.1: 4.6.0-1
+// MQTT 5.0: 3.3.4-9, 4.6.0-1 to 4.6.0-4, 4.9.0-1, 4.9.0-2
 #[test]
 fn a_smaller_receive_maximum_after_a_resume_is_kept() {
     let broker = broker();
@@ -182,6 +194,8 @@ fn a_client_that_never_completes_gets_no_more_than_the_window() {
     assert!(packets.len() <= 32, "{}", packets.len());
 }
 
+// MQTT 3.1.1: 2.3.1-4
+// MQTT 5.0: 2.2.1-4
 #[test]
 fn packet_identifiers_wrap_around_those_in_use() {
     let broker = broker();
@@ -200,6 +214,7 @@ fn packet_identifiers_wrap_around_those_in_use() {
     }
 }
 
+// MQTT 5.0: 3.3.4-7
 #[test]
 fn more_of_qos_2_than_the_receive_maximum_is_an_error_in_5_0() {
     let broker = broker();

@@ -11,6 +11,8 @@ use wire::{Peer, ack, broker, connect, packet, props, publish, subscribe, subscr
 
 const BOTH: [bool; 2] = [false, true];
 
+// MQTT 3.1.1: 2.3.1-1
+// MQTT 5.0: 2.2.1-3
 #[test]
 fn b01_publish_with_packet_id_0_is_malformed() {
     for v5 in BOTH {
@@ -23,6 +25,7 @@ fn b01_publish_with_packet_id_0_is_malformed() {
     }
 }
 
+// MQTT 5.0: 1.5.5-1
 #[test]
 fn b02_a_length_of_five_bytes_ends_it_at_the_fourth_and_hides_nothing() {
     for v5 in BOTH {
@@ -65,6 +68,8 @@ fn b03_a_huge_announcement_is_closed_at_the_length_byte() {
     assert_eq!(peer.end().reason_code, Some(0x95));
 }
 
+// MQTT 3.1.1: 3.1.0-1
+// MQTT 5.0: 3.1.0-1
 #[test]
 fn b04_what_does_not_begin_with_connect_is_closed_at_once_without_a_reply() {
     for first in 0..=255u8 {
@@ -110,6 +115,7 @@ fn b05_acknowledgements_and_subscribe_before_connect_touch_no_session() {
     }
 }
 
+// MQTT 3.1.1: 4.8.0-1, 4.8.0-2
 #[test]
 fn b06_what_only_a_server_sends_is_a_protocol_error() {
     for v5 in BOTH {
@@ -130,6 +136,8 @@ fn b06_what_only_a_server_sends_is_a_protocol_error() {
     peer.assert_ended(Reason::MalformedPacket, "type 15 in 3.1.1");
 }
 
+// MQTT 3.1.1: 3.1.0-2
+// MQTT 5.0: 3.1.0-2
 #[test]
 fn b07_a_second_connect_is_a_protocol_error_and_the_session_lives() {
     for v5 in BOTH {
@@ -147,6 +155,7 @@ fn b07_a_second_connect_is_a_protocol_error_and_the_session_lives() {
     }
 }
 
+// MQTT 5.0: 2.2.2-1
 #[test]
 fn b08_property_lengths_that_lie_are_malformed() {
     let good = [0x11, 0, 0, 0, 9];
@@ -192,6 +201,7 @@ fn with_ack_block(first: u8, block: &[u8]) -> Vec<u8> {
     packet(first, &[vec![0, 1, 0], props(block)].concat())
 }
 
+// MQTT 5.0: 3.3.4-6
 #[test]
 fn b09_properties_out_of_place_or_twice_are_protocol_errors() {
     type Build = fn(&[u8]) -> Vec<u8>;

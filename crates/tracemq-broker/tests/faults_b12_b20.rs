@@ -30,6 +30,10 @@ fn ended(v5: bool, bytes: &[u8], reason: Reason, context: &str) -> Peer {
     peer
 }
 
+// MQTT 3.1.1: 2.2.2-1, 2.2.2-2, 3.1.2-3, 3.1.4-1, 3.2.2-6, 3.3.1-2, 3.3.1-4, 3.6.1-1, 3.8.1-1, 3.8.3-4, 3.10.1-1
+// MQTT 3.1.1: 3.14.1-1
+// MQTT 5.0: 2.1.3-1, 3.1.2-3, 3.1.4-1, 3.1.4-2, 3.3.1-2, 3.3.1-4, 3.6.1-1, 3.8.1-1, 3.8.3-5, 3.10.1-1, 3.14.1-1
+// MQTT 5.0: 3.15.1-1
 #[test]
 fn b12_reserved_bits_and_types_are_malformed() {
     for v5 in BOTH {
@@ -62,6 +66,8 @@ fn b12_reserved_bits_and_types_are_malformed() {
     }
 }
 
+// MQTT 3.1.1: 3.1.2-11, 3.1.2-13 to 3.1.2-15, 3.1.2-22
+// MQTT 5.0: 3.1.2-11, 3.1.2-13, 3.1.2-12
 #[test]
 fn b13_wills_and_passwords_that_break_the_rules_are_refused() {
     for v5 in BOTH {
@@ -80,6 +86,9 @@ fn b13_wills_and_passwords_that_break_the_rules_are_refused() {
     assert!(v5.accepted.is_some(), "MQTT 5.0 allows a password alone");
 }
 
+// MQTT 3.1.1: 1.5.3-1, 1.5.3-2, 3.1.3-4, 3.1.3-10, 3.1.3-11, 3.3.2-1, 3.8.3-1, 3.10.3-1, 4.7.3-2
+// MQTT 5.0: 1.5.4-1, 1.5.4-2, 1.5.7-1, 3.1.3-4, 3.1.3-11, 3.1.3-12, 3.3.2-1, 3.3.2-13, 3.3.2-19, 3.8.3-1, 3.10.2-1
+// MQTT 5.0: 4.7.3-2
 #[test]
 fn b14_strings_that_are_no_mqtt_strings_are_refused() {
     for bad in [&b"a\0b"[..], &[0xed, 0xa0, 0x80], &[0xc0, 0x80], &[0xff], &[0xf8, 0x88, 0x80, 0x80, 0x80]] {
@@ -112,6 +121,8 @@ fn b14_strings_that_are_no_mqtt_strings_are_refused() {
     }
 }
 
+// MQTT 3.1.1: 3.3.2-2, 4.7.1-1, 4.7.3-1
+// MQTT 5.0: 3.3.2-2, 3.3.2-14, 4.7.0-1, 4.7.3-1
 #[test]
 fn b15_publish_topics_with_wildcards_are_never_routed_or_retained() {
     for v5 in BOTH {
@@ -126,6 +137,8 @@ fn b15_publish_topics_with_wildcards_are_never_routed_or_retained() {
     }
 }
 
+// MQTT 3.1.1: 4.7.1-2, 4.7.1-3, 4.7.3-1
+// MQTT 5.0: 4.7.1-1, 4.7.1-2, 4.7.3-1, 4.8.2-1, 4.8.2-2
 #[test]
 fn b16_bad_filters_are_refused_and_nothing_is_stored() {
     for v5 in BOTH {
@@ -141,6 +154,8 @@ fn b16_bad_filters_are_refused_and_nothing_is_stored() {
     assert!(peer.detail().contains("\"a/#/b\"") && peer.detail().contains("[MQTT-4.7.1-1]"), "{}", peer.detail());
 }
 
+// MQTT 3.1.1: 2.3.1-1, 3.8.3-3, 3.10.3-2
+// MQTT 5.0: 2.2.1-3, 3.8.3-2, 3.10.2-2
 #[test]
 fn b18_subscribe_and_unsubscribe_are_bounded() {
     for v5 in BOTH {

@@ -82,6 +82,8 @@ proptest! {
     }
 }
 
+// MQTT 3.1.1: 3.1.2-9, 3.1.2-18 to 3.1.2-21, 3.1.3-1, 3.1.3-3
+// MQTT 5.0: 3.1.2-9, 3.1.2-16 to 3.1.2-19, 3.1.3-1, 3.1.3-3
 #[test]
 fn b21_each_packet_cut_at_each_byte() {
     for v5 in BOTH {
@@ -103,6 +105,8 @@ fn b21_each_packet_cut_at_each_byte() {
     }
 }
 
+// MQTT 3.1.1: 3.1.3-1, 3.1.3-3, 4.7.3-3
+// MQTT 5.0: 3.1.3-1, 3.1.3-3, 4.7.3-3
 #[test]
 fn b22_strings_of_65535_bytes_go_through_whole() {
     let longest = "x".repeat(65_535);
@@ -147,6 +151,8 @@ fn b22_strings_of_65535_bytes_go_through_whole() {
     assert_eq!(peer.link.request().unwrap().client.as_ref().map(|id| id.as_str().len()), Some(1024));
 }
 
+// MQTT 3.1.1: 3.1.2-11, 3.1.2-13 to 3.1.2-15, 3.1.2-18 to 3.1.2-21
+// MQTT 5.0: 3.1.2-16 to 3.1.2-19
 #[test]
 fn b23_bytes_behind_the_last_field_are_malformed() {
     for v5 in BOTH {
@@ -187,6 +193,7 @@ fn b23_bytes_behind_the_last_field_are_malformed() {
     }
 }
 
+// MQTT 5.0: 3.2.2-17, 3.2.2-18, 3.3.2-7, 3.3.2-8, 3.3.2-9, 3.3.2-12
 #[test]
 fn b24_topic_aliases_are_bounded_and_die_with_the_connection() {
     let alias = |topic: &str, flags: u8, alias: u16, payload: &str| {
@@ -218,6 +225,7 @@ fn b24_topic_aliases_are_bounded_and_die_with_the_connection() {
     assert_eq!(peer.reason(), Reason::PublishNotAuthorized, "judged by the topic, not by the alias");
 }
 
+// MQTT 5.0: 3.3.2-4
 #[test]
 fn b25_the_payload_format_goes_through_unjudged() {
     for payload in [&[0xff, 0xfe][..], b"text"] {

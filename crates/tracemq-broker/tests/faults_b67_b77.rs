@@ -137,6 +137,7 @@ fn b74_acknowledgements_in_any_order_give_back_a_place_each_and_once() {
     }
 }
 
+// MQTT 5.0: 3.4.2-1, 3.5.2-1, 3.6.2-1, 3.7.2-1
 #[test]
 fn b74_codes_that_no_client_may_send_end_it() {
     for (first, code) in [(0x40, 0x01), (0x50, 0x92), (0x62, 0x10), (0x70, 0x87), (0xe0, 0x8e)] {

@@ -88,6 +88,7 @@ fn b84_a_will_at_a_takeover_and_at_a_stop_comes_once_or_not_at_all() {
     }
 }
 
+// MQTT 3.1.1: 3.14.4-1, 3.14.4-2
 #[test]
 fn b85_what_comes_with_a_disconnect_counts_and_what_comes_behind_it_does_not() {
     for v5 in BOTH {

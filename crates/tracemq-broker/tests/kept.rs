@@ -23,6 +23,7 @@ fn firsts(peer: &mut Peer) -> Vec<u8> {
     peer.packets().iter().map(|(first, _)| *first).collect()
 }
 
+// MQTT 5.0: 4.3.2-4, 4.3.3-8
 #[test]
 fn what_a_kept_session_gets_is_acknowledged_once_it_is_durable() {
     for v5 in [false, true] {

@@ -110,6 +110,7 @@ fn a_will_that_came_due_meanwhile_is_published_at_once() {
     assert_eq!(world.broker.stats().sessions, 2, "its session goes on");
 }
 
+// MQTT 5.0: 3.1.3-9
 #[test]
 fn whoever_comes_back_in_time_has_no_will_published() {
     let world = World::new(true);

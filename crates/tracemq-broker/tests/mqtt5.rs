@@ -15,6 +15,7 @@ fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
     limits
 }
 
+// MQTT 5.0: 3.1.2-26, 3.1.2-27, 3.3.2-11
 #[test]
 fn who_is_refused_is_told_in_words_by_its_reason_alone() {
     let told = |props: &[u8], reason, detail: &str| {
@@ -71,6 +72,7 @@ fn a_long_topic_is_sent_by_name_once_and_then_by_number() {
     );
 }
 
+// MQTT 5.0: 3.3.2-7
 #[test]
 fn mqtt_3_3_2_7_an_alias_is_good_for_its_connection_and_not_introduced_by_what_was_not_sent() {
     let broker = broker();
@@ -94,6 +96,7 @@ fn mqtt_3_3_2_7_an_alias_is_good_for_its_connection_and_not_introduced_by_what_w
     assert_eq!((&*got[0].topic, got[0].dup), ("fleet/one", true));
 }
 
+// MQTT 5.0: 3.1.2-29, 3.14.2-3, 3.14.2-4
 #[test]
 fn reasons_in_words_go_to_who_wants_them_and_fit_its_packet_size() {
     for (props, told) in [(&[][..], true), (&[0x17, 0], false), (&[0x27, 0, 0, 0, 20], false)] {
@@ -143,6 +146,7 @@ fn a_server_that_stops_sends_its_clients_to_another() {
     assert_eq!(late.packets().pop().unwrap().1, [0, 3]);
 }
 
+// MQTT 5.0: 3.1.2-28
 #[test]
 fn response_information_is_given_to_who_asks_when_there_is_some() {
     let with = Broker::new(limits(|limits| limits.response_topics = Some("replies".into())));

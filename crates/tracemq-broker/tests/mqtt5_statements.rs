@@ -6,6 +6,7 @@ use tracemq_broker::{Broker, Limits, Tick};
 use tracemq_model::{End, Reason};
 use wire::{Peer, ack, broker, connect, packet, publish, subscribe, text, unsubscribe};
 
+// MQTT 5.0: 3.1.2-5, 3.1.2-23
 #[test]
 fn mqtt5_3_1_2_11_2_a_session_with_expiry_0_ends_with_its_connection() {
     let broker = broker();
@@ -15,6 +16,7 @@ fn mqtt5_3_1_2_11_2_a_session_with_expiry_0_ends_with_its_connection() {
     assert_eq!(broker.stats().sessions, 0);
 }
 
+// MQTT 5.0: 3.1.2-24
 #[test]
 fn mqtt5_3_1_2_25_and_3_3_4_7_nothing_above_the_clients_limits_is_sent() {
     let broker = broker();
@@ -30,6 +32,7 @@ fn mqtt5_3_1_2_25_and_3_3_4_7_nothing_above_the_clients_limits_is_sent() {
     assert_eq!(packets.len(), 2);
 }
 
+// MQTT 5.0: 3.2.2-21
 #[test]
 fn mqtt5_3_2_2_21_the_server_keep_alive_is_the_one_that_is_watched() {
     let broker = broker();
@@ -41,6 +44,7 @@ fn mqtt5_3_2_2_21_the_server_keep_alive_is_the_one_that_is_watched() {
     assert_eq!(peer.link.deadline(), Some(Tick(5_400_000)));
 }
 
+// MQTT 5.0: 3.3.2-15 to 3.3.2-18, 3.3.2-20
 #[test]
 fn mqtt5_3_3_2_4_to_20_properties_go_to_the_subscriber_as_they_came_and_in_their_order() {
     let broker = broker();
@@ -58,6 +62,7 @@ fn mqtt5_3_3_2_4_to_20_properties_go_to_the_subscriber_as_they_came_and_in_their
     assert_eq!(got.len(), block.len());
 }
 
+// MQTT 5.0: 3.1.2-10, 3.14.4-3
 #[test]
 fn mqtt5_3_14_4_3_and_3_1_2_10_a_normal_disconnect_takes_the_will_away_and_with_will_it_does_not() {
     for (body, published) in [(&[][..], 0), (&[0], 0), (&[4], 1), (&[4, 0], 1)] {
@@ -69,6 +74,7 @@ fn mqtt5_3_14_4_3_and_3_1_2_10_a_normal_disconnect_takes_the_will_away_and_with_
     }
 }
 
+// MQTT 5.0: 3.3.4-10, 4.9.0-3
 #[test]
 fn mqtt5_4_9_0_2_what_is_not_a_publication_is_sent_also_without_credit() {
     let broker = broker();
@@ -83,6 +89,7 @@ fn mqtt5_4_9_0_2_what_is_not_a_publication_is_sent_also_without_credit() {
     assert_eq!(sub.packets().iter().map(|packet| packet.0).collect::<Vec<_>>(), [0xd0, 0x90]);
 }
 
+// MQTT 5.0: 4.13.1-1, 4.13.2-1
 #[test]
 fn mqtt5_4_13_1_1_a_malformed_packet_ends_the_connection_with_its_code() {
     let mut peer = Peer::connected(&broker(), 1, &connect(true, "dev"));
@@ -91,6 +98,7 @@ fn mqtt5_4_13_1_1_a_malformed_packet_ends_the_connection_with_its_code() {
     assert_eq!(peer.end().reason_code, Some(0x81));
 }
 
+// MQTT 5.0: 4.12.0-1
 #[test]
 fn mqtt5_4_12_0_1_an_authentication_method_is_refused_as_not_supported() {
     let mut peer = Peer::open(&broker(), 1, Tick(0));
@@ -99,6 +107,7 @@ fn mqtt5_4_12_0_1_an_authentication_method_is_refused_as_not_supported() {
     assert_eq!(peer.reason(), Reason::NotAuthorized);
 }
 
+// MQTT 5.0: 3.1.3-10
 #[test]
 fn mqtt5_3_1_3_10_user_properties_of_a_will_keep_their_order() {
     let broker = broker();
@@ -110,6 +119,7 @@ fn mqtt5_3_1_3_10_user_properties_of_a_will_keep_their_order() {
     assert_eq!(sub.messages().remove(0).props, users);
 }
 
+// MQTT 5.0: 3.2.0-2
 #[test]
 fn mqtt5_3_2_0_2_a_second_connect_gets_no_second_connack() {
     let mut peer = Peer::connected(&broker(), 1, &connect(true, "dev"));
@@ -117,6 +127,7 @@ fn mqtt5_3_2_0_2_a_second_connect_gets_no_second_connack() {
     assert_eq!(peer.packets().iter().map(|packet| packet.0).collect::<Vec<_>>(), [0xe0]);
 }
 
+// MQTT 5.0: 3.2.2-16
 #[test]
 fn mqtt5_3_2_2_16_an_assigned_identifier_is_nobody_elses() {
     let broker = broker();
@@ -131,6 +142,7 @@ fn mqtt5_3_2_2_16_an_assigned_identifier_is_nobody_elses() {
     assert_eq!(broker.stats().sessions, 3);
 }
 
+// MQTT 5.0: 3.14.0-1, 3.14.2-2, 3.14.4-1
 #[test]
 fn mqtt5_3_14_0_1_and_3_14_4_1_a_disconnect_is_sent_to_who_was_accepted_says_no_expiry_and_is_the_last() {
     let broker = broker();
@@ -152,6 +164,8 @@ fn mqtt5_3_14_0_1_and_3_14_4_1_a_disconnect_is_sent_to_who_was_accepted_says_no_
     assert_eq!(packets.iter().filter(|packet| packet.0 == 0xe0).count(), 1);
 }
 
+// MQTT 5.0: 3.4.2-2, 3.4.2-3, 3.5.2-2, 3.5.2-3, 3.6.2-2, 3.6.2-3, 3.7.2-2, 3.7.2-3, 3.9.2-1, 3.9.2-2, 3.11.2-1
+// MQTT 5.0: 3.11.2-2
 #[test]
 fn mqtt5_3_4_2_2_to_3_11_2_2_answers_carry_no_words_that_the_client_has_no_room_for() {
     let broker = Broker::new(Limits { shared_group_members_max: 0, ..Limits::default() });
@@ -173,6 +187,7 @@ fn mqtt5_3_4_2_2_to_3_11_2_2_answers_carry_no_words_that_the_client_has_no_room_
     }
 }
 
+// MQTT 5.0: 4.1.0-1
 #[test]
 fn mqtt5_4_1_0_1_a_session_does_not_expire_while_its_connection_is_open() {
     let broker = broker();
@@ -185,6 +200,8 @@ fn mqtt5_4_1_0_1_a_session_does_not_expire_while_its_connection_is_open() {
     assert_eq!(peer.payloads(), ["x"]);
 }
 
+// MQTT 3.1.1: 4.3.1-1
+// MQTT 5.0: 4.3.1-1, 4.3.2-1, 4.3.2-2, 4.3.3-1, 4.3.3-2
 #[test]
 fn mqtt5_4_3_1_1_and_4_3_2_2_and_4_3_3_2_what_is_sent_first_is_no_duplicate() {
     let broker = broker();
@@ -199,6 +216,8 @@ fn mqtt5_4_3_1_1_and_4_3_2_2_and_4_3_3_2_what_is_sent_first_is_no_duplicate() {
     assert!(got[1].id != 0 && got[2].id != 0 && got[1].id != got[2].id);
 }
 
+// MQTT 3.1.1: 4.3.2-2
+// MQTT 5.0: 4.3.2-5
 #[test]
 fn mqtt5_4_3_2_5_after_a_puback_the_same_identifier_is_a_new_message_whatever_its_dup_says() {
     for v5 in [false, true] {
@@ -213,6 +232,7 @@ fn mqtt5_4_3_2_5_after_a_puback_the_same_identifier_is_a_new_message_whatever_it
     }
 }
 
+// MQTT 5.0: 4.3.3-7, 4.3.3-13
 #[test]
 fn mqtt5_4_3_3_7_and_13_a_message_that_was_sent_expires_no_more() {
     let broker = broker();
@@ -236,6 +256,7 @@ fn mqtt5_4_3_3_7_and_13_a_message_that_was_sent_expires_no_more() {
     assert_eq!((pubrel.0, &pubrel.1[..2]), (0x62, &ids[1].to_be_bytes()[..]));
 }
 
+// MQTT 5.0: 4.4.0-2
 #[test]
 fn mqtt5_4_4_0_2_what_the_client_refused_is_not_sent_again() {
     for (flags, reply) in [(2, 0x40), (4, 0x50)] {
@@ -254,6 +275,7 @@ fn mqtt5_4_4_0_2_what_the_client_refused_is_not_sent_again() {
     }
 }
 
+// MQTT 5.0: 4.8.2-4
 #[test]
 fn mqtt5_4_8_2_4_qos_2_of_a_member_that_is_away_waits_for_it() {
     let broker = broker();
@@ -272,6 +294,7 @@ fn mqtt5_4_8_2_4_qos_2_of_a_member_that_is_away_waits_for_it() {
     assert_eq!((got[0].id, got[0].dup, got.len()), (id, true, 1));
 }
 
+// MQTT 5.0: 4.12.0-6, 4.12.0-7
 #[test]
 fn mqtt5_4_12_0_6_and_7_without_a_method_there_is_no_auth_either_way() {
     let mut peer = Peer::open(&broker(), 1, Tick(0));
@@ -285,6 +308,7 @@ fn mqtt5_4_12_0_6_and_7_without_a_method_there_is_no_auth_either_way() {
     assert!(peer.detail().contains("[MQTT-4.12.0-7]"), "{}", peer.detail());
 }
 
+// MQTT 5.0: 3.2.2-19, 3.2.2-20
 #[test]
 fn mqtt5_3_2_2_19_a_connack_is_never_larger_than_the_client_takes() {
     let broker = Broker::new(Limits { redirect_to: Some("another-server.example:1883".into()), ..Limits::default() });

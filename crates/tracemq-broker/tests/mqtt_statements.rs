@@ -9,6 +9,8 @@ use wire::{Peer, ack, broker, connect, packet, publish, subscribe, subscribe_wit
 
 const BOTH: [bool; 2] = [false, true];
 
+// MQTT 3.1.1: 1.5.3-3
+// MQTT 5.0: 1.5.4-3
 #[test]
 fn mqtt_1_5_3_3_a_byte_order_mark_is_a_character_like_others() {
     for v5 in BOTH {
@@ -22,6 +24,8 @@ fn mqtt_1_5_3_3_a_byte_order_mark_is_a_character_like_others() {
     }
 }
 
+// MQTT 3.1.1: 2.3.1-6, 2.3.1-7, 3.8.4-1, 3.8.4-2, 3.10.4-2, 3.10.4-4 to 3.10.4-6
+// MQTT 5.0: 2.2.1-5, 2.2.1-6, 3.8.4-1, 3.8.4-2, 3.10.4-2, 3.10.4-4 to 3.10.4-6, 3.11.3-1, 3.11.3-2
 #[test]
 fn mqtt_2_3_1_6_and_7_acknowledgements_carry_the_identifier_of_what_they_answer() {
     for v5 in BOTH {
@@ -42,6 +46,7 @@ fn mqtt_2_3_1_6_and_7_acknowledgements_carry_the_identifier_of_what_they_answer(
     }
 }
 
+// MQTT 3.1.1: 3.1.2-7
 #[test]
 fn mqtt_3_1_2_7_retained_messages_outlive_the_session_of_their_publisher() {
     for v5 in BOTH {
@@ -55,6 +60,8 @@ fn mqtt_3_1_2_7_retained_messages_outlive_the_session_of_their_publisher() {
     }
 }
 
+// MQTT 3.1.1: 3.1.2-16, 3.1.2-17
+// MQTT 5.0: 3.1.2-14, 3.1.2-15
 #[test]
 fn mqtt_3_1_2_16_and_17_a_will_is_retained_when_it_says_so() {
     for v5 in BOTH {
@@ -70,6 +77,8 @@ fn mqtt_3_1_2_16_and_17_a_will_is_retained_when_it_says_so() {
     }
 }
 
+// MQTT 3.1.1: 3.1.2-9
+// MQTT 5.0: 3.1.2-12
 #[test]
 fn mqtt_3_1_2_9_a_will_has_the_qos_that_it_says() {
     for v5 in BOTH {
@@ -83,6 +92,8 @@ fn mqtt_3_1_2_9_a_will_has_the_qos_that_it_says() {
     }
 }
 
+// MQTT 3.1.1: 3.1.4-5
+// MQTT 5.0: 3.1.4-6
 #[test]
 fn mqtt_3_1_4_5_what_comes_behind_a_refused_connect_has_no_effect() {
     for v5 in BOTH {
@@ -98,6 +109,8 @@ fn mqtt_3_1_4_5_what_comes_behind_a_refused_connect_has_no_effect() {
     }
 }
 
+// MQTT 3.1.1: 3.2.0-1
+// MQTT 5.0: 3.2.0-1
 #[test]
 fn mqtt_3_2_0_1_connack_is_the_first_packet_also_when_messages_wait() {
     for v5 in BOTH {
@@ -112,6 +125,8 @@ fn mqtt_3_2_0_1_connack_is_the_first_packet_also_when_messages_wait() {
     }
 }
 
+// MQTT 3.1.1: 3.1.4-3, 3.1.4-4, 3.2.2-1 to 3.2.2-4
+// MQTT 5.0: 3.1.2-4, 3.1.2-6, 3.1.4-4, 3.1.4-5, 3.2.2-1 to 3.2.2-3, 3.2.2-6
 #[test]
 fn mqtt_3_2_2_1_to_4_session_present_is_set_only_when_a_session_is_resumed() {
     for v5 in BOTH {
@@ -133,6 +148,8 @@ fn mqtt_3_2_2_1_to_4_session_present_is_set_only_when_a_session_is_resumed() {
     }
 }
 
+// MQTT 3.1.1: 3.3.1-3
+// MQTT 5.0: 3.3.1-3
 #[test]
 fn mqtt_3_3_1_3_dup_of_a_publication_is_not_passed_on() {
     for v5 in BOTH {
@@ -144,6 +161,8 @@ fn mqtt_3_3_1_3_dup_of_a_publication_is_not_passed_on() {
     }
 }
 
+// MQTT 3.1.1: 3.3.1-7, 3.3.1-12
+// MQTT 5.0: 3.3.1-8
 #[test]
 fn mqtt_3_3_1_7_a_retained_message_of_qos_0_takes_the_place_of_the_one_before() {
     for v5 in BOTH {
@@ -157,6 +176,8 @@ fn mqtt_3_3_1_7_a_retained_message_of_qos_0_takes_the_place_of_the_one_before() 
     }
 }
 
+// MQTT 3.1.1: 3.8.4-3
+// MQTT 5.0: 3.8.4-3, 3.8.4-4
 #[test]
 fn mqtt_3_8_4_3_the_same_filter_again_replaces_the_subscription_and_sends_retained_messages_again() {
     for v5 in BOTH {
@@ -172,6 +193,8 @@ fn mqtt_3_8_4_3_the_same_filter_again_replaces_the_subscription_and_sends_retain
     }
 }
 
+// MQTT 3.1.1: 3.8.4-4, 3.8.4-5, 3.9.3-1, 3.9.3-2
+// MQTT 5.0: 3.8.4-5 to 3.8.4-7, 3.9.3-1, 3.9.3-2
 #[test]
 fn mqtt_3_8_4_5_and_3_9_3_1_a_suback_has_a_code_for_each_filter_in_their_order() {
     for v5 in BOTH {
@@ -183,6 +206,8 @@ fn mqtt_3_8_4_5_and_3_9_3_1_a_suback_has_a_code_for_each_filter_in_their_order()
     }
 }
 
+// MQTT 3.1.1: 3.10.4-1
+// MQTT 5.0: 3.10.4-1
 #[test]
 fn mqtt_3_10_4_1_a_filter_is_taken_off_only_by_its_own_text() {
     for v5 in BOTH {
@@ -193,6 +218,8 @@ fn mqtt_3_10_4_1_a_filter_is_taken_off_only_by_its_own_text() {
     }
 }
 
+// MQTT 3.1.1: 3.10.4-3
+// MQTT 5.0: 3.10.4-3
 #[test]
 fn mqtt_3_10_4_3_what_was_begun_is_completed_after_unsubscribe() {
     for v5 in BOTH {
@@ -211,6 +238,8 @@ fn mqtt_3_10_4_3_what_was_begun_is_completed_after_unsubscribe() {
     }
 }
 
+// MQTT 3.1.1: 3.12.4-1
+// MQTT 5.0: 3.12.4-1
 #[test]
 fn mqtt_3_12_4_1_pingreq_is_answered() {
     for v5 in BOTH {
@@ -220,6 +249,8 @@ fn mqtt_3_12_4_1_pingreq_is_answered() {
     }
 }
 
+// MQTT 3.1.1: 4.6.0-2 to 4.6.0-4
+// MQTT 5.0: 4.6.0-1 to 4.6.0-4
 #[test]
 fn mqtt_4_6_0_2_to_4_acknowledgements_keep_the_order_of_what_they_answer() {
     for v5 in BOTH {
@@ -248,6 +279,8 @@ fn mqtt_4_6_0_2_to_4_acknowledgements_keep_the_order_of_what_they_answer() {
     }
 }
 
+// MQTT 3.1.1: 4.7.3-4
+// MQTT 5.0: 4.7.3-4
 #[test]
 fn mqtt_4_7_3_4_topics_are_compared_byte_by_byte() {
     for v5 in BOTH {
@@ -262,6 +295,8 @@ fn mqtt_4_7_3_4_topics_are_compared_byte_by_byte() {
     }
 }
 
+// MQTT 3.1.1: 3.1.3-5, 3.1.3-9
+// MQTT 5.0: 3.1.3-5, 3.1.3-8
 #[test]
 fn mqtt_3_1_3_5_and_9_client_identifiers_of_23_characters_are_taken_and_too_long_ones_refused() {
     for v5 in BOTH {

@@ -43,6 +43,7 @@ fn b83_qos_0_makes_room_oldest_first_and_is_counted() {
     }
 }
 
+// MQTT 3.1.1: 4.6.0-2 to 4.6.0-4
 #[test]
 fn b83_the_acknowledgement_waits_until_the_subscriber_has_room() {
     for v5 in BOTH {
@@ -101,6 +102,7 @@ fn b83_a_client_that_takes_too_little_is_ended_and_its_queue_is_kept() {
     }
 }
 
+// MQTT 5.0: 3.4.2-1, 3.5.2-1, 4.3.3-9
 #[test]
 fn b83_a_publisher_of_5_0_is_told_when_nobody_had_room() {
     for (flags, first) in [(2, 0x40), (4, 0x50)] {

@@ -8,6 +8,8 @@ use tracemq_broker::{Broker, Limits, Tick};
 use tracemq_model::Reason;
 use wire::{Peer, broker, connect, publish, subscribe, subscribe_with, text, unsubscribe};
 
+// MQTT 3.1.1: 3.3.5-1
+// MQTT 5.0: 3.3.4-2 to 3.3.4-4
 #[test]
 fn overlapping_filters_give_one_copy_with_all_identifiers_and_the_highest_qos() {
     let broker = broker();
@@ -26,6 +28,8 @@ fn overlapping_filters_give_one_copy_with_all_identifiers_and_the_highest_qos() 
     assert_eq!((ids, got[0].props.len()), ([7, 9], 4));
 }
 
+// MQTT 3.1.1: 3.3.2-3, 4.7.2-1
+// MQTT 5.0: 3.3.2-3, 4.7.2-1
 #[test]
 fn the_first_level_of_dollar_topics_is_no_wildcards_prey() {
     let broker = broker();
@@ -41,6 +45,7 @@ fn the_first_level_of_dollar_topics_is_no_wildcards_prey() {
     assert_eq!(late.payloads(), ["2"]);
 }
 
+// MQTT 5.0: 3.8.3-3
 #[test]
 fn no_local_keeps_own_messages_away() {
     let broker = broker();
@@ -50,6 +55,8 @@ fn no_local_keeps_own_messages_away() {
     assert_eq!(peer.payloads(), ["other"]);
 }
 
+// MQTT 3.1.1: 3.10.4-2, 3.10.4-4 to 3.10.4-6
+// MQTT 5.0: 3.10.4-2, 3.10.4-4 to 3.10.4-6, 3.11.3-1, 3.11.3-2
 #[test]
 fn unsubscribe_ends_delivery_and_says_what_was_there() {
     for v5 in [false, true] {
@@ -67,6 +74,8 @@ fn unsubscribe_ends_delivery_and_says_what_was_there() {
     }
 }
 
+// MQTT 3.1.1: 3.3.1-5, 3.3.1-6, 3.3.1-8 to 3.3.1-11
+// MQTT 5.0: 3.3.1-5 to 3.3.1-7, 3.3.1-9 to 3.3.1-13
 #[test]
 fn retained_messages_are_kept_replaced_and_removed() {
     for v5 in [false, true] {
@@ -90,6 +99,7 @@ fn retained_messages_are_kept_replaced_and_removed() {
     }
 }
 
+// MQTT 5.0: 3.3.1-9 to 3.3.1-13
 #[test]
 fn retain_handling_and_retain_as_published_are_kept() {
     let broker = broker();
@@ -118,6 +128,7 @@ fn retained_messages_are_bounded_and_leave_when_expired() {
     assert_eq!(broker.stats().retained, 0);
 }
 
+// MQTT 5.0: 3.3.2-15 to 3.3.2-18, 3.3.2-20
 #[test]
 fn all_properties_of_a_message_go_through_and_none_is_added() {
     let broker = broker();
@@ -135,6 +146,8 @@ fn all_properties_of_a_message_go_through_and_none_is_added() {
     assert_eq!(sub.messages()[0].props, parts.concat());
 }
 
+// MQTT 3.1.1: 4.6.0-5, 4.6.0-6
+// MQTT 5.0: 4.6.0-5, 4.6.0-6
 #[test]
 fn order_of_a_publisher_is_kept_over_qos_and_topics() {
     let broker = broker();
@@ -156,6 +169,7 @@ fn order_of_a_publisher_is_kept_over_qos_and_topics() {
     assert_eq!(sub.payloads(), (0..300).map(|at| at.to_string()).collect::<Vec<_>>());
 }
 
+// MQTT 3.1.1: 3.3.5-2
 #[test]
 fn what_is_not_permitted_ends_the_connection_and_names_the_topic() {
     for v5 in [false, true] {

@@ -13,6 +13,8 @@ fn a_link_is_small() {
     assert!(size_of::<Link>() <= 128, "{}", size_of::<Link>());
 }
 
+// MQTT 3.1.1: 3.1.2-4, 3.1.2-5, 3.1.3-2, 3.3.1-1, 4.4.0-1
+// MQTT 5.0: 3.1.2-5, 3.1.2-23, 3.1.3-2, 3.3.1-1, 4.3.2-3, 4.3.3-3, 4.3.3-5, 4.3.3-6, 4.4.0-1
 #[test]
 fn a_resumed_session_gets_what_was_under_way_again_and_then_what_waited() {
     for v5 in [false, true] {
@@ -41,6 +43,8 @@ fn a_resumed_session_gets_what_was_under_way_again_and_then_what_waited() {
     }
 }
 
+// MQTT 3.1.1: 3.1.2-6, 3.1.4-3, 3.1.4-4
+// MQTT 5.0: 3.1.2-4, 3.1.2-6, 3.1.4-4, 3.1.4-5, 4.1.0-2
 #[test]
 fn clean_start_and_expiry_end_a_session() {
     for v5 in [false, true] {
@@ -63,6 +67,8 @@ fn clean_start_and_expiry_end_a_session() {
     }
 }
 
+// MQTT 3.1.1: 3.1.4-2
+// MQTT 5.0: 3.1.4-3
 #[test]
 fn a_takeover_ends_the_old_connection_and_never_waits_for_it() {
     for v5 in [false, true] {
@@ -125,6 +131,8 @@ fn a_connect_that_meets_the_stop_still_names_its_client() {
     assert_eq!(late.link.request().unwrap().client.as_ref().unwrap().as_str(), "late");
 }
 
+// MQTT 3.1.1: 3.1.2-24
+// MQTT 5.0: 3.1.2-22, 3.2.2-22
 #[test]
 fn keep_alive_is_watched_and_capped() {
     let broker = broker();
@@ -185,6 +193,8 @@ fn a_shutdown_reaches_everyone() {
     assert_eq!(broker.stats().connections, 0);
 }
 
+// MQTT 3.1.1: 3.2.2-5
+// MQTT 5.0: 3.1.4-1, 3.1.4-2, 3.2.2-7
 #[test]
 fn the_cores_refusals_carry_each_versions_code() {
     for (reason, v5_code, v3_code) in [
@@ -239,6 +249,8 @@ fn messages_wait_when_a_handshake_is_cut_before_its_connack() {
     assert_eq!(Peer::connected(&broker, 4, &lasting).payloads(), ["x"]);
 }
 
+// MQTT 3.1.1: 3.1.3-6 to 3.1.3-8
+// MQTT 5.0: 3.1.3-6, 3.1.3-7
 #[test]
 fn ids_are_assigned_from_the_connection() {
     for v5 in [false, true] {

@@ -29,6 +29,7 @@ fn members_get_messages_in_turn_and_each_message_goes_to_one() {
     }
 }
 
+// MQTT 5.0: 3.3.4-5
 #[test]
 fn b17_a_shared_and_a_plain_subscription_each_get_their_copy_and_only_the_named_one_goes() {
     for v5 in BOTH {
@@ -49,6 +50,7 @@ fn b17_a_shared_and_a_plain_subscription_each_get_their_copy_and_only_the_named_
     }
 }
 
+// MQTT 5.0: 3.8.3-4
 #[test]
 fn b17_no_local_on_a_shared_subscription_is_a_protocol_error() {
     let broker = broker();
@@ -124,6 +126,7 @@ fn a_member_with_a_full_window_is_passed_over() {
     assert_eq!((of_slow, of_fast), (1, 9));
 }
 
+// MQTT 5.0: 4.8.2-5
 #[test]
 fn mqtt_4_8_2_what_a_member_did_not_acknowledge_goes_to_another_when_its_session_ends() {
     for v5 in BOTH {
@@ -198,6 +201,7 @@ fn a_group_has_a_bound_and_a_new_subscription_of_a_member_is_none() {
     assert_eq!(none.stats().subscriptions, 0);
 }
 
+// MQTT 5.0: 3.3.4-5, 4.8.2-3
 #[test]
 fn a_shared_delivery_carries_the_members_own_options() {
     let broker = broker();
@@ -208,6 +212,7 @@ fn a_shared_delivery_carries_the_members_own_options() {
     assert_eq!((got.qos, got.retain, got.props), (0, false, vec![0x0b, 7]));
 }
 
+// MQTT 5.0: 4.8.2-6
 #[test]
 fn mqtt_4_8_2_6_a_message_that_a_member_refuses_goes_to_nobody_else() {
     for (flags, reply) in [(2, 0x40), (4, 0x50)] {

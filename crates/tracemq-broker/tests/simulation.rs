@@ -317,6 +317,8 @@ fn run(seed: u64, limits: Limits) -> World {
     world
 }
 
+// MQTT 3.1.1: 4.1.0-1, 4.1.0-2, 4.3.2-1, 4.5.0-1
+// MQTT 5.0: 4.5.0-1
 #[test]
 fn simulation_no_acknowledged_message_is_lost_and_qos_2_comes_once() {
     for seed in seeds() {
@@ -327,6 +329,7 @@ fn simulation_no_acknowledged_message_is_lost_and_qos_2_comes_once() {
     }
 }
 
+// MQTT 5.0: 4.5.0-1
 #[test]
 fn simulation_with_full_queues_every_loss_is_counted() {
     let mut losses = 0;

@@ -71,6 +71,8 @@ fn sys_topics_can_be_switched_off_and_use_up_no_bound_of_retained_messages() {
     assert_eq!((broker.stats().retained, broker.stats().messages_dropped), (0, 0));
 }
 
+// MQTT 3.1.1: 4.7.2-1
+// MQTT 5.0: 4.7.2-1
 #[test]
 fn b57_leading_wildcards_match_no_sys_topic_live_or_retained() {
     for v5 in BOTH {

@@ -1,8 +1,8 @@
 //! The tables in `docs/` that name tests and statements of the standards: what they name is there, and they leave none out.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -168,6 +168,63 @@ fn every_test_that_a_table_names_exists() {
         }
         assert!(named >= at_least, "{table}: {named}");
     }
+}
+
+/// What a test shows stands above it, as `// MQTT 5.0: 3.1.2-3, 3.1.2-5 to 3.1.2-7`: whoever changes the test sees what hangs on
+/// it, and the table can name no test that knows nothing of that.
+#[test]
+fn each_test_that_the_table_of_statements_names_carries_the_numbers_of_these_and_no_others() {
+    let mut code = String::new();
+    collect(&workspace().join("crates"), &mut code);
+    let carried = carried(&code);
+    let text = read("docs/conformance.md");
+    let mut named: BTreeMap<&str, BTreeSet<Statement<'_>>> = BTreeMap::new();
+    for part in text.split("\n## ").filter(|part| part.starts_with("MQTT ")) {
+        let standard = part.lines().next().unwrap();
+        for row in part.lines().filter(|line| line.starts_with("| ")) {
+            let cells: Vec<&str> = row.splitn(4, '|').collect();
+            let tests = cells[3].split('`').skip(1).step_by(2).filter_map(|word| word.rsplit([':', ' ']).next());
+            for test in tests.filter(|test| is_name(test)) {
+                let of_row = statements(cells[1]).into_iter().map(|(section, number)| (standard, section, number));
+                named.entry(test).or_default().extend(of_row);
+            }
+        }
+    }
+    assert!(named.len() > 100, "{}", named.len());
+    let none = BTreeSet::new();
+    for (test, statements) in &named {
+        assert_eq!(carried.get(test).unwrap_or(&none), statements, "above {test}, and in the table");
+    }
+    let unnamed: Vec<_> = carried.keys().filter(|test| !named.contains_key(*test)).collect();
+    assert!(unnamed.is_empty(), "the table does not name {unnamed:?}");
+}
+
+const STANDARDS: [&str; 2] = ["MQTT 3.1.1", "MQTT 5.0"];
+
+/// Standard, section, number.
+type Statement<'a> = (&'a str, String, u32);
+
+/// The statements that stand above each test.
+fn carried(code: &str) -> BTreeMap<&str, BTreeSet<Statement<'_>>> {
+    let mut carried: BTreeMap<&str, BTreeSet<Statement<'_>>> = BTreeMap::new();
+    let mut above = BTreeSet::new();
+    for line in code.lines().map(str::trim_start) {
+        let found = STANDARDS.into_iter().find_map(|known| {
+            let list = line.strip_prefix("// ")?.strip_prefix(known)?.strip_prefix(": ")?;
+            Some((known, list))
+        });
+        if let Some((standard, list)) = found {
+            above.extend(statements(list).into_iter().map(|(section, number)| (standard, section, number)));
+        } else if !line.starts_with("#[") && !line.starts_with("//") {
+            let name =
+                line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ").and_then(|rest| rest.split('(').next());
+            if let Some(name) = name.filter(|_| !above.is_empty()) {
+                carried.entry(name).or_default().append(&mut above);
+            }
+            above.clear();
+        }
+    }
+    carried
 }
 
 /// Each fault of the list has its row, in order.

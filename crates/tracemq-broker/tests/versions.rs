@@ -31,6 +31,8 @@ fn three_versions_are_spoken() {
     }
 }
 
+// MQTT 3.1.1: 3.1.2-1, 3.1.2-2
+// MQTT 5.0: 3.1.2-1, 3.1.2-2
 #[test]
 fn other_protocols_are_refused_with_what_they_understand() {
     for (name, level, answer) in [
@@ -53,6 +55,7 @@ fn other_protocols_are_refused_with_what_they_understand() {
     }
 }
 
+// MQTT 3.1.1: 3.1.3-6 to 3.1.3-8
 #[test]
 fn empty_identifiers_are_judged_by_version() {
     for (level, flags, code) in
@@ -88,6 +91,7 @@ fn a_refused_connect_still_says_who_it_was() {
     assert!(qos_3.detail().contains("[MQTT-3.1.2-12]"), "named by us, not by the library");
 }
 
+// MQTT 5.0: 3.2.2-15
 #[test]
 fn the_size_limit_is_exact_and_counts_the_header() {
     let limits = Limits { packet_bytes_max: 100, ..Limits::default() };

@@ -6,6 +6,8 @@ use tracemq_broker::{Closing, Tick};
 use tracemq_model::Reason;
 use wire::{Peer, broker, connect, packet, subscribe};
 
+// MQTT 3.1.1: 3.1.2-8, 3.1.2-10, 3.1.2-12, 3.14.4-3
+// MQTT 5.0: 3.1.2-7, 3.1.2-8
 #[test]
 fn wills_are_published_unless_the_client_took_its_leave() {
     for v5 in [false, true] {
@@ -35,6 +37,7 @@ fn wills_are_published_unless_the_client_took_its_leave() {
     }
 }
 
+// MQTT 5.0: 3.1.2-7, 3.1.2-8, 3.1.2-10, 3.1.3-9
 #[test]
 fn a_delayed_will_is_published_once_or_not_at_all() {
     let broker = broker();

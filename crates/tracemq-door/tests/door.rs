@@ -112,6 +112,7 @@ async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+// MQTT 5.0: 3.14.4-2
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_every_connection_on_record_with_or_without_connect() {
     let world = world(|settings| settings.waiting_after = Duration::from_millis(1)).await;

@@ -151,6 +151,7 @@ mod tests {
     use crate::codec::encode;
     use crate::packet::{About, Outgoing};
 
+    // MQTT 5.0: 3.2.2-8, 3.14.2-1
     #[test]
     fn every_code_can_be_sent() {
         for reason in Reason::ALL {

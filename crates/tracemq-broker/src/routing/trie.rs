@@ -127,6 +127,8 @@ mod tests {
     }
 
     proptest! {
+        // MQTT 3.1.1: 3.3.2-3
+        // MQTT 5.0: 3.3.2-3
         #[test]
         fn the_walk_agrees_with_the_definition(
             filters in proptest::collection::vec(filter(), 0..20),

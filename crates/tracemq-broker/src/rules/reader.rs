@@ -111,6 +111,7 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
 
+    // MQTT 5.0: 1.5.5-1
     #[test]
     fn variable_byte_integers_are_bounded_and_minimal() {
         let read = |bytes: &[u8]| Reader::new(0, bytes).variable("it").ok();

@@ -98,6 +98,8 @@ fn b34_a_full_listener_turns_away_and_takes_again_and_the_others_are_not_full() 
     server.history_with_ends("third", 1);
 }
 
+// MQTT 3.1.1: 7.1.1-1
+// MQTT 5.0: 4.2.0-1
 #[test]
 fn b34_each_kind_of_listener_counts_a_connection_once_and_lets_it_go_once() {
     let mut config = String::new();

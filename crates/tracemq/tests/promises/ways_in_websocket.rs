@@ -124,6 +124,8 @@ fn end_of(server: &Server, client: &str) -> Event {
     server.history_with_ends(client, 1).items.pop().unwrap()
 }
 
+// MQTT 3.1.1: 6.0.0-2
+// MQTT 5.0: 6.0.0-2
 #[test]
 fn b40_packets_cut_over_frames_and_frames_of_many_packets_are_one_stream() {
     let home = Home::new(CONFIG);
@@ -181,6 +183,8 @@ fn a_client_that_answers_the_close_meets_an_open_socket() {
     }
 }
 
+// MQTT 3.1.1: 6.0.0-1
+// MQTT 5.0: 6.0.0-1
 #[test]
 fn b40_a_text_frame_closes() {
     let home = Home::new(CONFIG);
@@ -246,6 +250,8 @@ fn b43_pings_are_answered_and_never_reach_mqtt() {
     assert_eq!((&*end.reason, end.detail.as_deref()), ("client-closed", Some("WebSocket close, code 1001")));
 }
 
+// MQTT 3.1.1: 6.0.0-3, 6.0.0-4
+// MQTT 5.0: 6.0.0-3, 6.0.0-4
 #[test]
 fn b44_b45_b46_an_upgrade_that_is_refused_is_answered_and_on_record_with_the_rule() {
     let home = Home::new(CONFIG);
