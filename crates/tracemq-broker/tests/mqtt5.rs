@@ -15,7 +15,6 @@ fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
     limits
 }
 
-// MQTT 5.0: 3.1.2-26, 3.1.2-27, 3.3.2-11
 #[test]
 fn who_is_refused_is_told_in_words_by_its_reason_alone() {
     let told = |props: &[u8], reason, detail: &str| {
@@ -39,6 +38,7 @@ fn who_is_refused_is_told_in_words_by_its_reason_alone() {
     }
 }
 
+// MQTT 5.0: 3.1.2-26 to 3.1.2-27, 3.3.2-11
 #[test]
 fn a_long_topic_is_sent_by_name_once_and_then_by_number() {
     let broker = Broker::new(limits(|limits| limits.topic_alias_max = 2));

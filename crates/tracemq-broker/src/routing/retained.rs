@@ -257,6 +257,8 @@ mod tests {
     }
 
     proptest! {
+        // MQTT 3.1.1: 3.3.2-3
+        // MQTT 5.0: 3.3.2-3
         #[test]
         fn a_walk_in_steps_finds_what_the_definition_says_once_each(
             topics in proptest::collection::btree_set(topic(), 0..40),
