@@ -149,7 +149,7 @@ impl Plan {
         let mut chosen = choose::choose(&found.whole, base)?;
         let kept = choose::kept_entries(found, &chosen);
         let log = log::choose(fs, dir, found, &kept, &mut chosen)?;
-        let open = open::choose(fs, dir, found, &chosen)?;
+        let open = open::choose(fs, dir, found, &chosen, kept.is_empty())?;
         let (mut new_gaps, mut unknown) = unknown::since(found, &chosen, log.first, last_alive);
         new_gaps.extend(log.gaps);
         unknown.extend(open.is_lost.then_some(Unknown::OpenConnections));

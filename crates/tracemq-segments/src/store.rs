@@ -44,7 +44,7 @@ use crate::wal::StoreId;
 use append::{Waiting, Writer};
 use erase::Erasing;
 pub use open::{Damage, Recovery};
-pub(crate) use open::{Looked, look as look_at, refusal};
+pub(crate) use open::{Looked, left_open, look as look_at, refusal};
 use orphans::Orphans;
 pub(crate) use pairing::Unpaired;
 use publish::Publisher;

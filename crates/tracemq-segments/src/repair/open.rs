@@ -13,7 +13,7 @@ use crate::fs::Fs;
 use crate::key;
 use crate::row::Row;
 use crate::segment::Segment;
-use crate::store::Unpaired;
+use crate::store::{Unpaired, left_open};
 
 pub(super) struct Open {
     /// The file that the manifest names.
@@ -24,8 +24,15 @@ pub(super) struct Open {
     pub(super) is_lost: bool,
 }
 
-/// The newest list that can be read. What it says of the past holds whether a manifest ever named it or not.
-pub(super) fn choose(fs: &dyn Fs, dir: &Path, found: &Found, chosen: &Chosen) -> Result<Open, StoreError> {
+/// The newest list that can be read. What it says of the past holds whether a manifest ever named it or not. Where none can, it is made
+/// anew from the segments, unless one of them can't be read either (`is_whole`).
+pub(super) fn choose(
+    fs: &dyn Fs,
+    dir: &Path,
+    found: &Found,
+    chosen: &Chosen,
+    is_whole: bool,
+) -> Result<Open, StoreError> {
     let named = found.base.as_ref().and_then(|(base, _)| base.orphans);
     let mut numbers = found.opens.clone();
     numbers.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
@@ -35,7 +42,15 @@ pub(super) fn choose(fs: &dyn Fs, dir: &Path, found: &Found, chosen: &Chosen) ->
         let rewritten = moved.differs_from(&list).then_some(moved);
         return Ok(Open { number: Some(number), rewritten, is_lost: false });
     }
-    Ok(Open { number: None, rewritten: None, is_lost: named.is_some() || !found.opens.is_empty() })
+    if named.is_none() && found.opens.is_empty() {
+        return Ok(Open { number: None, rewritten: None, is_lost: false });
+    }
+    let cutoffs = found.base.as_ref().map(|(base, _)| base.cutoffs.as_slice()).unwrap_or_default();
+    let left_open = if is_whole { left_open(&chosen.live, cutoffs)? } else { None };
+    let Some(left_open) = left_open else { return Ok(Open { number: None, rewritten: None, is_lost: true }) };
+    let mut anew = Carried::default();
+    anew.advance(left_open);
+    Ok(Open { number: None, rewritten: Some(anew), is_lost: false })
 }
 
 /// The same list, without rows of segments that are put aside. What is in no live one stands in the log, or is gone.

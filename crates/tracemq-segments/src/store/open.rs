@@ -6,6 +6,7 @@ mod look;
 mod rebuilt;
 
 pub(crate) use look::{Looked, look, refusal};
+pub(crate) use rebuilt::left_open;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -165,7 +165,7 @@ fn unknown_told(unknown: Unknown) -> String {
             "what had expired is not known: it may show until retention is looked after, a minute from the start".into()
         }
         Unknown::OpenConnections => {
-            "which connections were open is not known: after a kill, those that began before the log stay open on record".into()
+            "which connections were open is not known, and can't be found where files can't be read: after a kill, those that began before the log stay open on record".into()
         }
     }
 }

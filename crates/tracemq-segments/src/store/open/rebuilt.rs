@@ -15,7 +15,7 @@ use crate::store::Unpaired;
 /// The beginnings in `segments` that have no end in any of them. None when a row can't be read: an end may stand in it, and none has two.
 ///
 /// Reads each row twice, first for the beginnings, so that memory is only taken for those whose end is not under their subject.
-pub(super) fn left_open(segments: &[Arc<Segment>], cutoffs: &[Cutoff]) -> Result<Option<Unpaired>, StoreError> {
+pub(crate) fn left_open(segments: &[Arc<Segment>], cutoffs: &[Cutoff]) -> Result<Option<Unpaired>, StoreError> {
     let found = beginnings(segments, cutoffs).and_then(|mut begun| {
         each_row(segments, |row| {
             if row.action.is_end() {

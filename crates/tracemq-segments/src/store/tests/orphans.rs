@@ -1,6 +1,7 @@
 //! Connections that the last run left open: found where they stand, whatever became of that.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tracemq_model::{Action, ConnectionId, TimeMs};
 use tracemq_store::EventStore;
@@ -8,7 +9,9 @@ use tracemq_store::EventStore;
 use super::world::World;
 use crate::SegmentSettings;
 use crate::carried::Carried;
+use crate::fs::Fs;
 use crate::fs::simulated::{Dice, Unsynced};
+use crate::repair::{RepairMode, Unknown, repair_on};
 
 /// A store with open connections in three segments, `each` of them in each, and closed.
 fn open_connections(each: usize) -> World {
@@ -153,4 +156,31 @@ fn the_logs_bytes_are_known_after_a_kill() {
     world.lose_power(Unsynced::Lost);
     assert_eq!(world.store().shared.view().frozen.len(), 2);
     assert_eq!(world.store().stats(), before);
+}
+
+/// The list of what is open is gone with the manifest: it is found in the segments.
+#[test]
+fn s40_a_repair_finds_what_was_open_without_the_list_of_it() {
+    let mut world = World::small();
+    world.open().unwrap();
+    let mut expected = world.orphans();
+    expected.sort_by_key(|event| event.connection);
+    assert!(expected.len() > 1);
+    world.close();
+    for path in world.disk.paths() {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        match name.as_str() {
+            "manifest" | "manifest.old" => world.disk.change(&path, |bytes| bytes.clear()),
+            _ if name.ends_with(".open") => world.disk.change(&path, |bytes| bytes.truncate(30)),
+            _ => {}
+        }
+    }
+    let fs: Arc<dyn Fs> = Arc::new(world.disk.clone());
+    let report = repair_on(&fs, &world.dir(), None, RepairMode::CarryOut).unwrap();
+    assert!(!report.unknown.contains(&Unknown::OpenConnections), "{report:?}");
+    let recovery = world.open().unwrap();
+    assert!(recovery.damaged.is_empty(), "{recovery:?}");
+    let mut found = world.orphans();
+    found.sort_by_key(|event| event.connection);
+    assert_eq!(found, expected);
 }
