@@ -70,7 +70,8 @@ pub struct Limits {
     /// CONNECTs a second at one listener, five seconds' worth of them at once; 0 for no bound. Only for links that were
     /// opened with their origin.
     pub connects_per_s_max: u32,
-    /// The same from one address (of IPv6, from one network of 64 bits). 0 by default: fleets come by one address.
+    /// The same from one address at that listener (of IPv6, from one network of 64 bits). 0 by default: fleets come by one
+    /// address.
     pub connects_per_address_per_s_max: u32,
     /// Sessions, connected or not. A CONNECT that needs one more is refused.
     pub sessions_max: usize,

@@ -23,7 +23,7 @@ fn from_at(broker: &Arc<Broker>, number: u8, connect: &Connect, now: Tick) -> Pe
         listener: "mqtt".into(),
     };
     let mut peer = Peer::open(broker, 999, now);
-    peer.link = broker.open_from(&opening, TimeMs(5), now);
+    peer.link = broker.open_from(&opening, None, TimeMs(5), now);
     peer.v5 = connect.v5;
     peer.send(&connect.bytes()).packets();
     peer
@@ -135,4 +135,35 @@ fn more_connects_a_second_than_allowed_are_refused_by_address_and_by_listener() 
     let broker = limits(|limits| limits.connects_per_s_max = 1);
     let accepted = (1..=9).filter(|at| from(&broker, *at, &connect(true, "dev")).accepted.is_some()).count();
     assert_eq!(accepted, 5);
+}
+
+#[test]
+fn each_listener_has_its_own_connects_a_second() {
+    let broker = broker();
+    let limits = |of_all, of_address| {
+        Arc::new(Limits { connects_per_s_max: of_all, connects_per_address_per_s_max: of_address, ..Limits::default() })
+    };
+    let accepted = |listener: &str, limits: &Arc<Limits>, times: u8| {
+        let connects = (0..times).map(|number| {
+            let opening = Opening {
+                instance: InstanceId::new("mqtt-local").unwrap(),
+                connection: ConnectionId(u128::from(number)),
+                peer: "[2001:db8::7]:1000".parse().unwrap(),
+                listener: listener.into(),
+            };
+            let mut peer = Peer::open(&broker, 999, Tick(0));
+            peer.link = broker.open_from(&opening, Some(limits), TimeMs(5), Tick(0));
+            peer.send(&connect(false, "dev").bytes()).packets();
+            if peer.accepted.is_none() {
+                peer.assert_ended(Reason::RateLimited, "");
+                assert!(peer.detail().contains(&format!("at the listener {listener:?} (max_connects_per_")));
+            }
+            peer.accepted.is_some()
+        });
+        connects.filter(|accepted| *accepted).count()
+    };
+    assert_eq!(accepted("slow", &limits(0, 1), 9), 5);
+    assert_eq!(accepted("slower", &limits(2, 1), 9), 5, "what came by another listener is not counted here");
+    assert_eq!(accepted("fast", &limits(4, 0), 30), 20);
+    assert_eq!(accepted("any", &limits(0, 0), 100), 100);
 }

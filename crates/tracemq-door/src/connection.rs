@@ -81,7 +81,8 @@ impl Connection {
     pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream, opening: Opening, place: Place) -> Self {
         // The record first: no deadline of the link may seem to be over early by the duration on record.
         let record = Record::new(Arc::clone(&shared), opening);
-        let link = shared.broker.open_from(record.opening(), (shared.house.clock)(), shared.house.tick());
+        let (now, limits) = (shared.house.tick(), shared.settings.limits.as_ref());
+        let link = shared.broker.open_from(record.opening(), limits, (shared.house.clock)(), now);
         let transport = Transport::new(&shared.settings);
         let first_timer = record.opened + shared.settings.waiting_after;
         Self {
@@ -273,13 +274,18 @@ impl Connection {
             Ok(_) => {
                 // A health check of the proxy's own sends the header alone: as silent as one without a proxy.
                 self.last_in = (!self.transport.has_only_a_proxy_header()).then(Instant::now);
+                let mut full = None;
                 for news in self.transport.news() {
                     if let Observation::ProxyHeader { client } = &news {
                         self.link.came_from(*client);
+                        full = self.shared.hold_for(&mut self.place, client.ip()).err();
                     }
                     self.observe(news);
                 }
-                self.receive()
+                match full {
+                    Some(end) => Step::Close(Closing::End(end)),
+                    None => self.receive(),
+                }
             }
             Err(error) => Step::Close(Closing::End(ending::of_io_error(&error, "reading"))),
         }

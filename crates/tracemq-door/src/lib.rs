@@ -3,6 +3,7 @@
 //!
 //! Nothing here waits for the recorder or the store. An idle connection holds no read or write buffer.
 
+mod addresses;
 mod admission;
 mod connection;
 mod ending;

@@ -15,7 +15,7 @@ use crate::admission::Guard;
 use crate::connection::Connection;
 use crate::record::Record;
 use crate::settings::DoorSettings;
-use crate::shared::{Full, House, Shared};
+use crate::shared::{House, Shared};
 
 /// The longest backlog that Linux grants a listener by default (net.core.somaxconn).
 pub const BACKLOG_MAX: u32 = 4_096;
@@ -68,16 +68,9 @@ impl Door {
             Record::new(Arc::clone(&self.shared), opening).observe(Observation::Ended(end), None);
             return;
         }
-        let place = match self.shared.take_place() {
+        let place = match self.shared.take_place(opening.peer.ip()) {
             Ok(place) => place,
-            Err(full) => {
-                let detail = match full {
-                    Full::Door { max } => format!("{max} connections are open, the most that this listener takes"),
-                    Full::House { max } => format!(
-                        "{max} connections are open, the most that mqtt.max_connections and the limit of open files allow"
-                    ),
-                };
-                let end = End::of(Reason::ServerOverloaded).with_detail(&detail);
+            Err(end) => {
                 Record::new(Arc::clone(&self.shared), opening).observe(Observation::Ended(end), None);
                 return;
             }

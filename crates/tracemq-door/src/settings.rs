@@ -1,9 +1,11 @@
 //! What an operator may set, and why the defaults are what they are.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracemq_access::mqtt::Anonymous;
+use tracemq_broker::Limits;
 use tracemq_model::{InstanceId, TimeMs};
 
 use crate::transport::{Certificates, Network, WebSocketRules};
@@ -38,6 +40,11 @@ pub struct DoorSettings {
     /// Connections held at once; one more is closed at once and recorded as `server-overloaded`. 100,000: what the
     /// memory of a small machine holds at the few kB that a connection costs.
     pub connections_max: usize,
+    /// Of them from one address (of IPv6, from one network of 64 bits): the client's, where a proxy tells it. None: all of them,
+    /// since fleets come by one address.
+    pub connections_per_address_max: Option<NonZeroUsize>,
+    /// Bounds of each connection in the place of the broker's.
+    pub limits: Option<Arc<Limits>>,
     /// A client still silent this long after the TCP accept gets an `open` event. 250 ms: longer than most round
     /// trips, so that ordinary connections cost two events, and short enough that a crash loses no silent client.
     pub waiting_after: Duration,
@@ -67,6 +74,8 @@ impl DoorSettings {
             instance,
             name: name.into(),
             connections_max: 100_000,
+            connections_per_address_max: None,
+            limits: None,
             waiting_after: Duration::from_millis(250),
             write_buffer_max: 64 * 1024,
             write_stall_max: Duration::from_secs(30),

@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracemq_broker::{Broker, Tick};
-use tracemq_model::{ConnectionId, ConnectionIds, Event, TimeMs};
+use tracemq_model::{ConnectionId, ConnectionIds, End, Event, Reason, TimeMs};
 use tracemq_recorder::Recorder;
 
+use crate::addresses::{Addresses, Held, Shown};
 use crate::admission::Guard;
 use crate::record::{Counts, Folds};
 use crate::settings::{Clock, DoorSettings, HouseSettings};
@@ -152,30 +154,60 @@ pub(crate) struct Shared {
     pub(crate) guard: Arc<Guard>,
     pub(crate) settings: DoorSettings,
     places: Places,
+    /// None where an address may hold all places.
+    addresses: Option<Arc<Addresses>>,
 }
 
 /// Room for one connection, for as long as it is kept.
 pub(crate) struct Place {
     _of_door: OwnedSemaphorePermit,
     _of_house: OwnedSemaphorePermit,
-}
-
-/// Why there is no place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Full {
-    Door { max: usize },
-    House { max: usize },
+    /// None where that is not bound, or the client's address not known yet.
+    of_address: Option<Held>,
 }
 
 impl Shared {
     pub(crate) fn new(house: Arc<House>, broker: Arc<Broker>, guard: Arc<Guard>, settings: DoorSettings) -> Self {
-        Self { house, broker, guard, places: Places::new(settings.connections_max), settings }
+        let addresses = settings.connections_per_address_max.map(Addresses::new);
+        Self { house, broker, guard, places: Places::new(settings.connections_max), addresses, settings }
     }
 
-    pub(crate) fn take_place(&self) -> Result<Place, Full> {
-        let of_door = self.places.take().ok_or(Full::Door { max: self.places.max })?;
-        let of_house = self.house.places.take().ok_or(Full::House { max: self.house.places.max })?;
-        Ok(Place { _of_door: of_door, _of_house: of_house })
+    /// Room for a connection from `peer`; where a proxy stands in front, that is not the client yet.
+    pub(crate) fn take_place(&self, peer: IpAddr) -> Result<Place, End> {
+        // The address first: who has used up its own places is to be told so, and takes no other's meanwhile.
+        let of_address = if self.settings.proxies.is_some() { None } else { self.hold(peer)? };
+        let (max, listener) = (self.places.max, &self.settings.name);
+        let of_door = self.places.take().ok_or_else(|| {
+            full(&format!(
+                "the listener {listener:?} holds {max} connections, the most that it takes (max_connections)"
+            ))
+        })?;
+        let max = self.house.places.max;
+        let of_house = self.house.places.take().ok_or_else(|| {
+            full(&format!(
+                "{max} connections are open, the most that mqtt.max_connections and the limit of open files allow"
+            ))
+        })?;
+        Ok(Place { _of_door: of_door, _of_house: of_house, of_address })
+    }
+
+    /// Counts the connection of `place` as one from `client`, which a proxy has told.
+    pub(crate) fn hold_for(&self, place: &mut Place, client: IpAddr) -> Result<(), End> {
+        place.of_address = None;
+        place.of_address = self.hold(client)?;
+        Ok(())
+    }
+
+    fn hold(&self, address: IpAddr) -> Result<Option<Held>, End> {
+        let Some(addresses) = &self.addresses else { return Ok(None) };
+        let (max, listener, shown) = (addresses.max, &self.settings.name, Shown(address));
+        let none = || {
+            full(&format!(
+                "the listener {listener:?} holds {max} connections from {shown}, the most that it takes from one address \
+                 (max_connections_per_address)"
+            ))
+        };
+        addresses.take(address).ok_or_else(none).map(Some)
     }
 
     pub(crate) fn places_taken(&self) -> usize {
@@ -188,6 +220,10 @@ impl Shared {
         // An error would mean that the semaphore was closed, which nobody does.
         let _ = self.places.free.acquire_many(all).await;
     }
+}
+
+fn full(detail: &str) -> End {
+    End::of(Reason::ServerOverloaded).with_detail(detail)
 }
 
 struct Places {

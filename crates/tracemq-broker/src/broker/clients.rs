@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tracemq_model::{ClientId, ConnectionId, End, Opening, ProtocolVersion, TimeMs};
 
 use super::{Broker, Tables};
-use crate::limits::Tick;
+use crate::limits::{Limits, Tick};
 use crate::link::Link;
 use crate::session::{Mailbox, Session};
 
@@ -73,10 +73,18 @@ pub enum Whose {
 }
 
 impl Broker {
-    /// The same as [`open`](Self::open), and tells administrators where the connection came from.
-    pub fn open_from(self: &Arc<Self>, opening: &Opening, since: TimeMs, now: Tick) -> Link {
+    /// The same as [`open`](Self::open), and tells administrators where the connection came from. With `limits` the bounds of a
+    /// single connection are those: of packets, keep alive, what is under way, and how often CONNECT comes by that listener. What
+    /// sessions and the broker hold is bounded by the broker's all the same.
+    pub fn open_from(
+        self: &Arc<Self>,
+        opening: &Opening,
+        limits: Option<&Arc<Limits>>,
+        since: TimeMs,
+        now: Tick,
+    ) -> Link {
         let origin = Origin { peer: opening.peer, listener: Arc::clone(&opening.listener), since };
-        self.open_with(opening.connection, Some(Box::new(origin)), now)
+        self.open_with(opening.connection, Some(Box::new(origin)), limits.unwrap_or(&self.limits), now)
     }
 
     /// At most `limit` connected clients whose identifiers begin with `prefix` and come after `after`.

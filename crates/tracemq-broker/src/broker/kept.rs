@@ -63,7 +63,7 @@ impl Broker {
         tables.overdue.extend(wills.into_values().map(|will| will.at_once()));
         keeping.keeper.keep(changes);
         Arc::new(Self {
-            limits,
+            limits: Arc::new(limits),
             keeping: Some(keeping),
             messages: AtomicU64::new(last_message),
             tables: RwLock::new(tables),

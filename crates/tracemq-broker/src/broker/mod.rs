@@ -115,7 +115,7 @@ struct Tables {
 
 /// What all links share: sessions, subscriptions, retained messages.
 pub struct Broker {
-    limits: Limits,
+    limits: Arc<Limits>,
     /// None when nothing is kept over a restart.
     keeping: Option<Keeping>,
     /// The number of the last message.
@@ -139,7 +139,7 @@ impl Broker {
     /// A broker without sessions and messages.
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self {
-            limits,
+            limits: Arc::new(limits),
             keeping: None,
             messages: AtomicU64::new(0),
             tables: RwLock::default(),
@@ -152,10 +152,16 @@ impl Broker {
 
     /// A network connection was accepted: gives its half. `connection` must be unique among the open ones.
     pub fn open(self: &Arc<Self>, connection: ConnectionId, now: Tick) -> Link {
-        self.open_with(connection, None, now)
+        self.open_with(connection, None, &self.limits, now)
     }
 
-    fn open_with(self: &Arc<Self>, connection: ConnectionId, origin: Option<Box<Origin>>, now: Tick) -> Link {
+    fn open_with(
+        self: &Arc<Self>,
+        connection: ConnectionId,
+        origin: Option<Box<Origin>>,
+        limits: &Arc<Limits>,
+        now: Tick,
+    ) -> Link {
         let mailbox = Arc::new(Mailbox::new(connection, origin));
         let mut tables = self.lock();
         if let Some(end) = &tables.stopped {
@@ -163,7 +169,7 @@ impl Broker {
         }
         tables.links.insert(connection, Arc::clone(&mailbox));
         drop(tables);
-        Link::new(Arc::clone(self), connection, mailbox, now)
+        Link::new(Arc::clone(self), Arc::clone(limits), connection, mailbox, now)
     }
 
     /// Ends sessions and retained messages whose time is over, and publishes wills whose delay has passed and the

@@ -1,19 +1,18 @@
-//! How often CONNECT may come, by listener and by address: token buckets that hold five seconds' worth, so that a fleet
+//! How often CONNECT may come, by listener and by address at a listener: token buckets that hold five seconds' worth, so that a fleet
 //! behind one address can come back together after a cut.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use tracemq_model::{End, Reason};
 
 use super::{Broker, Origin};
-use crate::limits::Tick;
+use crate::limits::{Limits, Tick};
 
 /// Seconds' worth of CONNECTs that may come at once.
 const BURST_S: u64 = 5;
-/// Addresses that are remembered. Beyond it those that have not come for a while are forgotten, if need be all: who has
+/// Addresses that are remembered of each listener. Beyond it those that have not come for a while are forgotten, if need be all: who has
 /// more addresses than that is not held by a limit for each, but by the listener's.
 const ADDRESSES_MAX: usize = 65_536;
 
@@ -34,24 +33,41 @@ impl Bucket {
         let most = Self::full(per_second, now).thousandths;
         Self { thousandths: self.thousandths.saturating_add(gained).min(most), at: now }
     }
-}
 
-fn take<K: Eq + Hash>(buckets: &mut HashMap<K, Bucket>, key: K, per_second: u32, now: Tick) -> bool {
-    let bucket = buckets.entry(key).or_insert_with(|| Bucket::full(per_second, now));
-    *bucket = bucket.refilled(per_second, now);
-    let taken = bucket.thousandths >= 1_000;
-    if taken {
-        bucket.thousandths -= 1_000;
+    /// Takes one token, if there is one.
+    fn take(&mut self, per_second: u32, now: Tick) -> bool {
+        *self = self.refilled(per_second, now);
+        let taken = self.thousandths >= 1_000;
+        if taken {
+            self.thousandths -= 1_000;
+        }
+        taken
     }
-    taken
 }
 
-/// All buckets.
+/// Of one listener.
 #[derive(Debug, Default)]
-pub(super) struct Rates {
-    listeners: HashMap<Arc<str>, Bucket>,
+struct Rate {
+    all: Option<Bucket>,
     addresses: HashMap<IpAddr, Bucket>,
 }
+
+impl Rate {
+    fn take_of(&mut self, address: IpAddr, per_second: u32, now: Tick) -> bool {
+        let full = Bucket::full(per_second, now);
+        if self.addresses.len() >= ADDRESSES_MAX && !self.addresses.contains_key(&address) {
+            self.addresses.retain(|_, bucket| bucket.refilled(per_second, now).thousandths < full.thousandths);
+            if self.addresses.len() >= ADDRESSES_MAX {
+                self.addresses.clear();
+            }
+        }
+        self.addresses.entry(address).or_insert(full).take(per_second, now)
+    }
+}
+
+/// All buckets, by the listener's name.
+#[derive(Debug, Default)]
+pub(super) struct Rates(HashMap<Arc<str>, Rate>);
 
 /// Whoever has one IPv6 address has all of its network of 64 bits.
 fn network(address: IpAddr) -> IpAddr {
@@ -62,29 +78,22 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 impl Broker {
-    /// Counts a CONNECT; refuses one too many.
-    pub(crate) fn count_connect(&self, now: Tick, origin: Option<&Origin>) -> Result<(), End> {
-        let (of_listener, of_address) = (self.limits.connects_per_s_max, self.limits.connects_per_address_per_s_max);
+    /// Counts a CONNECT by the listener of `origin`, whose limits these are; refuses one too many.
+    pub(crate) fn count_connect(&self, now: Tick, origin: Option<&Origin>, limits: &Limits) -> Result<(), End> {
+        let (of_listener, of_address) = (limits.connects_per_s_max, limits.connects_per_address_per_s_max);
         let Some(origin) = origin.filter(|_| of_listener > 0 || of_address > 0) else { return Ok(()) };
         let refused = |detail: String| Err(End::of(Reason::RateLimited).with_detail(&detail));
+        let (address, listener) = (network(origin.peer.ip()), &*origin.listener);
         let mut rates = self.rates.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let address = network(origin.peer.ip());
-        if of_address > 0 {
-            if rates.addresses.len() >= ADDRESSES_MAX && !rates.addresses.contains_key(&address) {
-                let full = Bucket::full(of_address, now).thousandths;
-                rates.addresses.retain(|_, bucket| bucket.refilled(of_address, now).thousandths < full);
-                if rates.addresses.len() >= ADDRESSES_MAX {
-                    rates.addresses.clear();
-                }
-            }
-            if !take(&mut rates.addresses, address, of_address, now) {
-                return refused(format!("CONNECT: more than {of_address} a second from {address}"));
-            }
-        }
-        if of_listener > 0 && !take(&mut rates.listeners, Arc::clone(&origin.listener), of_listener, now) {
+        let rate = rates.0.entry(Arc::clone(&origin.listener)).or_default();
+        if of_address > 0 && !rate.take_of(address, of_address, now) {
             return refused(format!(
-                "CONNECT: more than {of_listener} a second at the listener {:?}",
-                &*origin.listener
+                "CONNECT: more than {of_address} a second from {address} at the listener {listener:?} (max_connects_per_address_per_s)"
+            ));
+        }
+        if of_listener > 0 && !rate.all.get_or_insert(Bucket::full(of_listener, now)).take(of_listener, now) {
+            return refused(format!(
+                "CONNECT: more than {of_listener} a second at the listener {listener:?} (max_connects_per_s)"
             ));
         }
         Ok(())

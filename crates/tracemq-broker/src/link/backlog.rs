@@ -81,7 +81,7 @@ impl Link {
     /// the client may be what others wait for, or it itself.
     pub(super) fn is_held(&mut self, first: Option<u8>) -> bool {
         let acknowledged = first.is_some_and(|first| first >> 4 == 3 && first & 0b0110 != 0);
-        let limits = self.broker.limits();
+        let limits = &self.limits;
         let Stage::Connected(connected) = &mut self.stage else { return false };
         // A client of 5.0 keeps to our receive maximum; one of 3.x knows of none, and may send many before it reads.
         let v5 = connected.version == ProtocolVersion::V5;
@@ -98,7 +98,7 @@ impl Link {
         publish: Publish,
         output: &mut BytesMut,
     ) -> Result<(), Fault> {
-        let window = self.broker.limits().window();
+        let window = self.limits.window();
         let connected = self.connected()?;
         let v5 = connected.version == ProtocolVersion::V5;
         let Publish { message, packet_id, .. } = publish;
@@ -195,13 +195,13 @@ impl Link {
     }
 
     fn route(&mut self, now: Tick, packet_id: u16, qos: Qos, stage: PendingStage) -> Result<Fared, Fault> {
-        let Self { broker, mailbox, turn, stage: link, .. } = self;
+        let Self { broker, limits, mailbox, turn, stage: link, .. } = self;
         let wakes = &mut turn.get_or_insert_default().wakes;
         let Stage::Connected(connected) = link else { return Err(Fault::not_connected()) };
         let session = &connected.session;
         let v5 = connected.version == ProtocolVersion::V5;
         // 3.x has no receive maximum; there the number of packet identifiers is the bound.
-        let bound = if v5 { broker.limits().window() } else { u16::MAX };
+        let bound = if v5 { limits.window() } else { u16::MAX };
         let once = qos == Qos::ExactlyOnce;
         let progress = match stage {
             PendingStage::Unrouted(message) if once => {

@@ -28,7 +28,7 @@ impl Link {
     pub(super) fn receive_opening(&mut self, now: Tick, input: &mut BytesMut, output: &mut BytesMut) -> Step {
         let raw = match codec::opening(input) {
             Ok(None) => return Step::Continue,
-            Ok(Some(())) => codec::take(input, false, false, self.broker.limits().packet_bytes_max),
+            Ok(Some(())) => codec::take(input, false, false, self.limits.packet_bytes_max),
             Err(fault) => Err(fault),
         };
         let mut raw = match raw {
@@ -41,7 +41,7 @@ impl Link {
         self.last_received = now;
         let sketch = Sketch::of(raw.fields());
         self.request = sketch.request().map(Box::new);
-        let judged = judge(&sketch, self.broker.limits()).map_err(|fault| fault.within(Kind::Connect.name()));
+        let judged = judge(&sketch, &self.limits).map_err(|fault| fault.within(Kind::Connect.name()));
         let version = sketch.connack_version();
         let zero_expiry = match judged {
             Ok(zero_expiry) => zero_expiry,
@@ -91,7 +91,7 @@ impl Link {
 
     fn attempt(&mut self, now: Tick, connect: Box<Connect>, output: &mut BytesMut) -> Step {
         // Before anybody spends time on its password.
-        if let Err(end) = self.broker.count_connect(now, self.mailbox.origin().as_ref()) {
+        if let Err(end) = self.broker.count_connect(now, self.mailbox.origin().as_ref(), &self.limits) {
             return self.refuse(now, &connect, end, output);
         }
         let request = self.request.as_deref().cloned().unwrap_or_default();
@@ -236,7 +236,7 @@ impl Link {
 
     fn admit(&mut self, now: Tick, connect: &Connect, permissions: Arc<dyn Permissions>) -> Result<(), End> {
         let broker = Arc::clone(&self.broker);
-        let limits = broker.limits();
+        let limits = Arc::clone(&self.limits);
         if let Some(will) = &connect.will
             && !permissions.may_publish(&will.message.topic, will.message.qos.code(), will.message.retain)
         {
@@ -274,7 +274,7 @@ impl Link {
             receive_max: limits.window(),
             packet_bytes_max: limits.packet_bytes_max.max(1),
             topic_alias_max: limits.topic_alias_max,
-            response_information: connect.wants_response.then(|| response_information(limits, &name)).flatten(),
+            response_information: connect.wants_response.then(|| response_information(&limits, &name)).flatten(),
         };
         // A 3.x client is never told what its session is called, so that it has no name to be found by.
         let assigned = assigned.filter(|_| v5);

@@ -137,7 +137,7 @@ impl Link {
     fn take(&self, input: &mut BytesMut) -> Result<Option<Raw>, Fault> {
         let Stage::Connected(connected) = &self.stage else { return Ok(None) };
         let v5 = connected.version == ProtocolVersion::V5;
-        codec::take(input, true, v5, self.broker.limits().packet_bytes_max)
+        codec::take(input, true, v5, self.limits.packet_bytes_max)
     }
 
     fn handle(&mut self, now: Tick, mut raw: Raw, output: &mut BytesMut) -> Result<Option<Step>, Fault> {
@@ -145,7 +145,7 @@ impl Link {
         let version = connected.version;
         let v5 = version == ProtocolVersion::V5;
         self.note_received(now, raw.kind);
-        let limits = self.broker.limits();
+        let limits = &self.limits;
         let kind = raw.kind;
         let judged = rules::inspect(kind, raw.flags, v5, raw.fields(), limits);
         if let Some(behind) = judged.map_err(|fault| fault.within(kind.name()))? {

@@ -25,7 +25,7 @@ pub use step::{Closing, ConnectAttempt, Decision, Heard, Notice, Permissions, Re
 use crate::broker::{Broker, Counters, Departure};
 use crate::codec;
 use crate::keeping::Mark;
-use crate::limits::Tick;
+use crate::limits::{Limits, Tick};
 use crate::packet::{About, Connect, Outgoing};
 use crate::rules::Fault;
 use crate::session::{Mailbox, Pump, Wakes};
@@ -51,6 +51,8 @@ enum Stage {
 /// [`takes_input`](Self::takes_input) says no, watches [`deadline`](Self::deadline), and says when the socket is [`gone`](Self::gone).
 pub struct Link {
     broker: Arc<Broker>,
+    /// The broker's, or those of the listener that it came in by.
+    limits: Arc<Limits>,
     mailbox: Arc<Mailbox>,
     connection: ConnectionId,
     opened: Tick,
@@ -89,9 +91,16 @@ impl fmt::Debug for Link {
 }
 
 impl Link {
-    pub(crate) fn new(broker: Arc<Broker>, connection: ConnectionId, mailbox: Arc<Mailbox>, now: Tick) -> Self {
+    pub(crate) fn new(
+        broker: Arc<Broker>,
+        limits: Arc<Limits>,
+        connection: ConnectionId,
+        mailbox: Arc<Mailbox>,
+        now: Tick,
+    ) -> Self {
         Self {
             broker,
+            limits,
             mailbox,
             connection,
             opened: now,

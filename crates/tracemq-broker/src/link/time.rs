@@ -24,7 +24,7 @@ impl Link {
     }
 
     fn connect_deadline(&self) -> Tick {
-        self.opened.plus_ms(self.broker.limits().connect_timeout_ms)
+        self.opened.plus_ms(self.limits.connect_timeout_ms)
     }
 
     /// When its keep alive is over; none without one, and while nothing is taken from the client.
@@ -53,17 +53,17 @@ impl Link {
         match &self.stage {
             Stage::Closed(closing) => Step::Close(Closing::clone(closing)),
             Stage::Opening => {
-                let ms = self.broker.limits().connect_timeout_ms;
+                let ms = self.limits.connect_timeout_ms;
                 let end = End::of(Reason::ConnectTimeout).with_detail(&format!("no whole CONNECT within {ms} ms"));
                 self.end(now, end, output)
             }
             Stage::Deciding(_) => {
-                let ms = self.broker.limits().connect_timeout_ms;
+                let ms = self.limits.connect_timeout_ms;
                 let detail = format!("CONNECT was not decided on within {ms} ms of the connection's opening");
                 self.end_on_order(now, End::of(Reason::ConnectTimeout).with_detail(&detail), output)
             }
             Stage::Connected(connected) if connected.welcome.is_some() => {
-                let ms = self.broker.limits().connect_timeout_ms;
+                let ms = self.limits.connect_timeout_ms;
                 let detail = format!("its will was not on disk within {ms} ms of the connection's opening");
                 self.end(now, End::of(Reason::ServerOverloaded).with_detail(&detail), output)
             }

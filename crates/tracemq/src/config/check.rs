@@ -77,6 +77,7 @@ fn check_mqtt(faults: &mut Faults, mqtt: &Mqtt) {
     faults.within("mqtt.max_packet_bytes", mqtt.max_packet_bytes, 128, 268_435_455);
     faults.within("mqtt.max_client_id_bytes", mqtt.max_client_id_bytes, 23, 65_535);
     faults.within("mqtt.max_connections", mqtt.max_connections, 1, 10_000_000);
+    faults.within("mqtt.max_connections_per_address", mqtt.max_connections_per_address, 0, 10_000_000);
     faults.within("mqtt.fold_silent_s", mqtt.fold_silent_s, 0, 3_600);
     faults.within("mqtt.max_keep_alive_s", mqtt.max_keep_alive_s, 5, u16::MAX);
     faults.within("mqtt.max_inflight", mqtt.max_inflight, 1, u16::MAX);
@@ -168,6 +169,10 @@ mod tests {
             ("[[mqtt.listeners]]\nname = 'a'\nlisten = '127.0.0.1:0'", "two listeners"),
             ("[[mqtt.listeners]]\nname = 'a b'\nlisten = '127.0.0.1:0'", "A-Z"),
             ("max_connections = 0", "max_connections"),
+            ("max_connections_per_address = 10000001", "max_connections_per_address: 10000001"),
+            ("max_packet_bytes = 127", "max_packet_bytes: 127"),
+            ("max_inflight = 0", "max_inflight: 0"),
+            ("max_keep_alive_s = 4", "max_keep_alive_s: 4"),
             ("transport = 'tls'", "needs tls"),
             ("tls = { cert = 'c', key = 'k' }", "not for \"tcp\""),
             ("websocket = {}", "not for \"tcp\""),

@@ -31,6 +31,24 @@ pub(crate) struct Listener {
     /// Connections held at once; none is `mqtt.max_connections`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_connections: Option<usize>,
+    /// Of them from one address, 0 for no bound; none is `mqtt.max_connections_per_address`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections_per_address: Option<usize>,
+    /// CONNECTs a second, 0 for no bound; none is `mqtt.max_connects_per_s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connects_per_s: Option<u32>,
+    /// The same from one address; none is `mqtt.max_connects_per_address_per_s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connects_per_address_per_s: Option<u32>,
+    /// Largest packet taken; none is `mqtt.max_packet_bytes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_packet_bytes: Option<u32>,
+    /// Messages of QoS 1 and 2 under way to one client; none is `mqtt.max_inflight`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_inflight: Option<u16>,
+    /// Longest keep alive granted to MQTT 5.0 clients; none is `mqtt.max_keep_alive_s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_keep_alive_s: Option<u16>,
     /// Lets clients in without user name; none is `mqtt.allow_anonymous`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_anonymous: Option<bool>,
@@ -151,6 +169,12 @@ impl Config {
             transport: Transport::Tcp,
             instance: None,
             max_connections: None,
+            max_connections_per_address: None,
+            max_connects_per_s: None,
+            max_connects_per_address_per_s: None,
+            max_packet_bytes: None,
+            max_inflight: None,
+            max_keep_alive_s: None,
             allow_anonymous: None,
             proxy_protocol: false,
             trusted_proxies: Vec::new(),
@@ -201,9 +225,7 @@ pub(super) fn check(faults: &mut Faults, config: &Config) {
         if listeners.iter().take(at).any(|other| other.name == listener.name) {
             faults.add(format!("{key}: name: there are two listeners of this name"));
         }
-        if let Some(max) = listener.max_connections {
-            faults.within(&format!("{key}: max_connections"), max, 1, 10_000_000);
-        }
+        check_limits(faults, &key, listener);
         let nobody_is_known = !config.mqtt.asks_for_passwords() && config.access_keys.is_empty();
         if nobody_is_known && listener.allow_anonymous.is_none() && config.anonymous(listener) == Anonymous::No {
             let whence = if listener.proxy_protocol { "through a proxy" } else { "from other machines" };
@@ -216,6 +238,17 @@ pub(super) fn check(faults: &mut Faults, config: &Config) {
         check_transport(faults, &key, listener);
         check_proxy(faults, &key, listener);
     }
+}
+
+/// The same bounds as those of `mqtt`.
+fn check_limits(faults: &mut Faults, key: &str, listener: &Listener) {
+    let max_connections = listener.max_connections.unwrap_or(1);
+    faults.within(&format!("{key}: max_connections"), max_connections, 1, 10_000_000);
+    let of_address = listener.max_connections_per_address.unwrap_or(0);
+    faults.within(&format!("{key}: max_connections_per_address"), of_address, 0, 10_000_000);
+    faults.within(&format!("{key}: max_packet_bytes"), listener.max_packet_bytes.unwrap_or(128), 128, 268_435_455);
+    faults.within(&format!("{key}: max_inflight"), listener.max_inflight.unwrap_or(1), 1, u16::MAX);
+    faults.within(&format!("{key}: max_keep_alive_s"), listener.max_keep_alive_s.unwrap_or(5), 5, u16::MAX);
 }
 
 fn check_transport(faults: &mut Faults, key: &str, listener: &Listener) {

@@ -60,11 +60,13 @@ pub(crate) struct Mqtt {
     pub persistence: bool,
     /// Connections held at once.
     pub max_connections: usize,
+    /// Of them from one address, at each listener; 0 for no bound.
+    pub max_connections_per_address: usize,
     /// How long connections of an address that come and go without a byte are counted instead of recorded one by one.
     pub fold_silent_s: u64,
-    /// CONNECTs a second at the listener; 0 for no bound.
+    /// CONNECTs a second at each listener; 0 for no bound.
     pub max_connects_per_s: u32,
-    /// CONNECTs a second from one address; 0 for no bound.
+    /// CONNECTs a second from one address, at each listener; 0 for no bound.
     pub max_connects_per_address_per_s: u32,
     /// Longest keep alive granted to MQTT 5.0 clients; older ones keep what they asked for.
     pub max_keep_alive_s: u16,
@@ -277,6 +279,7 @@ impl Default for Mqtt {
             max_client_id_bytes: limits.client_id_bytes_max,
             persistence: true,
             max_connections: 100_000,
+            max_connections_per_address: 0,
             fold_silent_s: 60,
             max_connects_per_s: limits.connects_per_s_max,
             max_connects_per_address_per_s: limits.connects_per_address_per_s_max,

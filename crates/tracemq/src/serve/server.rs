@@ -91,10 +91,11 @@ impl Server {
         let recorder = start_recorder(&config, &store)?;
 
         let house = house(&config, &recorder)?;
-        let sessions = Sessions::open(&config, &limits(&config.mqtt), &house, &guard)?;
+        let limits = limits(&config.mqtt);
+        let sessions = Sessions::open(&config, &limits, &house, &guard)?;
         let brokers = sessions.brokers.clone();
         let listeners = ways_in::told(&bound);
-        let WaysIn { doors, certificates } = ways_in::doors(&config, bound, &house, &guard, &brokers)?;
+        let WaysIn { doors, certificates } = ways_in::doors(&config, bound, &house, &guard, &brokers, &limits)?;
         let (stop, stage) = watch::channel(Stage::Running);
         let clients = Arc::new(LiveClients { brokers: brokers.clone() });
         let gauges = gauges(brokers.values().cloned().collect(), Arc::clone(&house), stage.clone());

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tracemq_broker::Broker;
+use tracemq_broker::{Broker, Limits};
 use tracemq_door::{
     Certificates, ClientCertificates, Door, DoorSettings, Guard, House, Network, TlsFiles, WebSocketRules,
 };
@@ -70,7 +71,7 @@ pub(super) fn told(bound: &[Bound]) -> Vec<Listening> {
     bound.iter().map(told).collect()
 }
 
-/// A door for each, with `guard` at it, to the broker of its instance.
+/// A door for each, with `guard` at it, to the broker of its instance. `limits` are those of `mqtt`.
 ///
 /// # Errors
 /// When a network of proxies is none.
@@ -80,25 +81,43 @@ pub(super) fn doors(
     house: &Arc<House>,
     guard: &Arc<Guard>,
     brokers: &BTreeMap<InstanceId, Arc<Broker>>,
+    limits: &Limits,
 ) -> anyhow::Result<WaysIn> {
     let (mut doors, mut certificates) = (Vec::new(), Vec::new());
     for Bound { listener, socket, tls, .. } in bound {
         let instance = listener.instance.as_ref().unwrap_or(&config.instance.id);
         let broker = brokers.get(instance).context("an instance has no broker")?;
         let proxies = proxies(&listener)?;
+        let limits = own_limits(&listener, limits);
+        let of_address = listener.max_connections_per_address.unwrap_or(config.mqtt.max_connections_per_address);
         certificates.extend(tls.clone().map(|tls| (listener.name.clone(), tls)));
         let settings = DoorSettings {
             anonymous: config.anonymous(&listener),
             proxies,
             tls,
             websocket: listener.transport.is_websocket().then(|| rules(&listener)),
-            frame_bytes_max: u64::from(config.mqtt.max_packet_bytes),
+            frame_bytes_max: u64::from(limits.packet_bytes_max),
+            connections_per_address_max: NonZeroUsize::new(of_address),
+            limits: Some(Arc::new(limits)),
             connections_max: listener.max_connections.unwrap_or(config.mqtt.max_connections),
             ..DoorSettings::new(instance.clone(), &listener.name)
         };
         doors.push(Door::new(socket, Arc::clone(house), Arc::clone(broker), Arc::clone(guard), settings));
     }
     Ok(WaysIn { doors, certificates })
+}
+
+/// What holds for each connection at `listener`: its own limits, and `limits` where it has none.
+fn own_limits(listener: &Listener, limits: &Limits) -> Limits {
+    let of_address = listener.max_connects_per_address_per_s;
+    Limits {
+        connects_per_s_max: listener.max_connects_per_s.unwrap_or(limits.connects_per_s_max),
+        connects_per_address_per_s_max: of_address.unwrap_or(limits.connects_per_address_per_s_max),
+        packet_bytes_max: listener.max_packet_bytes.unwrap_or(limits.packet_bytes_max),
+        inflight_max: listener.max_inflight.unwrap_or(limits.inflight_max),
+        keep_alive_s_max: listener.max_keep_alive_s.unwrap_or(limits.keep_alive_s_max),
+        ..limits.clone()
+    }
 }
 
 /// Reads the certificates of all listeners.

@@ -37,6 +37,7 @@ mod store_repair;
 mod storms;
 mod strange_words;
 mod ways_in;
+mod ways_in_limits;
 mod ways_in_proxy;
 mod ways_in_rules;
 mod ways_in_tls;

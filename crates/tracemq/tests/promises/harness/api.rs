@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -170,7 +171,12 @@ impl Server {
 
     /// All that is on record of the connections from here which never named a client, oldest first.
     pub(crate) fn nameless_history(&self) -> History {
-        self.events("addresses/127.0.0.1").unwrap()
+        self.nameless_history_of(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// The same of those from `address`.
+    pub(crate) fn nameless_history_of(&self, address: IpAddr) -> History {
+        self.events(&format!("addresses/{address}")).unwrap()
     }
 
     /// Waits until a client's history has `ends` ended connections.

@@ -39,10 +39,10 @@ pub(crate) fn wait_until<T, E: Debug>(what: &str, mut probe: impl FnMut() -> Res
 
 /// The end of the connection from `address` that never named a client, once it is on record.
 pub(crate) fn nameless_end(server: &Server, address: SocketAddr) -> Event {
-    let address = address.to_string();
-    wait_until(&format!("end of the connection from {address}"), || {
-        let history = server.nameless_history();
-        history.end_of(&address).cloned().ok_or(history)
+    let peer = address.to_string();
+    wait_until(&format!("end of the connection from {peer}"), || {
+        let history = server.nameless_history_of(address.ip());
+        history.end_of(&peer).cloned().ok_or(history)
     })
 }
 
