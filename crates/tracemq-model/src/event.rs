@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClientId, ConnectionId, InstanceId, PacketKind, Reason, TimeMs};
+use crate::{ClientId, ConnectionId, InstanceId, MessageId, PacketKind, Reason, TimeMs};
 
 /// What happened to a connection.
 ///
@@ -23,27 +23,41 @@ pub enum Action {
     Disconnect,
     /// The end: the connection was closed or lost, without a DISCONNECT packet of the client.
     Close,
+    /// Nothing of the connection's own: what became of a message, kept in a store of its own.
+    Message,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Open, Self::Connect, Self::Disconnect, Self::Close];
+    pub const ALL: [Self; 5] = [Self::Open, Self::Connect, Self::Disconnect, Self::Close, Self::Message];
+
+    /// Those that the history of connections has.
+    pub const OF_CONNECTIONS: [Self; 4] = [Self::Open, Self::Connect, Self::Disconnect, Self::Close];
 
     /// Whether it ends the connection.
     pub fn is_end(self) -> bool {
         match self {
-            Self::Open | Self::Connect => false,
+            Self::Open | Self::Connect | Self::Message => false,
             Self::Disconnect | Self::Close => true,
         }
     }
 
-    /// `open`, `connect`, `disconnect` or `close`.
+    /// Whether it begins the connection, or goes on with its beginning.
+    pub fn is_beginning(self) -> bool {
+        match self {
+            Self::Open | Self::Connect => true,
+            Self::Disconnect | Self::Close | Self::Message => false,
+        }
+    }
+
+    /// `open`, `connect`, `disconnect`, `close` or `message`.
     pub fn code(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::Connect => "connect",
             Self::Disconnect => "disconnect",
             Self::Close => "close",
+            Self::Message => "message",
         }
     }
 }
@@ -146,6 +160,22 @@ pub struct Traffic {
     pub missed_keep_alives: Option<u32>,
 }
 
+/// Which message a message event is about. Never its payload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageDetails {
+    /// The id that this server gave it.
+    pub id: MessageId,
+    /// Its topic, cut at [`Details::TEXT_MAX_BYTES`].
+    pub topic: Arc<str>,
+    /// QoS as it was published, delivered or queued.
+    pub qos: u8,
+    /// Bytes of its payload.
+    pub payload_bytes: u64,
+    /// Whose event it is, where that is not the event's own client: in the row that is kept under the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Arc<str>>,
+}
+
 /// Everything else that was known. What is absent was not known or did not apply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Details {
@@ -186,6 +216,9 @@ pub struct Details {
     /// How many connections this event stands for, when they were counted instead of written one by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
+    /// Of a message event: which message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Box<MessageDetails>>,
 }
 
 impl Details {
@@ -223,6 +256,18 @@ pub struct Event {
     pub peer: Option<SocketAddr>,
     /// Everything else that was known.
     pub details: Details,
+}
+
+impl Event {
+    /// A message event as it is kept under its message: without a client of its own, so that the message is its subject. None
+    /// for any other event.
+    #[must_use]
+    pub fn under_its_message(&self) -> Option<Self> {
+        let message = self.details.message.as_deref()?;
+        let client = self.client.as_ref().map(|client| client.as_str().into()).or_else(|| message.client.clone());
+        let message = Some(Box::new(MessageDetails { client, ..message.clone() }));
+        Some(Self { client: None, details: Details { message, ..self.details.clone() }, ..self.clone() })
+    }
 }
 
 #[cfg(test)]

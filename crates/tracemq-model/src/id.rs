@@ -93,11 +93,60 @@ impl ConnectionIds {
 
     /// The next id, for a connection accepted at `now`.
     pub fn next(&mut self, now: TimeMs) -> ConnectionId {
-        const BITS_48: u64 = (1 << 48) - 1;
         self.counter = (self.counter + 1) & BITS_48;
-        let time = u128::from(now.since(TimeMs(0)) & BITS_48);
-        ConnectionId(time << 80 | u128::from(self.node) << 48 | u128::from(self.counter))
+        ConnectionId(made(now, self.node, self.counter))
     }
+}
+
+/// One application message, made by this server when it took the PUBLISH. Shown as 32 upper-case hex digits.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(pub u128);
+
+impl MessageId {
+    /// The id of the message that a process took at `now` as its number `count`; laid out as those of [`ConnectionIds`].
+    pub fn made(now: TimeMs, node: u32, count: u64) -> Self {
+        Self(made(now, node, count))
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032X}", self.0)
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MessageId({self})")
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = IdError;
+
+    /// Takes digits of either case.
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        text.parse::<ConnectionId>().map(|id| Self(id.0))
+    }
+}
+
+impl Serialize for MessageId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+    }
+}
+
+impl<'de> Deserialize<'de> for MessageId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ConnectionId::deserialize(deserializer).map(|id| Self(id.0))
+    }
+}
+
+const BITS_48: u64 = (1 << 48) - 1;
+
+fn made(now: TimeMs, node: u32, count: u64) -> u128 {
+    let time = u128::from(now.since(TimeMs(0)) & BITS_48);
+    time << 80 | u128::from(node) << 48 | u128::from(count & BITS_48)
 }
 
 macro_rules! text_id {
@@ -201,6 +250,16 @@ mod tests {
         assert_eq!(a.to_string().parse(), Ok(a));
         assert!("xyz".parse::<ConnectionId>().is_err());
         assert!("+0000000000000000000000000000001".parse::<ConnectionId>().is_err());
+    }
+
+    #[test]
+    fn message_ids_are_32_upper_case_hex_in_the_order_of_time() {
+        let id = MessageId::made(TimeMs(1_621_580_400_000), 0xdead_beef, 7);
+        assert_eq!(id.to_string(), "01798DB94580DEADBEEF000000000007");
+        assert_eq!(id.to_string().to_lowercase().parse(), Ok(id));
+        assert_eq!(serde_json::from_str::<MessageId>(&serde_json::to_string(&id).unwrap()).unwrap(), id);
+        assert!(id < MessageId::made(TimeMs(1_621_580_400_001), 0, 1));
+        assert!(["", "7", "01798DB94580DEADBEEF00000000000G"].iter().all(|text| text.parse::<MessageId>().is_err()));
     }
 
     #[test]

@@ -17,10 +17,10 @@ mod query;
 mod reason;
 mod time;
 
-pub use event::{Action, Details, Event, ProtocolVersion, Provenance, TlsVersion, Traffic};
+pub use event::{Action, Details, Event, MessageDetails, ProtocolVersion, Provenance, TlsVersion, Traffic};
 pub use filter::Filter;
 pub use fleet::{Count, Counts, CurrentState, Session, SessionPage, SubjectPage, Tally};
-pub use id::{ClientId, ConnectionId, ConnectionIds, IdError, InstanceId};
+pub use id::{ClientId, ConnectionId, ConnectionIds, IdError, InstanceId, MessageId};
 pub use lifecycle::{Acceptance, ConnectRequest, End, Lifecycle, Meter, Observation, Opening};
 pub use lifecycle::{TlsFacts, close_orphan};
 pub use packet::PacketKind;

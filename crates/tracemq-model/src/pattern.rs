@@ -83,6 +83,7 @@ impl Matcher {
             (_, Kind::All) => true,
             (Subject::Client(client), _) => self.matches(client.as_str()),
             (Subject::Address(address), _) => self.matches(&address.to_canonical().to_string()),
+            (Subject::Message(id), _) => self.matches(&id.to_string()),
         }
     }
 }

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClientId, Event, InstanceId, TimeMs};
+use crate::{ClientId, Event, InstanceId, MessageId, TimeMs};
 
-/// Whose history. In order: clients by the bytes of their names, then addresses by number (IPv4 as IPv6-mapped).
+/// Whose history. In order: clients by the bytes of their names, then addresses by number (IPv4 as IPv6-mapped), then
+/// messages by their ids.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// Of a client, by its identifier.
@@ -16,15 +17,18 @@ pub enum Subject {
     /// Of the connections from an address that never named a client. To a store an IPv4 address and its IPv6-mapped form
     /// are one.
     Address(IpAddr),
+    /// Of a message, by its id: what became of it, whoever published or got it.
+    Message(MessageId),
 }
 
 impl Subject {
     /// The subject that `event` is kept under; none only for an event without client and without address.
     pub fn of(event: &Event) -> Option<Self> {
-        match (&event.client, event.peer) {
-            (Some(client), _) => Some(Self::Client(client.clone())),
-            (None, Some(peer)) => Some(Self::Address(peer.ip().to_canonical())),
-            (None, None) => None,
+        match (&event.client, &event.details.message, event.peer) {
+            (Some(client), ..) => Some(Self::Client(client.clone())),
+            (None, Some(message), _) => Some(Self::Message(message.id)),
+            (None, None, Some(peer)) => Some(Self::Address(peer.ip().to_canonical())),
+            (None, None, None) => None,
         }
     }
 
@@ -34,7 +38,11 @@ impl Subject {
             Self::Client(client) => event.client.as_ref() == Some(client),
             Self::Address(address) => {
                 let from = |ip: IpAddr| ip.to_canonical() == address.to_canonical();
-                event.client.is_none() && event.peer.is_some_and(|peer| from(peer.ip()))
+                let is_nobodys = event.client.is_none() && event.details.message.is_none();
+                is_nobodys && event.peer.is_some_and(|peer| from(peer.ip()))
+            }
+            Self::Message(id) => {
+                event.client.is_none() && event.details.message.as_ref().is_some_and(|message| message.id == *id)
             }
         }
     }
@@ -45,6 +53,17 @@ impl Subject {
         match self {
             Self::Client(client) => Self::Client(client.clone()),
             Self::Address(address) => Self::Address(address.to_canonical()),
+            Self::Message(id) => Self::Message(*id),
+        }
+    }
+}
+
+impl Subject {
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Client(_) => 0,
+            Self::Address(_) => 1,
+            Self::Message(_) => 2,
         }
     }
 }
@@ -53,11 +72,11 @@ impl Ord for Subject {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Client(one), Self::Client(other)) => one.cmp(other),
-            (Self::Client(_), Self::Address(_)) => Ordering::Less,
-            (Self::Address(_), Self::Client(_)) => Ordering::Greater,
             (Self::Address(one), Self::Address(other)) => {
                 number(*one).cmp(&number(*other)).then_with(|| one.cmp(other))
             }
+            (Self::Message(one), Self::Message(other)) => one.cmp(other),
+            (one, other) => one.rank().cmp(&other.rank()),
         }
     }
 }
@@ -202,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_come_before_addresses_and_those_go_by_number() {
+    fn clients_come_before_addresses_by_number_and_those_before_messages() {
         let client = |name| Subject::Client(ClientId::new(name).unwrap());
         let address = |text: &str| Subject::Address(text.parse().unwrap());
         let sorted = [
@@ -218,6 +237,8 @@ mod tests {
             address("10.0.0.2"),
             address("::1:0:0:1"),
             address("2001:db8::7"),
+            Subject::Message(MessageId(0)),
+            Subject::Message(MessageId(7)),
         ];
         assert!(sorted.is_sorted_by(|one, other| one < other));
         assert_eq!(address("::ffff:10.0.0.1").canonical(), address("10.0.0.1"));

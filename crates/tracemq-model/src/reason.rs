@@ -149,6 +149,14 @@ reasons! {
     CredentialsWithdrawn = "credentials-withdrawn", Admin;
     /// A token that the client uploaded while it was connected, to renew one, is not good.
     TokenRefused = "token-refused", Server;
+    /// A message: the client's PUBLISH, or its will, was taken. One of the reasons of a message event.
+    MessagePublished = "message-published", Client;
+    /// A message: the PUBLISH was sent to the client, for the first time if it is sent more than once.
+    MessageDelivered = "message-delivered", Server;
+    /// A message: it waits in the session of a client that is away.
+    MessageQueued = "message-queued", Server;
+    /// A message: it was for the client and will not reach it. The detail says why.
+    MessageDropped = "message-dropped", Server;
 }
 
 impl fmt::Display for Reason {

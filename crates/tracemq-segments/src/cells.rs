@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use tracemq_model::{ConnectionId, Details, PacketKind, ProtocolVersion, TimeMs, TlsVersion, Traffic};
+use tracemq_model::{
+    ConnectionId, Details, MessageDetails, MessageId, PacketKind, ProtocolVersion, TimeMs, TlsVersion, Traffic,
+};
 
 use crate::varint;
 
@@ -40,11 +42,17 @@ pub(crate) enum Column {
     Subscriptions = 24,
     InFlight = 25,
     MissedKeepAlives = 26,
+    MessageHigh = 27,
+    MessageLow = 28,
+    MessageTopic = 29,
+    MessageQos = 30,
+    MessageBytes = 31,
+    MessageClient = 32,
 }
 
 impl Column {
     /// All of them, at the place of their number.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 33] = [
         Self::Listener,
         Self::Protocol,
         Self::Username,
@@ -72,6 +80,12 @@ impl Column {
         Self::Subscriptions,
         Self::InFlight,
         Self::MissedKeepAlives,
+        Self::MessageHigh,
+        Self::MessageLow,
+        Self::MessageTopic,
+        Self::MessageQos,
+        Self::MessageBytes,
+        Self::MessageClient,
     ];
 
     /// The column of `number`; none when this version doesn't know it.
@@ -81,7 +95,16 @@ impl Column {
 
     /// Whether its numbers are those of texts.
     pub(crate) fn is_text(self) -> bool {
-        matches!(self, Self::Listener | Self::Username | Self::Detail | Self::ServerName | Self::CertificateSubject)
+        matches!(
+            self,
+            Self::Listener
+                | Self::Username
+                | Self::Detail
+                | Self::ServerName
+                | Self::CertificateSubject
+                | Self::MessageTopic
+                | Self::MessageClient
+        )
     }
 
     /// The name that people see.
@@ -114,6 +137,12 @@ impl Column {
             Self::Subscriptions => "subscriptions",
             Self::InFlight => "in_flight",
             Self::MissedKeepAlives => "missed_keep_alives",
+            Self::MessageHigh => "message_id (high)",
+            Self::MessageLow => "message_id (low)",
+            Self::MessageTopic => "message_topic",
+            Self::MessageQos => "message_qos",
+            Self::MessageBytes => "message_payload_bytes",
+            Self::MessageClient => "message_client",
         }
     }
 }
@@ -147,6 +176,7 @@ pub(crate) fn each_cell(
         certificate_subject,
         certificate_not_after,
         count,
+        message,
     } = details;
     if let Some(text) = listener {
         push(Column::Listener, u64::from(intern(text)));
@@ -197,6 +227,33 @@ pub(crate) fn each_cell(
         push(Column::Count, *count);
     }
     each_later_cell_of_traffic(traffic.as_ref(), &mut push);
+    if let Some(message) = message {
+        each_cell_of_message(message, &mut intern, &mut push);
+    }
+}
+
+fn each_cell_of_message(
+    message: &MessageDetails,
+    intern: &mut impl FnMut(&Arc<str>) -> u32,
+    push: &mut impl FnMut(Column, u64),
+) {
+    let MessageDetails { id, topic, qos, payload_bytes, client } = message;
+    let (high, low) = halves(ConnectionId(id.0));
+    push(Column::MessageHigh, high);
+    push(Column::MessageLow, low);
+    push(Column::MessageTopic, u64::from(intern(topic)));
+    push(Column::MessageQos, u64::from(*qos));
+    push(Column::MessageBytes, *payload_bytes);
+    if let Some(client) = client {
+        push(Column::MessageClient, u64::from(intern(client)));
+    }
+}
+
+/// The message that `cells` tell of, if they do.
+pub(crate) fn message_of(cells: &[(Column, u64)]) -> Option<MessageId> {
+    let half = |wanted: Column| cells.iter().find(|(column, _)| *column == wanted).map(|(_, value)| *value);
+    let (high, low) = (half(Column::MessageHigh)?, half(Column::MessageLow)?);
+    Some(MessageId(u128::from(high) << 64 | u128::from(low)))
 }
 
 fn each_cell_of_traffic(traffic: Option<&Traffic>, push: &mut impl FnMut(Column, u64)) {
@@ -291,6 +348,18 @@ pub(crate) fn set(
         Column::Subscriptions => traffic(details).subscriptions = Some(u32::try_from(value).ok()?),
         Column::InFlight => traffic(details).in_flight = Some(u32::try_from(value).ok()?),
         Column::MissedKeepAlives => traffic(details).missed_keep_alives = Some(u32::try_from(value).ok()?),
+        Column::MessageHigh => {
+            let low = message(details).id.0 & u128::from(u64::MAX);
+            message(details).id = MessageId(u128::from(value) << 64 | low);
+        }
+        Column::MessageLow => {
+            let high = message(details).id.0 >> 64 << 64;
+            message(details).id = MessageId(high | u128::from(value));
+        }
+        Column::MessageTopic => message(details).topic = text(value)?,
+        Column::MessageQos => message(details).qos = u8::try_from(value).ok()?,
+        Column::MessageBytes => message(details).payload_bytes = value,
+        Column::MessageClient => message(details).client = Some(text(value)?),
     }
     Some(())
 }
@@ -307,6 +376,10 @@ pub(crate) fn details(bytes: &[u8], mut text: impl FnMut(u32) -> Option<Arc<str>
 
 fn traffic(details: &mut Details) -> &mut Traffic {
     details.traffic.get_or_insert_default()
+}
+
+fn message(details: &mut Details) -> &mut MessageDetails {
+    details.message.get_or_insert_default()
 }
 
 fn packet_kind(value: u64) -> Option<PacketKind> {
@@ -401,6 +474,13 @@ mod tests {
             certificate_subject: Some("CN=pump-07".into()),
             certificate_not_after: Some(TimeMs(-1)),
             count: Some(u64::MAX),
+            message: Some(Box::new(MessageDetails {
+                id: MessageId(u128::MAX - 7),
+                topic: "telemetry/é".into(),
+                qos: 2,
+                payload_bytes: u64::MAX,
+                client: Some("pump-07".into()),
+            })),
         };
         for details in [full, Details::default(), Details { traffic: Some(Traffic::default()), ..Details::default() }] {
             let mut texts: Vec<Arc<str>> = Vec::new();

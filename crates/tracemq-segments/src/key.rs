@@ -2,20 +2,22 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use tracemq_model::{ClientId, Event, InstanceId, Subject};
+use tracemq_model::{ClientId, Event, InstanceId, MessageId, Subject};
 
 const NO_SUBJECT: u8 = 0;
 const CLIENT: u8 = 1;
 const ADDRESS: u8 = 2;
+const MESSAGE: u8 = 3;
 
 /// Appends the key of what `event` is kept under. An event without client and address has a key too, that no question
 /// about a subject leads to.
 pub(crate) fn push_key_of(event: &Event, out: &mut Vec<u8>) {
     push_instance(&event.instance, out);
-    match (&event.client, event.peer) {
-        (Some(client), _) => push_client(client, out),
-        (None, Some(peer)) => push_address(peer.ip(), out),
-        (None, None) => out.push(NO_SUBJECT),
+    match (&event.client, &event.details.message, event.peer) {
+        (Some(client), ..) => push_client(client, out),
+        (None, Some(message), _) => push_message(message.id, out),
+        (None, None, Some(peer)) => push_address(peer.ip(), out),
+        (None, None, None) => out.push(NO_SUBJECT),
     }
 }
 
@@ -25,6 +27,7 @@ pub(crate) fn push_key(instance: &InstanceId, subject: &Subject, out: &mut Vec<u
     match subject {
         Subject::Client(client) => push_client(client, out),
         Subject::Address(address) => push_address(*address, out),
+        Subject::Message(id) => push_message(*id, out),
     }
 }
 
@@ -41,7 +44,13 @@ pub(crate) fn push_address_prefix(instance: &InstanceId, out: &mut Vec<u8>) {
     out.push(ADDRESS);
 }
 
-/// Shows `look` the client's name or the address that `key` holds, as text; none for a key that holds neither.
+/// Appends what every key of a message in `instance` starts with.
+pub(crate) fn push_message_prefix(instance: &InstanceId, out: &mut Vec<u8>) {
+    push_instance(instance, out);
+    out.push(MESSAGE);
+}
+
+/// Shows `look` the client's name, the address or the message's id that `key` holds, as text; none for a key that holds neither.
 pub(crate) fn with_name<T>(key: &[u8], look: impl FnOnce(&str) -> T) -> Option<T> {
     let end = key.iter().position(|byte| *byte == 0)?;
     let (&tag, name) = key.get(end + 1..)?.split_first()?;
@@ -51,6 +60,7 @@ pub(crate) fn with_name<T>(key: &[u8], look: impl FnOnce(&str) -> T) -> Option<T
             let octets: [u8; 16] = name.try_into().ok()?;
             Some(look(&IpAddr::V6(Ipv6Addr::from(octets)).to_canonical().to_string()))
         }
+        MESSAGE => Some(look(&MessageId(u128::from_be_bytes(name.try_into().ok()?)).to_string())),
         _ => None,
     }
 }
@@ -75,6 +85,12 @@ fn push_address(address: IpAddr, out: &mut Vec<u8>) {
     out.extend_from_slice(&mapped.octets());
 }
 
+/// Big-endian, so that they go by time.
+fn push_message(id: MessageId, out: &mut Vec<u8>) {
+    out.push(MESSAGE);
+    out.extend_from_slice(&id.0.to_be_bytes());
+}
+
 /// A key taken apart; none when it is not one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
@@ -97,6 +113,7 @@ impl Key {
                 let octets: [u8; 16] = name.try_into().ok()?;
                 Some(Subject::Address(IpAddr::V6(Ipv6Addr::from(octets)).to_canonical()))
             }
+            MESSAGE => Some(Subject::Message(MessageId(u128::from_be_bytes(name.try_into().ok()?)))),
             _ => return None,
         };
         Some(Self { instance, subject })
@@ -119,6 +136,7 @@ mod tests {
             Subject::Client(ClientId::new("é中 #+/").unwrap()),
             Subject::Address("10.0.0.7".parse().unwrap()),
             Subject::Address("2001:db8::7".parse().unwrap()),
+            Subject::Message(MessageId(7)),
         ];
         for subject in subjects {
             let found = Key::read(&key("i-1", &subject)).unwrap();
@@ -140,9 +158,18 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused() {
-        for bytes in
-            [&b""[..], b"i", b"i\0", b"i\0\x01", b"i\0\x02abc", b"i\0\x09a", b"\0\x01a", b"i\0\0x", b"i\0\x01\xff"]
-        {
+        for bytes in [
+            &b""[..],
+            b"i",
+            b"i\0",
+            b"i\0\x01",
+            b"i\0\x02abc",
+            b"i\0\x03abc",
+            b"i\0\x09a",
+            b"\0\x01a",
+            b"i\0\0x",
+            b"i\0\x01\xff",
+        ] {
             assert_eq!(Key::read(bytes), None, "{bytes:?}");
         }
     }

@@ -30,30 +30,43 @@ pub(crate) struct Kind(pub(crate) u16);
 impl Kind {
     /// One more than the largest number that a kind has today; every reader of a file holds against it.
     const PROVENANCES: u16 = 4;
+    /// Those of a connection. There is one beside them, which has no room in their two bits.
     const ACTIONS: u16 = 4;
+    /// The action is [`Action::Message`], and theirs is 0.
+    const MESSAGE: u16 = 1 << 15;
 
     pub(crate) fn new(action: Action, reason: Reason, provenance: Provenance) -> Self {
+        let (flag, action) = match action {
+            Action::Open => (0, 0),
+            Action::Connect => (0, 1),
+            Action::Disconnect => (0, 2),
+            Action::Close => (0, 3),
+            Action::Message => (Self::MESSAGE, 0),
+        };
         Self(
-            (reason_number(reason) * Self::ACTIONS + action_number(action)) * Self::PROVENANCES
-                + provenance_number(provenance),
+            flag | ((reason_number(reason) * Self::ACTIONS + action) * Self::PROVENANCES
+                + provenance_number(provenance)),
         )
     }
 
     /// None for a number that this version doesn't know.
     pub(crate) fn parts(self) -> Option<(Action, Reason, Provenance)> {
-        let provenance = match self.0 % Self::PROVENANCES {
+        let (flag, number) = (self.0 & Self::MESSAGE, self.0 & !Self::MESSAGE);
+        let provenance = match number % Self::PROVENANCES {
             0 => Provenance::Observed,
             1 => Provenance::Reported,
             2 => Provenance::Inferred,
             _ => return None,
         };
-        let action = match self.0 / Self::PROVENANCES % Self::ACTIONS {
-            0 => Action::Open,
-            1 => Action::Connect,
-            2 => Action::Disconnect,
-            _ => Action::Close,
+        let action = match (flag, number / Self::PROVENANCES % Self::ACTIONS) {
+            (0, 0) => Action::Open,
+            (0, 1) => Action::Connect,
+            (0, 2) => Action::Disconnect,
+            (0, _) => Action::Close,
+            (_, 0) => Action::Message,
+            _ => return None,
         };
-        let number = self.0 / Self::PROVENANCES / Self::ACTIONS;
+        let number = number / Self::PROVENANCES / Self::ACTIONS;
         let reason = REASONS.get(usize::from(number)).copied().flatten()?;
         Some((action, reason, provenance))
     }
@@ -64,15 +77,6 @@ fn provenance_number(provenance: Provenance) -> u16 {
         Provenance::Observed => 0,
         Provenance::Reported => 1,
         Provenance::Inferred => 2,
-    }
-}
-
-fn action_number(action: Action) -> u16 {
-    match action {
-        Action::Open => 0,
-        Action::Connect => 1,
-        Action::Disconnect => 2,
-        Action::Close => 3,
     }
 }
 
@@ -133,6 +137,10 @@ const fn reason_number(reason: Reason) -> u16 {
         Reason::CredentialsExpired => 37,
         Reason::CredentialsWithdrawn => 38,
         Reason::TokenRefused => 39,
+        Reason::MessagePublished => 40,
+        Reason::MessageDelivered => 41,
+        Reason::MessageQueued => 42,
+        Reason::MessageDropped => 43,
     }
 }
 
@@ -170,7 +178,7 @@ impl Row {
 fn client_of(key: &Key) -> Option<ClientId> {
     match &key.subject {
         Some(Subject::Client(client)) => Some(client.clone()),
-        Some(Subject::Address(_)) | None => None,
+        Some(Subject::Address(_) | Subject::Message(_)) | None => None,
     }
 }
 
@@ -182,7 +190,7 @@ mod tests {
     fn every_kind_comes_back() {
         let mut seen = std::collections::HashSet::new();
         for reason in Reason::ALL {
-            for action in [Action::Open, Action::Connect, Action::Disconnect, Action::Close] {
+            for action in [Action::Open, Action::Connect, Action::Disconnect, Action::Close, Action::Message] {
                 for provenance in [Provenance::Observed, Provenance::Reported, Provenance::Inferred] {
                     let kind = Kind::new(action, *reason, provenance);
                     assert_eq!(kind.parts(), Some((action, *reason, provenance)));
@@ -192,5 +200,6 @@ mod tests {
         }
         assert_eq!(Kind(u16::MAX).parts(), None);
         assert_eq!(Kind(3).parts(), None);
+        assert_eq!(Kind(1 << 15 | 4).parts(), None);
     }
 }

@@ -32,7 +32,7 @@ impl<T> Beginnings<T> {
             }
             return;
         }
-        if self.ended_early.contains(&connection) {
+        if !action.is_beginning() || self.ended_early.contains(&connection) {
             return;
         }
         match self.open.entry(connection) {

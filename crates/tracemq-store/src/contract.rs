@@ -11,6 +11,7 @@ mod concurrency;
 mod counts;
 mod erasing;
 mod gaps;
+mod messages;
 mod model;
 mod names;
 mod orphans;
@@ -27,8 +28,8 @@ use std::sync::Arc;
 use tracemq_model::{
     Action, ClientId, ConnectionId, Count, Details, Event, Filter, InstanceId, Order, PacketKind, Pattern,
 };
+use tracemq_model::{MessageDetails, MessageId, TlsVersion, TracePage, TraceQuery, Traffic};
 use tracemq_model::{ProtocolVersion, Provenance, Reason, SessionPage, Subject, SubjectPage, Tally, TimeMs, TimeRange};
-use tracemq_model::{TlsVersion, TracePage, TraceQuery, Traffic};
 
 use crate::{Batch, EventStore};
 
@@ -36,6 +37,7 @@ pub use concurrency::*;
 pub use counts::*;
 pub use erasing::*;
 pub use gaps::*;
+pub use messages::*;
 pub use model::*;
 pub use names::*;
 pub use orphans::*;
@@ -117,6 +119,9 @@ macro_rules! contract_suite {
             parts_of_a_session_are_looked_for_within_reach
             sessions_are_paged_through
             the_current_state_is_that_of_the_newest_events
+            a_message_is_a_subject
+            messages_stand_behind_addresses_among_the_subjects
+            message_events_neither_begin_nor_end_a_connection
             what_is_erased_is_in_no_answer
             what_arrives_after_an_erasure_is_kept
             an_erased_beginning_is_no_orphan
@@ -205,7 +210,31 @@ fn details(number: u32) -> Details {
         certificate_subject: Some(format!("CN=device-{number}").into()),
         certificate_not_after: Some(TimeMs::MIN),
         count: Some(u64::MAX),
+        message: None, // it would be whose the event is, where there is no client
     }
+}
+
+fn message_details(number: u32) -> MessageDetails {
+    MessageDetails {
+        id: MessageId(u128::MAX - u128::from(number)),
+        topic: format!("telemetry/{number}/é").into(),
+        qos: 2,
+        payload_bytes: u64::MAX,
+        client: number.is_multiple_of(4).then(|| "somebody".into()),
+    }
+}
+
+/// What became of message `id` for `client`, at `time`: as it is kept under the client, and under the message.
+fn message_rows(id: u128, client: &str, reason: Reason, time: i64) -> [Event; 2] {
+    let details = MessageDetails { id: MessageId(id), topic: "a/b".into(), qos: 1, payload_bytes: 5, client: None };
+    let details = Details { message: Some(Box::new(details)), ..Details::default() };
+    let row = Event { action: Action::Message, reason, details, ..event(client, time, 0) };
+    let under_it = row.under_its_message().expect("it is of a message");
+    [row, under_it]
+}
+
+fn message(id: u128) -> Subject {
+    Subject::Message(MessageId(id))
 }
 
 /// The beginning or end of connection `number`.

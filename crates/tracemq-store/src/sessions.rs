@@ -93,6 +93,7 @@ impl Parts {
             Action::Open => &mut self.open,
             Action::Connect => &mut self.connect,
             Action::Disconnect | Action::Close => &mut self.end,
+            Action::Message => return,
         };
         part.get_or_insert(place);
     }

@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 use tracemq_model::{Action, Reason, TimeMs};
 
-/// `Action` and `ActionCode`; none for what that service has no word for.
+/// `Action` and `ActionCode` of what happened to a connection; none for what that service has no word for.
 pub(super) fn action(action: Action) -> Option<(&'static str, &'static str)> {
     match action {
-        // Before a client has named itself there is no client to ask about.
-        Action::Open => None,
+        // Before a client has named itself there is no client to ask about. Messages have words of their own.
+        Action::Open | Action::Message => None,
         Action::Connect => Some(("connect", "mqtt.trace.action.connect")),
         Action::Disconnect => Some(("disconnect", "mqtt.trace.action.disconnect")),
         Action::Close => Some(("close", "mqtt.trace.action.close")),
@@ -60,6 +60,11 @@ pub(super) fn action_info(reason: Reason) -> &'static str {
         | Reason::ServerLost
         | Reason::ServerOverloaded
         | Reason::InternalError => "Socket IOException",
+        Reason::MessagePublished => "Pub From Mqtt Client",
+        Reason::MessageDelivered => "Push To Mqtt Client",
+        Reason::MessageQueued => "Push Offline Msg To Mqtt Client",
+        // No operation shows one: that service has no word for it.
+        Reason::MessageDropped => "Drop Msg",
     }
 }
 
@@ -143,6 +148,10 @@ mod tests {
             ("credentials-expired", "not authorized"),
             ("credentials-withdrawn", "not authorized"),
             ("token-refused", "not authorized"),
+            ("message-published", "Pub From Mqtt Client"),
+            ("message-delivered", "Push To Mqtt Client"),
+            ("message-queued", "Push Offline Msg To Mqtt Client"),
+            ("message-dropped", "Drop Msg"),
         ];
         assert_eq!(table, expected);
     }

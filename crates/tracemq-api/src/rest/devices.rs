@@ -5,7 +5,9 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use tracemq_model::{ClientId, Gap, InstanceId, Order, Pattern, Session, Subject, TimeMs, TimeRange, TraceQuery};
+use tracemq_model::{
+    ClientId, Gap, InstanceId, MessageId, Order, Pattern, Session, Subject, TimeMs, TimeRange, TraceQuery,
+};
 use tracemq_store::{EventStore, StoreError};
 use utoipa::{IntoParams, ToSchema};
 
@@ -138,6 +140,7 @@ async fn find(app: &Shared, request: &Parts) -> Result<SubjectsPage, Problem> {
 pub(super) enum After {
     Client(String),
     Address(std::net::IpAddr),
+    Message(MessageId),
 }
 
 impl After {
@@ -145,6 +148,7 @@ impl After {
         match subject {
             Subject::Client(client) => Self::Client(client.to_string()),
             Subject::Address(address) => Self::Address(*address),
+            Subject::Message(id) => Self::Message(*id),
         }
     }
 
@@ -152,6 +156,7 @@ impl After {
         match self {
             Self::Client(name) => ClientId::new(&name).map(Subject::Client).map_err(|_| cursor::refused()),
             Self::Address(address) => Ok(Subject::Address(address)),
+            Self::Message(id) => Ok(Subject::Message(id)),
         }
     }
 }
@@ -161,6 +166,8 @@ impl SubjectRow {
         match subject {
             Subject::Client(client) => Self { client: Some(client.to_string()), address: None },
             Subject::Address(address) => Self { client: None, address: Some(address.to_string()) },
+            // Messages are kept in a store of their own.
+            Subject::Message(_) => Self { client: None, address: None },
         }
     }
 }

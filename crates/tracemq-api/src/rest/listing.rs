@@ -134,7 +134,8 @@ impl Listing {
         let (client, address) = match &subject {
             Some(Subject::Client(client)) => (Some(client.to_string()), None),
             Some(Subject::Address(address)) => (None, Some(address.to_string())),
-            None => (None, None),
+            // Messages are kept in a store of their own.
+            Some(Subject::Message(_)) | None => (None, None),
         };
         let TimeRange { from, to } = self.filter.range;
         let place = Place {

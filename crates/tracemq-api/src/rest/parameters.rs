@@ -183,7 +183,7 @@ impl FilterParameters {
             instance,
             range,
             subject,
-            actions: list("action", action.as_deref(), &Action::ALL, is_action)?,
+            actions: list("action", action.as_deref(), &Action::OF_CONNECTIONS, is_action)?,
             reasons: list("reason", reason.as_deref(), Reason::ALL, is_reason)?,
             address: address.transpose().map_err(|_| Problem::field("address", &"is not an IP address"))?,
             username,

@@ -71,6 +71,7 @@ async fn an_event_says_all_that_is_known_and_nothing_that_is_not() {
             certificate_subject: Some("CN=full".into()),
             certificate_not_after: Some(TimeMs(NOW)),
             count: Some(3),
+            message: None,
         },
         ..event(7, NOW, Action::Close, Reason::SessionTakenOver)
     };

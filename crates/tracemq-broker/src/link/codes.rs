@@ -43,6 +43,10 @@ pub(super) fn disconnect(reason: Reason) -> u8 {
         | Reason::BrokenPipe
         | Reason::NetworkError
         | Reason::TlsFailure
+        | Reason::MessagePublished
+        | Reason::MessageDelivered
+        | Reason::MessageQueued
+        | Reason::MessageDropped
         | Reason::SlowConsumer
         | Reason::InternalError => 0x80,
     }
@@ -87,6 +91,10 @@ pub(super) fn connack(reason: Reason, version: ProtocolVersion) -> u8 {
         | Reason::BrokenPipe
         | Reason::NetworkError
         | Reason::TlsFailure
+        | Reason::MessagePublished
+        | Reason::MessageDelivered
+        | Reason::MessageQueued
+        | Reason::MessageDropped
         | Reason::SlowConsumer
         | Reason::InternalError => (0x80, 3),
     };

@@ -274,6 +274,10 @@ fn close_code(closing: &Closing) -> u16 {
         | Reason::Accepted
         | Reason::ClientClosed
         | Reason::ClientDisconnected
+        | Reason::MessagePublished
+        | Reason::MessageDelivered
+        | Reason::MessageQueued
+        | Reason::MessageDropped
         | Reason::ConnectionReset
         | Reason::BrokenPipe
         | Reason::NetworkError

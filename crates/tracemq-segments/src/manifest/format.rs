@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use tracemq_model::{ClientId, Gap, GapCause, InstanceId, Subject, TimeMs};
+use tracemq_model::{ClientId, Gap, GapCause, InstanceId, MessageId, Subject, TimeMs};
 
 use super::{Cutoff, Erasure, Manifest, RetentionClock, SegmentEntry};
 use crate::key::{Key, push_key};
@@ -66,6 +66,8 @@ struct ErasureV1 {
     client: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     address: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    message: Option<MessageId>,
     seq: u64,
 }
 
@@ -225,18 +227,20 @@ impl ErasureV1 {
     fn of(erasure: &Erasure) -> Option<Self> {
         let Erasure { key, seq } = erasure;
         let key = Key::read(key)?;
-        let (client, address) = match key.subject? {
-            Subject::Client(client) => (Some(client.as_str().to_owned()), None),
-            Subject::Address(address) => (None, Some(address)),
+        let (client, address, message) = match key.subject? {
+            Subject::Client(client) => (Some(client.as_str().to_owned()), None, None),
+            Subject::Address(address) => (None, Some(address), None),
+            Subject::Message(id) => (None, None, Some(id)),
         };
-        Some(Self { instance: key.instance.as_str().to_owned(), client, address, seq: *seq })
+        Some(Self { instance: key.instance.as_str().to_owned(), client, address, message, seq: *seq })
     }
 
     fn to_erasure(&self) -> Option<Erasure> {
-        let subject = match (&self.client, self.address) {
-            (Some(client), None) => Subject::Client(ClientId::new(client).ok()?),
-            (None, Some(address)) => Subject::Address(address),
-            (Some(_), Some(_)) | (None, None) => return None,
+        let subject = match (&self.client, self.address, self.message) {
+            (Some(client), None, None) => Subject::Client(ClientId::new(client).ok()?),
+            (None, Some(address), None) => Subject::Address(address),
+            (None, None, Some(id)) => Subject::Message(id),
+            _ => return None,
         };
         let mut key = Vec::new();
         push_key(&InstanceId::new(&self.instance).ok()?, &subject, &mut key);

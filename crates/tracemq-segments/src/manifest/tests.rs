@@ -91,6 +91,15 @@ fn a_manifest_comes_back_with_the_one_before() {
 }
 
 #[test]
+fn an_erased_message_comes_back() {
+    let disk = SimulatedFs::default();
+    let erasure = Erasure { key: key(&Subject::Message(tracemq_model::MessageId(u128::MAX - 5))), seq: 7 };
+    let manifest = Manifest { erasures: vec![erasure], ..full(1) };
+    manifest.publish(&disk, Path::new(DIR)).unwrap();
+    assert_eq!(load(&disk).unwrap(), Some(manifest));
+}
+
+#[test]
 fn a_real_disk_does_the_same() {
     let dir = tempfile::tempdir().unwrap();
     for generation in 1..=3 {

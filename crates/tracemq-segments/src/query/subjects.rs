@@ -27,6 +27,8 @@ struct Search<'a> {
     part: String,
     /// What the keys of addresses begin with.
     addresses: Vec<u8>,
+    /// What the keys of messages begin with.
+    messages: Vec<u8>,
     /// Only what is behind this.
     after: Vec<u8>,
     limit: usize,
@@ -50,12 +52,14 @@ pub(crate) fn subjects(
         clients: Vec::new(),
         part: part(pattern).to_owned(),
         addresses: Vec::new(),
+        messages: Vec::new(),
         after: Vec::new(),
         limit,
     };
     key::push_instance(instance, &mut search.instance);
     key::push_client_prefix(instance, pattern.literal_prefix(), &mut search.clients);
     key::push_address_prefix(instance, &mut search.addresses);
+    key::push_message_prefix(instance, &mut search.messages);
     if let Some(after) = after {
         key::push_key(instance, after, &mut search.after);
     }
@@ -108,8 +112,9 @@ impl Search<'_> {
 
     fn in_segment(&self, segment: &Segment, found: &mut Vec<Vec<u8>>, unread: &mut Unread) -> Result<(), StoreError> {
         let mut block = Block::default();
-        // An address is looked for by a text that is not in its key.
-        for (prefix, part) in [(&self.clients, self.part.as_str()), (&self.addresses, "")] {
+        // An address or a message is looked for by a text that is not in its key.
+        let prefixes = [(&self.clients, self.part.as_str()), (&self.addresses, ""), (&self.messages, "")];
+        for (prefix, part) in prefixes {
             let behind = self.instance.len() + 1;
             let mut keys = segment.search(Sought { from: &self.after, prefix, part: part.as_bytes(), behind })?;
             while let Some((key, rows)) = keys.next()? {

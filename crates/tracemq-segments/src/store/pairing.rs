@@ -44,6 +44,9 @@ pub(crate) struct Unpaired {
 impl Pairing {
     /// The next row of the subject at hand, and where it stands.
     pub(super) fn row(&mut self, connection: ConnectionId, action: Action, place: Place) {
+        if !action.is_beginning() && !action.is_end() {
+            return;
+        }
         let seen = self.here.entry(connection.0).or_default();
         if action.is_end() {
             seen.is_ended = true;

@@ -228,7 +228,7 @@ impl Decoded {
         let number = self.connections.len().checked_sub(number)?;
         let known = *self.connections.get(number)?;
         let peer = if peer_tag == PEER_OF_CONNECTION { known.peer } else { new_peer };
-        let (client, key) = self.client(rest, client_tag, known.client, before, peer)?;
+        let (client, key) = self.client(rest, client_tag, known.client, before, (peer, cells_begin))?;
         *self.connections.get_mut(number)? = Connection { id: known.id, peer, client };
         before.time = time;
         let row = Row { time, connection: known.id, peer, kind };
@@ -269,7 +269,7 @@ impl Decoded {
         tag: u8,
         of_connection: Option<usize>,
         before: &mut Before,
-        peer: Peer,
+        (peer, cells_begin): (Peer, usize),
     ) -> Option<(Option<usize>, Range<usize>)> {
         let number = match tag {
             CLIENT_NEW => {
@@ -283,7 +283,7 @@ impl Decoded {
                 self.clients.len().checked_sub(1)?.checked_sub(since)?
             }
             CLIENT_OF_CONNECTION => of_connection?,
-            CLIENT_NONE => return Some((None, self.nobody(before.instance?, peer)?)),
+            CLIENT_NONE => return Some((None, self.nobody(before.instance?, peer, cells_begin)?)),
             _ => return None,
         };
         let client = self.clients.get(number)?;
@@ -308,13 +308,15 @@ impl Decoded {
         Some(begin..self.keys.len())
     }
 
-    /// The key of an event without a client.
-    fn nobody(&mut self, number: usize, peer: Peer) -> Option<Range<usize>> {
+    /// The key of an event without a client, whose cells are the last ones.
+    fn nobody(&mut self, number: usize, peer: Peer, cells_begin: usize) -> Option<Range<usize>> {
         let begin = self.keys.len();
         let instance = instance(&mut self.instances, &self.texts, number)?;
-        match peer {
-            Peer::Some { ip, .. } => key::push_key(&instance.name, &Subject::Address(ip), &mut self.keys),
-            Peer::None => {
+        let message = cells::message_of(self.cells.get(cells_begin..).unwrap_or_default());
+        match (message, peer) {
+            (Some(id), _) => key::push_key(&instance.name, &Subject::Message(id), &mut self.keys),
+            (None, Peer::Some { ip, .. }) => key::push_key(&instance.name, &Subject::Address(ip), &mut self.keys),
+            (None, Peer::None) => {
                 key::push_instance(&instance.name, &mut self.keys);
                 self.keys.push(0);
             }

@@ -19,7 +19,8 @@
 //!             | 2 as it can be foretold, see `connection`
 //! client      bits 0-1: 0 a new one, front-coded behind the new one before of its instance | 1 one of before, in any
 //!             instance, which becomes that of the event: how many new ones since, varint | 2 none
-//!             | 3 that of the event before of its connection
+//!             | 3 that of the event before of its connection. An event without one is kept under its message, if it tells of one,
+//!             else under its address
 //! ```
 //!
 //! LZ4 behind that would save 3 to 8 of 100 bytes, and take as long as all of this does: what is left are ids, addresses

@@ -2,7 +2,7 @@
 
 use tracemq_model::{Event, Gap, GapCause, Order, TimeMs, TimeRange, TraceQuery};
 
-use super::{Harness, append, between, client, event, page, query, rows};
+use super::{Harness, append, between, client, event, message_details, page, query, rows};
 use crate::{Batch, StoreError};
 
 /// A batch is visible as soon as the store has taken it, and to the next process.
@@ -26,6 +26,9 @@ pub fn a_batch_keeps_every_field(harness: &dyn Harness) {
     let mut events: Vec<Event> = (0..100).map(|n| event("device", 5, n)).collect();
     for event in events.iter_mut().step_by(7) {
         event.peer = None;
+    }
+    for (event, number) in events.iter_mut().zip(0..).step_by(2) {
+        event.details.message = Some(Box::new(message_details(number)));
     }
     append(&*store, &events);
     assert_eq!(rows(&*store, client("device")), events);

@@ -106,8 +106,8 @@ pub(crate) struct ExportArgs {
     /// be given more than once, also beside --client
     #[arg(long, value_name = "IP")]
     pub address: Vec<IpAddr>,
-    /// Only with this action: open, connect, disconnect or close; may be
-    /// given more than once
+    /// Only with this action: open, connect, disconnect, close or message; may
+    /// be given more than once
     #[arg(long, value_name = "ACTION", hide_possible_values = true, value_parser = actions())]
     pub action: Vec<Action>,
     /// Only for this reason, such as keep-alive-timeout; may be given more
@@ -126,9 +126,8 @@ pub(crate) struct ExportArgs {
 }
 
 fn actions() -> impl TypedValueParser<Value = Action> {
-    const ALL: [Action; 4] = [Action::Open, Action::Connect, Action::Disconnect, Action::Close];
-    PossibleValuesParser::new(ALL.map(Action::code))
-        .try_map(|code| ALL.into_iter().find(|action| action.code() == code).ok_or("no action"))
+    PossibleValuesParser::new(Action::ALL.map(Action::code))
+        .try_map(|code| Action::ALL.into_iter().find(|action| action.code() == code).ok_or("no action"))
 }
 
 fn reasons() -> impl TypedValueParser<Value = Reason> {

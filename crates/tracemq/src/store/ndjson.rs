@@ -3,10 +3,11 @@
 //! What is read must be all that is written: an unknown field would be lost, so that it is refused.
 
 use std::io::{BufRead, Read, Write};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tracemq_model::{Details, Event, Gap};
+use tracemq_model::{ClientId, Details, Event, Gap};
 
 /// What is exported and imported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,13 +155,18 @@ fn surplus(found: &Value, known: &Value) -> Option<String> {
 
 /// Refuses texts that no event on record has.
 pub(super) fn bounded(event: &Event) -> Result<(), String> {
-    let Details { listener, username, detail, server_name, certificate_subject, .. } = &event.details;
+    let Details { listener, username, detail, server_name, certificate_subject, message, .. } = &event.details;
+    let topic = message.as_ref().map(|message| Arc::clone(&message.topic));
+    if message.as_ref().and_then(|message| message.client.as_ref()).is_some_and(|name| ClientId::new(name).is_err()) {
+        return Err("details.message.client: is no client identifier".to_owned());
+    }
     let texts = [
         ("listener", listener),
         ("username", username),
         ("detail", detail),
         ("server_name", server_name),
         ("certificate_subject", certificate_subject),
+        ("message.topic", &topic),
     ];
     for (name, text) in texts {
         if text.as_ref().is_some_and(|text| text.len() > Details::TEXT_MAX_BYTES) {
@@ -173,7 +179,8 @@ pub(super) fn bounded(event: &Event) -> Result<(), String> {
 #[cfg(test)]
 pub(super) mod tests {
     use tracemq_model::{
-        Action, ConnectionId, GapCause, InstanceId, ProtocolVersion, Provenance, Reason, TimeMs, TlsVersion, Traffic,
+        Action, ConnectionId, GapCause, InstanceId, MessageDetails, MessageId, ProtocolVersion, Provenance, Reason,
+        TimeMs, TlsVersion, Traffic,
     };
 
     use super::*;
@@ -222,6 +229,13 @@ pub(super) mod tests {
                 certificate_subject: Some("CN=pump-07".into()),
                 certificate_not_after: Some(TimeMs(1_893_456_000_000)),
                 count: Some(59),
+                message: Some(Box::new(MessageDetails {
+                    id: MessageId(0xfeed << 112),
+                    topic: "telemetry/é".into(),
+                    qos: 2,
+                    payload_bytes: u64::MAX,
+                    client: Some("pump-07".into()),
+                })),
             },
             ..bare.clone()
         };
@@ -287,6 +301,8 @@ pub(super) mod tests {
             (line.replace("\"reason_code\":142", "\"reason_code\":256"), "details.reason_code: invalid value"),
             (line.replace("\"bytes_in\":1", "\"bytes_in\":-1"), "details.traffic.bytes_in: invalid value"),
             (line.replace("[2001:db8::7]:4711", "nowhere"), "peer: invalid"),
+            (line.replace("\"qos\":2", "\"qos\":-2"), "details.message.qos: invalid value"),
+            (line.replace("\"pump-07\"", "\"\""), "details.message.client: is no client identifier"),
             (line.replace("\"duration_ms\"", "\"colour\":1,\"duration_ms\""), "details.colour: is not a field"),
             (line.replace("\"detail\":\"in words\"", &long), "details.detail: is longer than 512 bytes"),
             (format!("{line} {line}"), "something stands behind"),

@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
-use tracemq_model::{ConnectionId, Details, InstanceId, ProtocolVersion, Reason, TimeMs, TlsVersion, Traffic};
+use tracemq_model::{
+    Action, ConnectionId, Details, InstanceId, MessageDetails, MessageId, ProtocolVersion, Provenance, Reason, TimeMs,
+    TlsVersion, Traffic,
+};
 
 use super::sample::{ID, Sample, kept, key, open, read, write, write_as};
 use crate::fs::simulated::SimulatedFs;
@@ -42,6 +45,9 @@ fn peers() -> impl Strategy<Value = Peer> {
 
 fn kinds() -> impl Strategy<Value = Kind> {
     let known = (0..16 * 4 * u16::try_from(Reason::ALL.len()).unwrap() / 4).prop_map(Kind);
+    let known = prop_oneof![9 => known, 1 => (0..Reason::ALL.len()).prop_map(|at| {
+        Kind::new(Action::Message, Reason::ALL[at], Provenance::Observed)
+    })];
     known.prop_filter("a kind that stands for something", |kind| kind.parts().is_some())
 }
 
@@ -91,6 +97,11 @@ prop_compose! {
             certificate_subject: tls.2,
             certificate_not_after: tls.3.map(TimeMs),
             count: tls.4,
+            message: tls.4.map(|number| {
+                let topic = format!("t/{}", number % 5).into();
+                let client = (number % 2 == 0).then(|| "c".into());
+                Box::new(MessageDetails { id: MessageId(u128::from(number) << 60), topic, qos: 2, payload_bytes: number, client })
+            }),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tracemq_model::{
-    Action, ClientId, ConnectionId, Details, InstanceId, ProtocolVersion, Provenance, Reason, Subject, TimeMs,
-    TlsVersion, Traffic,
+    Action, ClientId, ConnectionId, Details, InstanceId, MessageDetails, MessageId, ProtocolVersion, Provenance,
+    Reason, Subject, TimeMs, TlsVersion, Traffic,
 };
 use tracemq_store::StoreError;
 
@@ -74,6 +74,16 @@ pub(super) fn full(number: u64) -> Details {
         certificate_subject: Some(format!("CN=device-{number}").into()),
         certificate_not_after: Some(TimeMs(4)),
         count: Some(number),
+        message: (number % 3 == 0).then(|| {
+            let topic = format!("t/{}", number % 5).into();
+            Box::new(MessageDetails {
+                id: MessageId(number.into()),
+                topic,
+                qos: 1,
+                payload_bytes: number,
+                client: None,
+            })
+        }),
     }
 }
 

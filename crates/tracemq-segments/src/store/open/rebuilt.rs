@@ -56,7 +56,7 @@ fn beginnings(segments: &[Arc<Segment>], cutoffs: &[Cutoff]) -> Result<HashMap<u
         }
         if row.action.is_end() {
             ended.insert(row.connection.0);
-        } else if row.time >= subject.2 {
+        } else if row.action.is_beginning() && row.time >= subject.2 {
             here.push((row.connection.0, row.place));
         }
     })?;

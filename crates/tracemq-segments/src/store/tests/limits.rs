@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracemq_model::{
-    Action, ClientId, ConnectionId, Details, Event, InstanceId, Order, ProtocolVersion, Provenance, Reason, Subject,
-    TimeMs, TimeRange, TlsVersion, TracePage, TraceQuery, Traffic,
+    Action, ClientId, ConnectionId, Details, Event, InstanceId, MessageDetails, MessageId, Order, ProtocolVersion,
+    Provenance, Reason, Subject, TimeMs, TimeRange, TlsVersion, TracePage, TraceQuery, Traffic,
 };
 use tracemq_store::{Batch, EventStore, StoreError};
 
@@ -103,6 +103,13 @@ fn s52_the_longest_names_and_details_are_found_again() {
         certificate_subject: Some(text),
         certificate_not_after: Some(TimeMs::MIN),
         count: Some(u64::MAX),
+        message: Some(Box::new(MessageDetails {
+            id: MessageId(u128::MAX - 7),
+            topic: "x".repeat(512).into(),
+            qos: 2,
+            payload_bytes: u64::MAX,
+            client: Some("é".repeat(NAME_BYTES / 2).as_str().into()),
+        })),
     };
     let shortest = event("c", i64::MIN);
     append(store, vec![full.clone(), shortest.clone()]);

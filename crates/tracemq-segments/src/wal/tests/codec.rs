@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use tracemq_model::{
     Action, ClientId, ConnectionId, ConnectionIds, Details, Event, Gap, GapCause, InstanceId, PacketKind,
 };
-use tracemq_model::{ProtocolVersion, Provenance, Reason, Subject, TimeMs, TlsVersion, Traffic};
+use tracemq_model::{
+    MessageDetails, MessageId, ProtocolVersion, Provenance, Reason, Subject, TimeMs, TlsVersion, Traffic,
+};
 use tracemq_store::Batch;
 
 use crate::cells;
@@ -171,6 +173,11 @@ fn details() -> impl Strategy<Value = Details> {
             certificate_subject,
             certificate_not_after: not_after.map(TimeMs),
             count,
+            message: count.map(|number| {
+                let id = MessageId(u128::from(number).wrapping_mul(0x1_0000_0000_0000_0001));
+                let client = (number % 2 == 0).then(|| "c".into());
+                Box::new(MessageDetails { id, topic: "a/b".into(), qos: 1, payload_bytes: number, client })
+            }),
             ..Details::default()
         },
     );
@@ -218,9 +225,9 @@ fn events() -> impl Strategy<Value = Event> {
     let connection = prop_oneof![own, (0..4_u128).prop_map(ConnectionId), any::<u128>().prop_map(ConnectionId)];
     let peers = ["10.0.0.7:1883", "10.0.0.7:1884", "[2001:db8::7]:8883", "[::ffff:10.0.0.7]:1883"];
     let peer = option::of((0..4_usize).prop_map(move |at| peers[at].parse::<SocketAddr>().unwrap()));
-    let actions = [Action::Open, Action::Connect, Action::Disconnect, Action::Close];
+    let actions = Action::ALL;
     let provenances = [Provenance::Observed, Provenance::Reported, Provenance::Inferred];
-    let kind = (0..4_usize, 0..Reason::ALL.len(), 0..3_usize);
+    let kind = (0..actions.len(), 0..Reason::ALL.len(), 0..3_usize);
     let time = prop_oneof![0..100_i64, any::<i64>()].prop_map(TimeMs);
     (time, instance, connection, kind, client, peer, details()).prop_map(
         move |(time, instance, connection, kind, client, peer, details)| Event {

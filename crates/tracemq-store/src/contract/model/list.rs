@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use tracemq_model::{
-    Action, ConnectionId, Count, CurrentState, Event, Filter, InstanceId, Order, Pattern, Reason, Session, Subject,
-    Tally, TimeMs, TimeRange, TraceQuery,
+    Action, ConnectionId, Count, CurrentState, Event, Filter, InstanceId, MessageId, Order, Pattern, Reason, Session,
+    Subject, Tally, TimeMs, TimeRange, TraceQuery,
 };
 
 use super::super::{client, event, query};
@@ -28,6 +28,8 @@ enum Part {
     Open,
     Connect,
     End,
+    /// Message events are no part of a session.
+    None,
 }
 
 fn part(action: Action) -> Part {
@@ -35,6 +37,7 @@ fn part(action: Action) -> Part {
         Action::Open => Part::Open,
         Action::Connect => Part::Connect,
         Action::Disconnect | Action::Close => Part::End,
+        Action::Message => Part::None,
     }
 }
 
@@ -67,7 +70,7 @@ impl List {
         event.reason = match row.action {
             Action::Open => Reason::Opened,
             Action::Connect => Reason::Accepted,
-            Action::Disconnect | Action::Close => row.end,
+            Action::Disconnect | Action::Close | Action::Message => row.end,
         };
         event.client = event.client.filter(|_| client.is_some());
         event.peer = peer.map(|peer| peer.parse().expect("a good address"));
@@ -203,7 +206,7 @@ impl List {
         let is_open = |event: &&Event| match part(event.action) {
             Part::Open => !has(event, Part::Connect) && !has(event, Part::End),
             Part::Connect => !has(event, Part::End),
-            Part::End => false,
+            Part::End | Part::None => false,
         };
         Some(CurrentState {
             open: events.iter().filter(is_open).cloned().collect(),
@@ -219,6 +222,7 @@ enum Place {
     Nobody,
     Client(Vec<u8>),
     Address(u128),
+    Message(u128),
 }
 
 impl Place {
@@ -227,15 +231,17 @@ impl Place {
             Self::Nobody => None,
             Self::Client(name) => Some(client(std::str::from_utf8(&name).expect("it was a name"))),
             Self::Address(number) => Some(Subject::Address(IpAddr::V6(number.into()).to_canonical())),
+            Self::Message(id) => Some(Subject::Message(MessageId(id))),
         }
     }
 }
 
 fn place(event: &Event) -> Place {
-    match (&event.client, event.peer) {
-        (Some(client), _) => Place::Client(client.as_str().as_bytes().to_vec()),
-        (None, Some(peer)) => Place::Address(number(peer.ip())),
-        (None, None) => Place::Nobody,
+    match (&event.client, &event.details.message, event.peer) {
+        (Some(client), ..) => Place::Client(client.as_str().as_bytes().to_vec()),
+        (None, Some(message), _) => Place::Message(message.id.0),
+        (None, None, Some(peer)) => Place::Address(number(peer.ip())),
+        (None, None, None) => Place::Nobody,
     }
 }
 
@@ -243,6 +249,7 @@ fn place_of(subject: &Subject) -> Place {
     match subject {
         Subject::Client(client) => Place::Client(client.as_str().as_bytes().to_vec()),
         Subject::Address(address) => Place::Address(number(*address)),
+        Subject::Message(id) => Place::Message(id.0),
     }
 }
 
@@ -274,6 +281,7 @@ fn is_named(pattern: &Pattern, subject: &Subject) -> bool {
     let text = match subject {
         Subject::Client(client) => client.to_string(),
         Subject::Address(address) => address.to_string(),
+        Subject::Message(id) => id.to_string(),
     };
     pattern.matcher().matches(&text)
 }

@@ -162,6 +162,7 @@ pub(super) fn name(subject: &Subject) -> String {
         // Names may have been chosen by anybody.
         Subject::Client(client) => shell::quoted(client.as_str()).into_owned(),
         Subject::Address(address) => format!("connections from {address} that named no client"),
+        Subject::Message(id) => format!("the message {id}"),
     }
 }
 
@@ -180,6 +181,7 @@ pub(super) fn json_of(subject: &Subject) -> Value {
     match subject {
         Subject::Client(client) => json!({"client": client.as_str()}),
         Subject::Address(address) => json!({"address": address.to_string()}),
+        Subject::Message(id) => json!({"message": id.to_string()}),
     }
 }
 

@@ -161,6 +161,7 @@ mod tests {
         let name = |subject: &Subject| match subject {
             Subject::Client(client) => client.as_str().to_owned(),
             Subject::Address(address) => address.to_string(),
+            Subject::Message(id) => id.to_string(),
         };
         Ok(subjects.iter().map(name).collect())
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use parquet::data_type::ByteArray;
-use tracemq_model::{Event, Traffic};
+use tracemq_model::{Event, MessageDetails, Traffic};
 
 /// What stands in a column.
 pub(super) enum Cell {
@@ -113,14 +113,24 @@ pub(super) const COLUMNS: &[Column] = &[
     optional("missed_keep_alives", Kind::Long, |event| {
         traffic(event, |traffic| traffic.missed_keep_alives.map(u64::from))
     }),
+    optional("message_id", Kind::Text, |event| message(event, |message| Some(text(&message.id.to_string())))),
+    optional("message_topic", Kind::Text, |event| message(event, |message| Some(text(&message.topic)))),
+    optional("message_qos", Kind::Byte, |event| message(event, |message| Some(Cell::Int(message.qos.into())))),
+    optional("message_payload_bytes", Kind::Long, |event| message(event, |message| Some(long(message.payload_bytes)))),
+    optional("message_client", Kind::Text, |event| message(event, |message| message.client.as_deref().map(text))),
 ];
 
-/// Where an event's fields as JSON have what stands in `column`: at the top, in `details`, or in its `traffic`.
+/// What the columns of a message begin with.
+pub(super) const OF_MESSAGE: &str = "message_";
+
+/// Where an event's fields as JSON have what stands in `column`: at the top, in `details`, in its `traffic`, or in its
+/// `message`, where it is named without [`OF_MESSAGE`].
 pub(super) fn depth(column: &str) -> usize {
     match column {
         "time" | "instance" | "connection" | "action" | "reason" | "provenance" | "client" => 0,
         "bytes_in" | "bytes_out" | "packets_in" | "packets_out" | "last_in_age_ms" | "last_out_age_ms"
         | "last_in_kind" | "last_out_kind" | "subscriptions" | "in_flight" | "missed_keep_alives" => 2,
+        message if message.starts_with(OF_MESSAGE) => 3,
         _ => 1,
     }
 }
@@ -136,6 +146,10 @@ fn provenance(event: &Event) -> &'static str {
 
 fn traffic(event: &Event, field: fn(&Traffic) -> Option<u64>) -> Option<Cell> {
     event.details.traffic.as_ref().and_then(field).map(long)
+}
+
+fn message(event: &Event, field: fn(&MessageDetails) -> Option<Cell>) -> Option<Cell> {
+    event.details.message.as_deref().and_then(field)
 }
 
 fn text(text: &str) -> Cell {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tracemq_model::{Event, Gap};
 
 use super::GAPS;
-use super::columns::{COLUMNS, depth};
+use super::columns::{COLUMNS, OF_MESSAGE, depth};
 use crate::store::ndjson::{self, Record};
 
 const NOT_PARQUET: &str = "not a Parquet file, or not a whole one";
@@ -83,7 +83,7 @@ pub(in crate::store) fn each(
 }
 
 fn event(row: &Row, in_nanoseconds: &[String]) -> Result<Event, String> {
-    let mut levels = [Map::new(), Map::new(), Map::new()];
+    let mut levels = [Map::new(), Map::new(), Map::new(), Map::new()];
     let (mut address, mut port) = (None, None);
     for (name, field) in row.get_column_iter() {
         let Some(mut value) = value(field).map_err(|what| format!("{name}: {what}"))? else { continue };
@@ -96,12 +96,12 @@ fn event(row: &Row, in_nanoseconds: &[String]) -> Result<Event, String> {
             "peer_port" => port = value.as_u64(),
             name => {
                 if let Some(level) = levels.get_mut(depth(name)) {
-                    level.insert(name.to_owned(), value);
+                    level.insert(name.strip_prefix(OF_MESSAGE).unwrap_or(name).to_owned(), value);
                 }
             }
         }
     }
-    let [mut event, mut details, traffic] = levels;
+    let [mut event, mut details, traffic, message] = levels;
     if let Some(address) = address {
         let ip: std::net::IpAddr = address.parse().map_err(|_| "peer_address: is no IP address".to_owned())?;
         let port = port.and_then(|port| u16::try_from(port).ok()).ok_or("peer_port: is missing, or no port")?;
@@ -109,6 +109,9 @@ fn event(row: &Row, in_nanoseconds: &[String]) -> Result<Event, String> {
     }
     if !traffic.is_empty() {
         details.insert("traffic".into(), traffic.into());
+    }
+    if !message.is_empty() {
+        details.insert("message".into(), message.into());
     }
     event.insert("details".into(), details.into());
     let event: Event = ndjson::deserialize(Value::Object(event))?;
