@@ -11,6 +11,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tracemq_model::MessageId;
 
 use crate::link::Permissions;
 
@@ -130,6 +131,9 @@ pub struct KeptMessage {
     pub correlation_data: Option<Bytes>,
     /// User properties, in their order.
     pub user: Vec<(String, String)>,
+    /// By which its way is told. Not among what is encoded: whoever keeps it keeps this beside it.
+    #[serde(skip)]
+    pub trace: Option<MessageId>,
 }
 
 /// The will of a client whose session is kept.

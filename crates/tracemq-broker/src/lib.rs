@@ -8,7 +8,7 @@
 //! has one [`Link`]. A publisher's link puts messages into the sessions of the subscribers and wakes their tasks; no
 //! link ever waits for another.
 //!
-//! What outlives the process is handed to a [`Keeper`]: the crate itself writes no file. What it does not do: enhanced
+//! What outlives the process is handed to a [`Keeper`], and a [`Tracer`] is told the way of messages: the crate itself writes no file. What it does not do: enhanced
 //! authentication (refused).
 //!
 //! Where the standard leaves a choice: a payload that is not what its Payload Format Indicator says goes through
@@ -26,7 +26,7 @@ mod routing;
 mod rules;
 mod session;
 
-pub use broker::{Broker, BrokerStats, ClientsPage, ConnectedClient, Origin, Whose};
+pub use broker::{Broker, BrokerStats, ClientsPage, ConnectedClient, Origin, Passage, Traced, Tracer, Whose};
 pub use keeping::{
     Change, Keeper, Kept, KeptEntry, KeptMessage, KeptOwed, KeptSession, KeptStage, KeptSubscription, KeptWill, Mark,
     Recall,

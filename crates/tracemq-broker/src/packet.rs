@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use tracemq_model::ProtocolVersion;
+use tracemq_model::{MessageId, ProtocolVersion};
 
 pub(crate) use tracemq_model::PacketKind as Kind;
 
@@ -61,6 +61,8 @@ pub(crate) struct Message {
     /// Seconds that it may live, as sent.
     pub(crate) expiry_s: Option<NonZeroU32>,
     pub(crate) properties: Option<Box<MessageProperties>>,
+    /// By which its way is told; none when it is not.
+    pub(crate) trace: Option<Box<MessageId>>,
     /// The same as it is kept over a restart, once that was asked for.
     pub(crate) kept: OnceLock<Arc<KeptMessage>>,
 }

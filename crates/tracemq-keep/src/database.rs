@@ -7,7 +7,8 @@ use std::sync::Arc;
 use redb::{Database as Redb, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tracemq_broker::Kept;
+use tracemq_broker::{Kept, KeptMessage};
+use tracemq_model::MessageId;
 
 use crate::batch::Batch;
 
@@ -23,6 +24,9 @@ const RECEIVED: TableDefinition<'_, (u64, u16), ()> = TableDefinition::new("rece
 const OWED: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("owed");
 /// Message number: a message.
 const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("messages");
+/// Message number: the id by which its way is told. Only of those that have one. A version that does not know this table leaves rows in
+/// it whose messages are gone: a number that comes again is set anew.
+const TRACES: TableDefinition<'_, u64, u128> = TableDefinition::new("traces");
 /// Topic: the number of its retained message.
 const RETAINED: TableDefinition<'_, &str, u64> = TableDefinition::new("retained");
 /// Number: a will.
@@ -80,6 +84,8 @@ pub(crate) struct Database {
     retained: HashMap<String, u64>,
     /// How many refer to each message.
     references: HashMap<u64, usize>,
+    /// Whether any message has an id, or had: else that table is left alone.
+    has_traces: bool,
 }
 
 /// An error of the database, of whatever kind.
@@ -113,7 +119,9 @@ impl Database {
             entries: HashMap::new(),
             retained: HashMap::new(),
             references: HashMap::new(),
+            has_traces: false,
         };
+        database.has_traces = kept.messages.iter().any(|(_, message)| message.trace.is_some());
         database.note(&kept);
         Ok((database, kept))
     }
@@ -131,6 +139,7 @@ impl Database {
 
     /// Makes the batch durable, as a whole or not at all.
     pub(crate) fn commit(&mut self, batch: &Batch) -> Result<(), KeepError> {
+        self.has_traces |= batch.messages.values().any(|message| message.trace.is_some());
         let written = self.redb.take().map_or_else(|| (self.open)().map_err(any), Ok).and_then(|redb| {
             let changed = self.write(&redb, batch)?;
             self.redb = Some(redb);
@@ -204,6 +213,20 @@ impl Database {
                     Some(message) => {
                         messages.insert(number, encode(&**message).as_slice()).map_err(any)?;
                     }
+                    None => {}
+                }
+            }
+        }
+        if self.has_traces {
+            let mut traces = write.open_table(TRACES).map_err(any)?;
+            for (number, count) in &changed.references {
+                match batch.messages.get(number) {
+                    Some(message) if *count > 0 && message.trace.is_some() => {
+                        let id = message.trace.map_or(0, |id| id.0);
+                        traces.insert(number, id).map_err(any)?;
+                    }
+                    Some(_) => drop(traces.remove(number).map_err(any)?),
+                    None if *count == 0 => drop(traces.remove(number).map_err(any)?),
                     None => {}
                 }
             }
@@ -331,6 +354,7 @@ fn prepare(redb: &Redb) -> Result<u64, Box<redb::Error>> {
         write.open_table(RECEIVED).map_err(any)?;
         write.open_table(OWED).map_err(any)?;
         write.open_table(MESSAGES).map_err(any)?;
+        write.open_table(TRACES).map_err(any)?;
         write.open_table(RETAINED).map_err(any)?;
         write.open_table(WILLS).map_err(any)?;
         write.commit().map_err(any)?;
@@ -357,9 +381,12 @@ fn read_all(redb: &Redb, kept: &mut Kept) -> Result<(), Fault> {
         let (session, filter) = key.value();
         kept.owed.push((session, filter.to_owned(), decode(owed.value(), "how far a subscription is")?));
     }
+    let traces = read.open_table(TRACES)?;
     for row in read.open_table(MESSAGES)?.iter()? {
         let (number, message) = row?;
-        kept.messages.push((number.value(), Arc::new(decode(message.value(), "a message")?)));
+        let mut message: KeptMessage = decode(message.value(), "a message")?;
+        message.trace = traces.get(number.value())?.map(|id| MessageId(id.value()));
+        kept.messages.push((number.value(), Arc::new(message)));
     }
     for row in read.open_table(RETAINED)?.iter()? {
         let (topic, message) = row?;

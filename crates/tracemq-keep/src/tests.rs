@@ -12,6 +12,8 @@ use tracemq_broker::{
     Change, Keeper, Kept, KeptEntry, KeptMessage, KeptOwed, KeptSession, KeptStage, KeptSubscription, KeptWill, Mark,
 };
 
+use tracemq_model::MessageId;
+
 use crate::database::Database;
 use crate::{Keep, KeepError, KeepSettings};
 
@@ -96,6 +98,25 @@ fn a_will_is_kept_until_it_is_told_gone_also_without_its_session() {
     assert_eq!((kept.sessions.len(), kept.wills), (0, vec![(7, will(10, Some(5))), (9, will(30, None))]));
     let kept = store.after(vec![vec![Change::Will(7, None), Change::Will(9, None)]]);
     assert_eq!(kept, Kept::default());
+}
+
+#[test]
+fn a_message_keeps_the_id_of_its_trace_as_long_as_it_is_kept() {
+    let store = Store::new();
+    let traced = |id| Arc::new(KeptMessage { trace: Some(MessageId(id)), ..KeptMessage::clone(&message("x")) });
+    let retained = |topic: &str, number| Change::Retained(topic.into(), Some(number));
+    let kept = store.after(vec![
+        vec![Change::Message(9, traced(u128::MAX)), retained("a", 9)],
+        vec![Change::Message(10, message("y")), retained("b", 10), Change::Message(11, traced(7)), retained("c", 11)],
+        vec![Change::Retained("c".into(), None)],
+    ]);
+    assert_eq!(kept.messages, [(9, traced(u128::MAX)), (10, message("y"))]);
+    // The number comes again, which it only does behind a version that knows of no ids.
+    let kept = store.after(vec![
+        vec![Change::Retained("a".into(), None)],
+        vec![Change::Message(9, message("z")), retained("a", 9)],
+    ]);
+    assert_eq!(kept.messages, [(9, message("z")), (10, message("y"))]);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use super::wills::Will;
 use super::{Broker, Counters, Tables};
 use crate::limits::Tick;
 use crate::link::Permissions;
-use crate::packet;
-use crate::session::{Mailbox, PendingWill, Queued, Session, State};
+use crate::packet::{self, Qos};
+use crate::session::{Mailbox, PendingWill, Published, Queued, Session, State};
 
 /// What is to be done once the lock is released.
 #[derive(Default)]
@@ -20,6 +20,8 @@ pub(super) struct Leftovers {
     pub(super) orphans: Vec<Queued>,
     /// Links that waited for room where there will be none.
     pub(super) wakes: Vec<Arc<Mailbox>>,
+    /// What of traced messages the sessions held that have ended.
+    pub(super) lost: Vec<(ClientId, Arc<Published>, Qos)>,
     /// Sessions whose time was over.
     pub(super) expired: u64,
 }
@@ -186,6 +188,8 @@ impl Tables {
         state.forget_will(); // of a client that is displaced: its link publishes it
         leftovers.orphans.extend(state.take_shared(true, |_| true));
         leftovers.wakes.extend(state.take_waiting());
+        let lost = state.traced_in_queue().map(|(message, qos)| (session.client.clone(), message, qos));
+        leftovers.lost.extend(lost);
         state.keep_no_more();
         *state = State::default();
         state.ended = true;
@@ -207,7 +211,14 @@ impl Tables {
             let permissions = Arc::clone(departure.permissions);
             if will.delay_s == 0 || ends {
                 let kept = if owned { state.release_will() } else { 0 };
-                leftovers.wills.push(Will { session: session.number, message: will.message, permissions, kept });
+                leftovers.wills.push(Will {
+                    session: session.number,
+                    client: Some(session.client.clone()),
+                    connection: Some(departure.connection),
+                    message: will.message,
+                    permissions,
+                    kept,
+                });
             } else if owned {
                 let due = now.plus_s(will.delay_s);
                 if state.kept_will() != 0 {

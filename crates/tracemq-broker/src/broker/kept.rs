@@ -71,6 +71,7 @@ impl Broker {
             counters: Counters { dropped: AtomicU64::new(wills_dropped), ..Counters::default() },
             sys: Mutex::default(),
             rates: Mutex::default(),
+            tracer: OnceLock::new(),
         })
     }
 
@@ -138,7 +139,8 @@ struct AbsentWill {
 impl AbsentWill {
     fn at_once(self) -> Will {
         let message = Arc::new(will_message(&self.kept));
-        Will { session: self.kept.session, message, permissions: self.permissions, kept: self.number }
+        let (session, permissions) = (self.kept.session, self.permissions);
+        Will { session, client: None, connection: None, message, permissions, kept: self.number }
     }
 }
 
@@ -349,6 +351,7 @@ fn message(kept: &Arc<KeptMessage>) -> Message {
         // What is left of it is told by the moment at which it expires.
         expiry_s: None,
         properties,
+        trace: kept.trace.map(Box::new),
         kept: OnceLock::from(Arc::clone(kept)),
     }
 }

@@ -11,13 +11,14 @@ mod publish;
 mod rate;
 mod retained;
 mod sys;
+mod traces;
 mod wills;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytestring::ByteString;
 use tracemq_model::{ClientId, ConnectionId, End};
@@ -25,6 +26,8 @@ use tracemq_model::{ClientId, ConnectionId, End};
 pub(crate) use attach::{Attached, Departure, Newcomer};
 pub use clients::{ClientsPage, ConnectedClient, Origin, Whose};
 pub(crate) use publish::{Progress, Rest};
+pub(crate) use traces::Traces;
+pub use traces::{Passage, Traced, Tracer};
 
 use crate::limits::{Limits, Tick};
 use crate::link::{Link, Notice};
@@ -127,6 +130,8 @@ pub struct Broker {
     counters: Counters,
     sys: Mutex<Sys>,
     rates: Mutex<Rates>,
+    /// Not set when no message is traced.
+    tracer: OnceLock<Arc<dyn Tracer>>,
 }
 
 impl fmt::Debug for Broker {
@@ -147,6 +152,7 @@ impl Broker {
             counters: Counters::default(),
             sys: Mutex::default(),
             rates: Mutex::default(),
+            tracer: OnceLock::new(),
         })
     }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use tracemq_model::End;
+use tracemq_model::{ClientId, End};
 
 use super::sys::is_own;
+use super::traces::Passage;
 use super::{Broker, Counters, Leftovers};
 use crate::limits::Tick;
 use crate::packet::{Message, Qos, Routed};
@@ -68,6 +69,9 @@ struct Attempt<'a> {
     slow: Vec<(Arc<Mailbox>, End)>,
 }
 
+const FULL: Passage = Passage::Dropped("the client's queue was full");
+const NOBODY: Passage = Passage::Dropped("no member of the shared subscription could take it");
+
 impl<'a> Attempt<'a> {
     fn new(broker: &'a Broker, now: Tick, waiter: Option<&'a Arc<Mailbox>>, wakes: &'a mut Wakes) -> Self {
         Self {
@@ -97,10 +101,11 @@ impl<'a> Attempt<'a> {
     /// Called under the broker's lock.
     fn give(&mut self, group: &Group, routed: &Routed) {
         match group.give(self.now, routed, &self.broker.limits, self.waiter) {
-            Given::To { owner, dropped, kept } => {
+            Given::To { owner, dropped, kept, away } => {
                 self.reached = true;
                 self.kept |= kept;
                 self.dropped += dropped;
+                self.broker.tell_queued(routed, away);
                 if let Some(owner) = owner {
                     self.wakes.add(&owner);
                 }
@@ -112,6 +117,7 @@ impl<'a> Attempt<'a> {
             }
             Given::ToNobody { slow } => {
                 self.slow.extend(slow);
+                self.broker.tell_passage(&routed.message, routed.message.qos, NOBODY, None, None);
                 self.lose(routed.message.qos);
             }
         }
@@ -124,19 +130,28 @@ impl<'a> Attempt<'a> {
 
     /// Puts a message into a session, whose link is to be woken.
     fn hand_over(&mut self, session: &Arc<Session>, queued: Queued) {
-        let at_most_once = queued.qos == Qos::AtMostOnce;
+        let (qos, at_most_once) = (queued.qos, queued.qos == Qos::AtMostOnce);
+        let traced = queued.routed.message.trace.is_some().then(|| Arc::clone(&queued.routed.message));
+        // Told while the session is locked: not after what its client is sent of it.
+        let tell = |passage| {
+            if let Some(message) = &traced {
+                self.broker.tell_passage(message, qos, passage, Some(&session.client), None);
+            }
+        };
         let mut state = session.lock();
         match state.push(queued, &self.broker.limits, self.now) {
             Push::Taken { dropped } => {
                 self.reached = true;
                 self.kept |= !at_most_once && state.is_kept();
                 self.dropped += dropped;
-                if let Some(owner) = &state.owner {
-                    self.wakes.add(owner);
+                match &state.owner {
+                    Some(owner) => self.wakes.add(owner),
+                    None => tell(Passage::Queued),
                 }
             }
-            Push::NotForIt => {}
+            Push::NotForIt => tell(Passage::Dropped("QoS 0, and the client was away")),
             Push::Dropped { dropped } => {
+                tell(FULL);
                 self.dropped += dropped;
                 self.refused |= !at_most_once;
             }
@@ -147,11 +162,13 @@ impl<'a> Attempt<'a> {
                     self.until = self.until.min(until);
                     self.to.push(Unreached::Session(Arc::clone(session), queued));
                 } else {
+                    tell(FULL);
                     state.missed += 1;
                     self.lose(queued.qos);
                 }
             }
             Push::Slow { end, owner, dropped } => {
+                tell(FULL);
                 self.slow.push((owner, end));
                 self.dropped += dropped;
                 self.refused = true;
@@ -251,11 +268,22 @@ impl Broker {
 
     /// What is left when the lock is released: wills to publish, links to wake.
     pub(super) fn settle(&self, now: Tick, leftovers: Leftovers) {
+        for (client, message, qos) in &leftovers.lost {
+            let over = Passage::Dropped("the client's session ended while it waited");
+            self.tell_passage(message, *qos, over, Some(client), None);
+        }
         for will in leftovers.wills {
             self.publish_will(now, &will);
         }
         for link in leftovers.wakes {
             link.wake();
+        }
+    }
+
+    /// A message waits in the session of a client that is away, if it does.
+    fn tell_queued(&self, routed: &Routed, away: Option<(ClientId, Qos)>) {
+        if let Some((client, qos)) = away {
+            self.tell_passage(&routed.message, qos, Passage::Queued, Some(&client), None);
         }
     }
 
@@ -275,15 +303,20 @@ impl Broker {
                 .filter(|_| !orphan.routed.is_expired(now))
                 .map(|group| group.give(now, &orphan.routed, &self.limits, None));
             match given {
-                Some(Given::To { owner, dropped: others, .. }) => {
+                Some(Given::To { owner, dropped: others, away, .. }) => {
+                    self.tell_queued(&orphan.routed, away);
                     wakes.extend(owner);
                     dropped += others;
                 }
                 Some(Given::Later { .. } | Given::ToNobody { .. }) => {
                     full = text;
                     dropped += 1;
+                    self.tell_passage(&orphan.routed.message, orphan.qos, NOBODY, None, None);
                 }
-                None => dropped += 1,
+                None => {
+                    dropped += 1;
+                    self.tell_passage(&orphan.routed.message, orphan.qos, NOBODY, None, None);
+                }
             }
         }
         drop(tables);

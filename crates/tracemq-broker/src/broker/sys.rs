@@ -86,6 +86,7 @@ impl Broker {
                 retain: true,
                 expiry_s: None,
                 properties: None,
+                trace: None,
                 kept: OnceLock::new(),
             };
             self.publish(now, 0, message, None, &mut Wakes::default());

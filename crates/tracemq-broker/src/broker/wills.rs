@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracemq_model::{ClientId, ConnectionId};
+
 use super::attach::Newcomer;
 use super::{Broker, Counters};
 use crate::keeping::Change;
@@ -13,6 +15,9 @@ use crate::session::{PendingWill, Session, State, Wakes};
 /// A will to be published once the lock is released.
 pub(super) struct Will {
     pub(super) session: u64,
+    /// None where that is not known any more.
+    pub(super) client: Option<ClientId>,
+    pub(super) connection: Option<ConnectionId>,
     pub(super) message: Arc<Message>,
     pub(super) permissions: Arc<dyn Permissions>,
     /// The number under which it is kept until then; 0 when it is not.
@@ -23,7 +28,8 @@ impl Will {
     /// The one that waited in a session.
     pub(super) fn of(session: &Session, state: &mut State, will: PendingWill) -> Self {
         let PendingWill { message, permissions, .. } = will;
-        Self { session: session.number, message, permissions, kept: state.release_will() }
+        let client = Some(session.client.clone());
+        Self { session: session.number, client, connection: None, message, permissions, kept: state.release_will() }
     }
 }
 
@@ -40,7 +46,9 @@ impl Broker {
         let publish = || {
             let Message { topic, qos, retain, .. } = &*will.message;
             if will.permissions.may_publish(topic, qos.code(), *retain) {
-                self.publish(now, will.session, Message::clone(&will.message), None, &mut Wakes::default());
+                let mut message = Message::clone(&will.message);
+                self.begin_trace(&mut message, will.client.as_ref(), will.connection);
+                self.publish(now, will.session, message, None, &mut Wakes::default());
             } else {
                 Counters::add(&self.counters.dropped, 1);
             }

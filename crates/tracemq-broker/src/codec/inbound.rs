@@ -134,6 +134,7 @@ fn connect_v3(connect: v3::Connect, version: ProtocolVersion) -> Connect {
                 retain: will.retain,
                 expiry_s: None,
                 properties: None,
+                trace: None,
                 kept: OnceLock::new(),
             }),
             delay_s: 0,
@@ -181,6 +182,7 @@ fn will_v5(will: v5::LastWill) -> Will {
                 correlation_data: will.correlation_data,
                 user: will.user_properties,
             }),
+            trace: None,
             kept: OnceLock::new(),
         }),
     }
@@ -209,6 +211,7 @@ fn publish_from(publish: WirePublish) -> Publish {
                 correlation_data: properties.correlation_data,
                 user: properties.user_properties,
             }),
+            trace: None,
             kept: OnceLock::new(),
         },
     }

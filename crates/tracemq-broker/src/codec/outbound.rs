@@ -200,6 +200,7 @@ mod tests {
                     retain: false,
                     expiry_s: None,
                     properties: None,
+                    trace: None,
                     kept: std::sync::OnceLock::new(),
                 };
                 let delivery = Delivery {
@@ -228,6 +229,7 @@ mod tests {
             retain: false,
             expiry_s: None,
             properties: None,
+            trace: None,
             kept: std::sync::OnceLock::new(),
         };
         let delivery = Delivery {

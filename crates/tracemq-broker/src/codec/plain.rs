@@ -51,6 +51,7 @@ pub(super) fn publish(raw: Raw, v5: bool) -> Result<Publish, Raw> {
             retain: flags & 1 != 0,
             expiry_s: None,
             properties: None,
+            trace: None,
             kept: OnceLock::new(),
         },
     })
@@ -178,6 +179,7 @@ mod tests {
                 retain,
                 expiry_s: None,
                 properties: None,
+                trace: None,
                 kept: OnceLock::new(),
             };
             let acknowledged = qos != Qos::AtMostOnce;

@@ -195,7 +195,7 @@ impl Link {
     }
 
     fn route(&mut self, now: Tick, packet_id: u16, qos: Qos, stage: PendingStage) -> Result<Fared, Fault> {
-        let Self { broker, limits, mailbox, turn, stage: link, .. } = self;
+        let Self { broker, limits, mailbox, turn, connection, stage: link, .. } = self;
         let wakes = &mut turn.get_or_insert_default().wakes;
         let Stage::Connected(connected) = link else { return Err(Fault::not_connected()) };
         let session = &connected.session;
@@ -204,10 +204,13 @@ impl Link {
         let bound = if v5 { limits.window() } else { u16::MAX };
         let once = qos == Qos::ExactlyOnce;
         let progress = match stage {
-            PendingStage::Unrouted(message) if once => {
+            PendingStage::Unrouted(mut message) if once => {
                 let receipt = session.lock().receive(mailbox, packet_id, usize::from(bound));
                 match receipt {
-                    Receipt::New => broker.publish(now, session.number, message, Some(mailbox), wakes),
+                    Receipt::New => {
+                        broker.begin_trace(&mut message, Some(&session.client), Some(*connection));
+                        broker.publish(now, session.number, message, Some(mailbox), wakes)
+                    }
                     Receipt::Repeated => return Ok(Fared::Acknowledge { code: 0, kept: session.lock().is_kept() }),
                     Receipt::Unfinished(rest) => broker.publish_rest(now, rest, mailbox, wakes),
                     Receipt::Busy => {
@@ -222,7 +225,10 @@ impl Link {
                     Receipt::TooMany => return Err(too_many(bound, "MQTT-3.3.4-7")),
                 }
             }
-            PendingStage::Unrouted(message) => broker.publish(now, session.number, message, Some(mailbox), wakes),
+            PendingStage::Unrouted(mut message) => {
+                broker.begin_trace(&mut message, Some(&session.client), Some(*connection));
+                broker.publish(now, session.number, message, Some(mailbox), wakes)
+            }
             PendingStage::Rest(rest) => broker.publish_rest(now, rest, mailbox, wakes),
             PendingStage::Heard => {
                 if once && matches!(session.lock().receive(mailbox, packet_id, usize::from(bound)), Receipt::TooMany) {

@@ -147,6 +147,10 @@ pub(super) fn words(reason: Reason) -> Option<&'static str> {
         | Reason::TlsFailure
         | Reason::SlowConsumer
         | Reason::ServerLost
+        | Reason::MessagePublished
+        | Reason::MessageDelivered
+        | Reason::MessageQueued
+        | Reason::MessageDropped
         | Reason::InternalError => None,
     }
 }

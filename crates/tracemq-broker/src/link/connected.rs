@@ -220,6 +220,8 @@ impl Link {
         turn.messages += 1;
         turn.payload += payload;
         if publish.message.qos == Qos::AtMostOnce {
+            let Stage::Connected(connected) = &self.stage else { return Err(Fault::not_connected()) };
+            self.broker.begin_trace(&mut publish.message, Some(&connected.session.client), Some(self.connection));
             self.broker.publish(now, number, publish.message, None, &mut turn.wakes);
             return Ok(());
         }

@@ -22,7 +22,7 @@ use tracemq_model::{ConnectRequest, ConnectionId, End, PacketKind, ProtocolVersi
 
 pub use step::{Closing, ConnectAttempt, Decision, Heard, Notice, Permissions, Refused, Step, Wanted};
 
-use crate::broker::{Broker, Counters, Departure};
+use crate::broker::{Broker, Counters, Departure, Traces};
 use crate::codec;
 use crate::keeping::Mark;
 use crate::limits::{Limits, Tick};
@@ -248,6 +248,7 @@ impl Link {
             packets: 0,
             messages: 0,
             dropped: 0,
+            traces: Traces { broker: &self.broker, client: &connected.session.client, connection: self.connection },
             freed: Vec::new(),
             payload: 0,
             bytes: 0,

@@ -25,6 +25,7 @@ impl Link {
             retain: false,
             expiry_s: None,
             properties: None,
+            trace: None,
             kept: OnceLock::new(),
         };
         let packet = Outgoing::Publish(Delivery {

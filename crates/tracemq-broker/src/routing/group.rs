@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tracemq_model::End;
+use tracemq_model::{ClientId, End};
 
 use super::subscriptions::{Inserted, Members, Subscriber};
 use crate::limits::{Limits, Tick};
@@ -78,6 +78,8 @@ pub(crate) enum Given {
         dropped: u64,
         /// It is kept over a restart there.
         kept: bool,
+        /// Whose session it waits in, with which QoS, when that client is away and the message is traced.
+        away: Option<(ClientId, Qos)>,
     },
     /// No member has room; the one who waits is to try again, at `until` at the latest.
     Later { until: Tick, slow: Vec<(Arc<Mailbox>, End)> },
@@ -161,9 +163,13 @@ impl Group {
             held: None,
             routed: routed.clone(),
         };
-        let kept = queued.qos != Qos::AtMostOnce && state.is_kept();
+        let (kept, qos) = (queued.qos != Qos::AtMostOnce && state.is_kept(), queued.qos);
         match state.push(queued, limits, now) {
-            Push::Taken { dropped } => Some(Given::To { owner: state.owner.clone(), dropped, kept }),
+            Push::Taken { dropped } => {
+                let is_told = routed.message.trace.is_some() && state.owner.is_none();
+                let away = is_told.then(|| (member.session.client.clone(), qos));
+                Some(Given::To { owner: state.owner.clone(), dropped, kept, away })
+            }
             Push::NotForIt | Push::Dropped { .. } | Push::Full { .. } | Push::Slow { .. } => None,
         }
     }

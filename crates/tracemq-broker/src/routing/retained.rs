@@ -203,6 +203,7 @@ mod tests {
             retain: true,
             expiry_s: None,
             properties: None,
+            trace: None,
             kept: OnceLock::new(),
         };
         Routed::at(Tick(0), 0, Published::new(message, &Arc::default()))

@@ -48,12 +48,13 @@ impl Keeping {
 
 /// A message without a moment at which it expires.
 fn record(message: &Message) -> KeptMessage {
-    let Message { topic, payload, qos, retain, properties, .. } = message;
+    let Message { topic, payload, qos, retain, properties, trace, .. } = message;
     let mut kept = KeptMessage {
         topic: topic.to_string(),
         payload: payload.clone(),
         qos: qos.code(),
         retain: *retain,
+        trace: trace.as_deref().copied(),
         ..KeptMessage::default()
     };
     if let Some(properties) = properties {
@@ -315,6 +316,7 @@ mod tests {
             retain: false,
             expiry_s: None,
             properties: None,
+            trace: None,
             kept: OnceLock::new(),
         };
         assert_eq!(record(&message).payload.as_ptr(), message.payload.as_ptr());

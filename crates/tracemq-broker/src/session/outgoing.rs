@@ -6,12 +6,16 @@ use bytes::BytesMut;
 use tracemq_model::ProtocolVersion;
 
 use super::{Aliases, InFlight, Judged, Mailbox, Queued, Stage, State};
+use crate::broker::{Passage, Traces};
 use crate::codec;
 use crate::keeping::{KeptStage, Mark};
 use crate::limits::Tick;
 use crate::link::Permissions;
 use crate::packet::{Delivery, Kind, Outgoing, Qos};
 use crate::rules;
+
+const EXPIRED: Passage = Passage::Dropped("it expired while it waited");
+const FORBIDDEN: Passage = Passage::Dropped("the client may not receive its topic any more");
 
 /// How messages are written to one connection, and what was.
 pub(crate) struct Pump<'a> {
@@ -43,6 +47,8 @@ pub(crate) struct Pump<'a> {
     pub(crate) waits_for: Option<Mark>,
     /// Messages given up: expired, larger than the client takes, or no longer permitted.
     pub(crate) dropped: u64,
+    /// Who is told of messages that are traced.
+    pub(crate) traces: Traces<'a>,
 }
 
 impl Pump<'_> {
@@ -77,11 +83,19 @@ impl Pump<'_> {
         if done {
             self.aliases.note(topic, naming);
             self.messages += 1;
+            if !dup {
+                self.tell(queued, Passage::Delivered);
+            }
             self.payload += u64::try_from(queued.routed.message.payload.len()).unwrap_or(u64::MAX);
         } else {
             self.dropped += 1;
+            self.tell(queued, Passage::Dropped("it is larger than the client takes"));
         }
         done
+    }
+
+    fn tell(&self, queued: &Queued, passage: Passage) {
+        self.traces.tell(&queued.routed.message, queued.qos, passage);
     }
 
     fn is_full(&self) -> bool {
@@ -106,7 +120,7 @@ impl State {
     /// Writes what may be sent now: first again what was under way, in its old order [MQTT-4.4.0-1, 4.6.0-1], then
     /// what waits. Tells whether more could be sent if there were room.
     pub(crate) fn pump(&mut self, pump: &mut Pump<'_>) -> bool {
-        let withdrawn = self.review(pump.permissions);
+        let withdrawn = self.review(pump.permissions, pump.traces);
         pump.dropped += withdrawn;
         if withdrawn > 0 {
             pump.freed = self.take_waiting();
@@ -135,6 +149,7 @@ impl State {
             let place = queued.place;
             if queued.routed.is_expired(pump.now) || !self.may_still_receive(&queued, pump.permissions) {
                 pump.dropped += 1;
+                pump.tell(&queued, if queued.routed.is_expired(pump.now) { EXPIRED } else { FORBIDDEN });
                 self.keep_gone(place);
             } else if queued.qos == Qos::AtMostOnce {
                 pump.publish(&queued, 0, false);
@@ -173,7 +188,7 @@ impl State {
     /// subscriptions. If all of them are still allowed, later messages need no question. Gives how many messages went.
     ///
     /// What was sent on this connection stays until it is acknowledged: the client has it.
-    fn review(&mut self, permissions: &dyn Permissions) -> u64 {
+    fn review(&mut self, permissions: &dyn Permissions, traces: Traces<'_>) -> u64 {
         let generation = permissions.generation();
         if self.judged.is_some_and(|judged| judged.generation == generation) {
             return 0;
@@ -185,6 +200,7 @@ impl State {
                 if may(&queued) {
                     self.queue.push_back(queued);
                 } else {
+                    traces.tell(&queued.routed.message, queued.qos, FORBIDDEN);
                     self.uncount(&queued);
                     self.keep_gone(queued.place);
                 }

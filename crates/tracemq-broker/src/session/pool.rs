@@ -105,6 +105,7 @@ mod tests {
             retain: false,
             expiry_s: None,
             properties: None,
+            trace: None,
             kept: OnceLock::new(),
         };
         Published::new(message, pool)

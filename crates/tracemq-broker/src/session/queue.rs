@@ -192,6 +192,12 @@ impl State {
         }
     }
 
+    /// What waits whose way is told.
+    pub(crate) fn traced_in_queue(&self) -> impl Iterator<Item = (Arc<Published>, Qos)> {
+        let traced = self.queue.iter().filter(|queued| queued.routed.message.trace.is_some());
+        traced.map(|queued| (Arc::clone(&queued.routed.message), queued.qos))
+    }
+
     fn drop_one_at_most_once(&mut self) -> bool {
         if self.queued_at_most_once == 0 {
             return false;
