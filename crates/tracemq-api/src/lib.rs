@@ -25,4 +25,4 @@ pub use clients::{Clients, ConnectedClient, NoClients, Whose};
 pub use issuing::{IssueError, Issuing, NoIssuing};
 pub use routes::{Login, ROUTES, Route, router};
 pub use serve::{ServeLimits, serve, serve_within};
-pub use state::{ApiError, ApiSettings, ApiState, Clock, Gauges, Instance, Keys};
+pub use state::{ApiError, ApiSettings, ApiState, Clock, Gauges, Instance, Keys, MessageRecord};

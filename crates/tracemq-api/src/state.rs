@@ -149,6 +149,21 @@ impl Default for Gauges {
     }
 }
 
+/// Where the way of messages is, and who writes it.
+#[derive(Clone)]
+pub struct MessageRecord {
+    /// Where it is.
+    pub store: Arc<dyn EventStore>,
+    /// Who writes it.
+    pub recorder: Recorder,
+}
+
+/// How questions about messages are answered.
+pub(crate) struct MessageAnswers {
+    pub(crate) lookup: Lookup,
+    pub(crate) unstored: Unstored,
+}
+
 /// What the API answers from.
 #[derive(Clone)]
 pub struct ApiState {
@@ -156,6 +171,8 @@ pub struct ApiState {
     pub store: Arc<dyn EventStore>,
     /// Who writes it: asked for its counts, and for losses that the store does not know of yet.
     pub recorder: Recorder,
+    /// Where the way of messages is; none when no message's is put on record.
+    pub messages: Option<MessageRecord>,
     /// Who may ask.
     pub keys: Keys,
     /// What may be asked about.
@@ -193,6 +210,7 @@ pub(crate) struct App {
     pub(crate) recorder: Recorder,
     pub(crate) unstored: Unstored,
     pub(crate) lookup: Lookup,
+    pub(crate) messages: Option<MessageAnswers>,
     pub(crate) nonces: Arc<Nonces>,
     pub(crate) metrics: Metrics,
     pub(crate) live: Lives,
@@ -205,7 +223,7 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(state: ApiState) -> Result<Self, ApiError> {
-        let ApiState { store, recorder, keys, instances, settings, clock, gauges, clients, issuing } = state;
+        let ApiState { store, recorder, messages, keys, instances, settings, clock, gauges, clients, issuing } = state;
         let nonces = Nonces::open(settings.nonce_file.as_deref(), settings.nonces_max, clock())
             .map_err(|source| ApiError::NonceFile { path: settings.nonce_file.clone().unwrap_or_default(), source })?;
         let audit = Audit::open(settings.audit_dir.as_deref(), settings.audit_queries);
@@ -219,6 +237,10 @@ impl App {
             metrics: Metrics::new(instances.iter().map(|instance| &instance.id)),
             unstored: Unstored::new(recorder.clone(), &*store, Arc::clone(&clock)),
             lookup: Lookup::new(store),
+            messages: messages.map(|MessageRecord { store, recorder }| MessageAnswers {
+                unstored: Unstored::new(recorder, &*store, Arc::clone(&clock)),
+                lookup: Lookup::new(store),
+            }),
             nonces,
             keys,
             instances,

@@ -8,6 +8,7 @@ mod admission;
 mod connection;
 mod ending;
 mod listener;
+mod messages;
 mod record;
 mod settings;
 mod shared;
@@ -16,6 +17,7 @@ mod transport;
 
 pub use admission::{Guard, GuardSettings, Hook, HookLimits};
 pub use listener::{BACKLOG_MAX, Door};
+pub use messages::{Choice, Messages};
 pub use settings::{Clock, DoorSettings, HouseSettings};
 pub use shared::House;
 pub use transport::{

@@ -227,17 +227,15 @@ pub(crate) fn each_cell(
         push(Column::Count, *count);
     }
     each_later_cell_of_traffic(traffic.as_ref(), &mut push);
-    if let Some(message) = message {
-        each_cell_of_message(message, &mut intern, &mut push);
-    }
+    each_cell_of_message(message.as_deref(), &mut intern, &mut push);
 }
 
 fn each_cell_of_message(
-    message: &MessageDetails,
+    message: Option<&MessageDetails>,
     intern: &mut impl FnMut(&Arc<str>) -> u32,
     push: &mut impl FnMut(Column, u64),
 ) {
-    let MessageDetails { id, topic, qos, payload_bytes, client } = message;
+    let Some(MessageDetails { id, topic, qos, payload_bytes, client }) = message else { return };
     let (high, low) = halves(ConnectionId(id.0));
     push(Column::MessageHigh, high);
     push(Column::MessageLow, low);

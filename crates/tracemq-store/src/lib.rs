@@ -5,6 +5,7 @@
 //! from a thread that may block.
 
 mod beginnings;
+mod by_message;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod counting;
@@ -14,6 +15,7 @@ mod paging;
 mod sessions;
 
 pub use beginnings::Beginnings;
+pub use by_message::ByMessage;
 pub use counting::{CountsBuilder, TallyBuilder, bucket_of};
 pub use error::StoreError;
 pub use memory::MemoryStore;

@@ -23,7 +23,7 @@ pub use identity::{ClientAccess, Identity};
 pub use login::{Anonymous, Comparison, Judgement, Login, Question, Refusal};
 pub use password::{Cost, PasswordError, StoredPassword, Workspace};
 pub use rules::{Deed, RuleBook, RuleEntry, RuleError, Use, group_of};
-pub use topic::FilterError;
+pub use topic::{FilterError, TopicFilter};
 pub use users::{User, Users, UsersError};
 pub use verified::Verified;
 

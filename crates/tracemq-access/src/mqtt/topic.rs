@@ -89,6 +89,25 @@ pub(super) struct Filter {
     levels: Box<[Level]>,
 }
 
+/// A topic filter as a SUBSCRIBE has it, without placeholders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicFilter(Filter);
+
+impl TopicFilter {
+    /// Takes `text` if it is one.
+    ///
+    /// # Errors
+    /// With what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, FilterError> {
+        Filter::parse_plain(text).map(Self)
+    }
+
+    /// Whether a message to the topic name `topic` is among those that it asks for. Wildcards in the first level ask for none that begins with `$`.
+    pub fn matches(&self, topic: &str) -> bool {
+        self.0.covers(topic, &Values { client_id: "", user: None })
+    }
+}
+
 impl Filter {
     pub(super) fn parse(text: &str) -> Result<Self, FilterError> {
         Self::parse_with(text, &WORDS)

@@ -30,6 +30,9 @@ macro_rules! operations {
 
 operations! {
     TraceDevice = "QueryMqttTraceDevice", TRACE_DEVICE_PERMISSIONS;
+    TraceMessageOfClient = "QueryMqttTraceMessageOfClient", &[TRACE, "mq:QueryMqttTraceMessageOfClient"];
+    TraceMessagePublish = "QueryMqttTraceMessagePublish", &[TRACE, "mq:QueryMqttTraceMessagePublish"];
+    TraceMessageSubscribe = "QueryMqttTraceMessageSubscribe", &[TRACE, "mq:QueryMqttTraceMessageSubscribe"];
     ApplyToken = "ApplyToken", &["mq:ApplyToken"];
     QueryToken = "QueryToken", &["mq:QueryToken"];
     RevokeToken = "RevokeToken", &["mq:RevokeToken"];
@@ -39,14 +42,17 @@ operations! {
     UnRegisterDeviceCredential = "UnRegisterDeviceCredential", &["mq:UnRegisterDeviceCredential"];
 }
 
+/// The permission that all queries of the trace directory need.
+const TRACE: &str = "mq:QueryMqttDeviceTrace";
+
 /// The permission that the query of a device's history needs, and the operation's own name, which is taken too.
-pub(crate) const TRACE_DEVICE_PERMISSIONS: &[&str] = &["mq:QueryMqttDeviceTrace", "mq:QueryMqttTraceDevice"];
+pub(crate) const TRACE_DEVICE_PERMISSIONS: &[&str] = &[TRACE, "mq:QueryMqttTraceDevice"];
 
 /// The version of the API that they belong to.
 const VERSION: &str = "2020-04-20";
 
 /// The other operations of that version.
-const NOT_SERVED: [&str; 42] = [
+const NOT_SERVED: [&str; 39] = [
     "ActiveCaCertificate",
     "ActiveDeviceCertificate",
     "AddCustomAuthConnectBlack",
@@ -78,9 +84,6 @@ const NOT_SERVED: [&str; 42] = [
     "QueryCustomAuthConnectBlack",
     "QueryCustomAuthIdentity",
     "QueryCustomAuthPermission",
-    "QueryMqttTraceMessageOfClient",
-    "QueryMqttTraceMessagePublish",
-    "QueryMqttTraceMessageSubscribe",
     "QuerySessionByClientId",
     "RegisterCaCertificate",
     "SendMessage",

@@ -65,14 +65,17 @@ impl Envelope {
 
     pub(super) fn success(&self, operation: Operation, answer: &Answer) -> (Response, Outcome) {
         let body = match self.format {
-            Format::Json => answer.json(&self.request_id),
+            Format::Json => answer.json(operation, &self.request_id),
             Format::Xml => answer.xml(operation, &self.request_id),
         };
         let mut response = self.response(StatusCode::OK, body);
-        if let Answer::Page(page) = answer
-            && page.gaps > 0
-        {
-            response.headers_mut().insert(HeaderName::from_static("x-tracemq-gaps"), HeaderValue::from(page.gaps));
+        let gaps = match answer {
+            Answer::Page(page) => page.gaps,
+            Answer::Messages(messages) => messages.gaps,
+            Answer::Given(_) => 0,
+        };
+        if gaps > 0 {
+            response.headers_mut().insert(HeaderName::from_static("x-tracemq-gaps"), HeaderValue::from(gaps));
         }
         (response, Outcome::Success)
     }

@@ -127,7 +127,10 @@ impl Wanted {
     ) -> Result<Self, Fault> {
         let token = || text(incoming, "Token").map(str::to_owned);
         Ok(match operation {
-            Operation::TraceDevice => return Err(Fault::internal()), // it is none of these
+            Operation::TraceDevice
+            | Operation::TraceMessageOfClient
+            | Operation::TraceMessagePublish
+            | Operation::TraceMessageSubscribe => return Err(Fault::internal()), // it is none of these
             Operation::ApplyToken => Self::Token(grant(key, incoming, instance, now)?),
             Operation::QueryToken => Self::TokenStatus(token()?),
             Operation::RevokeToken => Self::NoToken(token()?),

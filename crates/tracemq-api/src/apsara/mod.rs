@@ -1,5 +1,5 @@
-//! The RPC surface of ApsaraMQ for MQTT, called by official SDKs unchanged: `QueryMqttTraceDevice`, and what gives out
-//! tokens and credentials of devices. All of that service's words stand in this folder and nowhere else.
+//! The RPC surface of ApsaraMQ for MQTT, called by official SDKs unchanged: what queries traces of devices and messages,
+//! and what gives out tokens and credentials of devices. All of that service's words stand in this folder and nowhere else.
 //!
 //! The order in which a request is judged: can it be read, which operation, who claims to call and when, does the key
 //! exist, is the signature right, was the request made before, too often, may the key do it, are the parameters
@@ -16,6 +16,7 @@ mod incoming;
 mod scope;
 mod success;
 mod trace_device;
+mod trace_messages;
 mod words;
 mod xml;
 
@@ -64,6 +65,9 @@ async fn serve(app: &Shared, incoming: &Incoming, envelope: &mut Envelope) -> Re
     let key = authenticate::authenticate(app, &keys, incoming, now)?;
     let answer = match operation {
         Operation::TraceDevice => trace_device::query(app, key, incoming).await.map(Answer::Page),
+        Operation::TraceMessageOfClient | Operation::TraceMessagePublish | Operation::TraceMessageSubscribe => {
+            trace_messages::query(app, key, operation, incoming).await.map(Answer::Messages)
+        }
         Operation::ApplyToken
         | Operation::QueryToken
         | Operation::RevokeToken

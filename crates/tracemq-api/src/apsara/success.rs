@@ -7,21 +7,24 @@ use super::actions::Operation;
 use super::answer::json;
 use super::credentials::Given;
 use super::trace_device::{DeviceInfo, Page};
+use super::trace_messages::{MessageInfo, Messages};
 use super::xml::Writer;
 
 /// What is answered, but for the request's id.
 pub(super) enum Answer {
     Page(Page),
+    Messages(Messages),
     Given(Given),
 }
 
 impl Answer {
-    pub(super) fn json(&self, request_id: &str) -> String {
+    pub(super) fn json(&self, operation: Operation, request_id: &str) -> String {
         match self {
+            Self::Messages(messages) => json(&MessagesBody::of(messages, operation, request_id)),
             Self::Page(page) => json(&PageBody {
-                current_page: page.current_page,
+                current_page: page.paging.current_page,
                 request_id,
-                page_size: page.page_size,
+                page_size: page.paging.page_size,
                 total: page.total,
                 device_info_list: &page.device_info_list,
             }),
@@ -38,9 +41,9 @@ impl Answer {
         let mut writer = Writer::new();
         writer.element(&format!("{}Response", operation.name()), |writer| match self {
             Self::Page(page) => {
-                writer.text("CurrentPage", &page.current_page.to_string());
+                writer.text("CurrentPage", &page.paging.current_page.to_string());
                 writer.text("RequestId", request_id);
-                writer.text("PageSize", &page.page_size.to_string());
+                writer.text("PageSize", &page.paging.page_size.to_string());
                 writer.text("Total", &page.total.to_string());
                 for device in &page.device_info_list {
                     writer.element("DeviceInfoList", |writer| {
@@ -49,6 +52,26 @@ impl Answer {
                         writer.text("ActionCode", device.action_code);
                         writer.text("Action", device.action);
                         writer.text("ActionInfo", device.action_info);
+                    });
+                }
+            }
+            Self::Messages(messages) => {
+                if let Some(paging) = messages.paging {
+                    writer.text("CurrentPage", &paging.current_page.to_string());
+                }
+                writer.text("RequestId", request_id);
+                if let Some(paging) = messages.paging {
+                    writer.text("PageSize", &paging.page_size.to_string());
+                    writer.text("Total", &messages.total.to_string());
+                }
+                for message in &messages.list {
+                    writer.element(list_name(operation), |writer| {
+                        writer.text("Time", &message.time);
+                        writer.text("Action", message.action);
+                        writer.text("ActionCode", message.action_code);
+                        writer.text("ActionInfo", message.action_info);
+                        writer.text("MsgId", &message.msg_id);
+                        writer.text("ClientId", &message.client_id);
                     });
                 }
             }
@@ -98,6 +121,41 @@ struct PageBody<'a> {
     page_size: i32,
     total: u64,
     device_info_list: &'a [DeviceInfo],
+}
+
+/// What the operation calls its list.
+fn list_name(operation: Operation) -> &'static str {
+    if operation == Operation::TraceMessageOfClient { "MessageOfClientList" } else { "MessageTraceLists" }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct MessagesBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current_page: Option<i32>,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page_size: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_of_client_list: Option<&'a [MessageInfo]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_trace_lists: Option<&'a [MessageInfo]>,
+}
+
+impl<'a> MessagesBody<'a> {
+    fn of(messages: &'a Messages, operation: Operation, request_id: &'a str) -> Self {
+        let (of_client, list) = (operation == Operation::TraceMessageOfClient, messages.list.as_slice());
+        Self {
+            current_page: messages.paging.map(|paging| paging.current_page),
+            request_id,
+            page_size: messages.paging.map(|paging| paging.page_size),
+            total: messages.paging.map(|_| messages.total),
+            message_of_client_list: of_client.then_some(list),
+            message_trace_lists: (!of_client).then_some(list),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -17,8 +17,7 @@ use super::words;
 /// The answer, but for the request's id.
 #[derive(Debug)]
 pub(super) struct Page {
-    pub(super) current_page: i32,
-    pub(super) page_size: i32,
+    pub(super) paging: Paging,
     pub(super) total: u64,
     pub(super) device_info_list: Vec<DeviceInfo>,
     /// How many spans of the range are not on record.
@@ -49,7 +48,7 @@ impl DeviceInfo {
 }
 
 pub(super) async fn query(app: &Shared, key: &AccessKey, incoming: &Incoming) -> Result<Page, Fault> {
-    check_policy(key, incoming)?;
+    check_policy(key, Operation::TraceDevice, incoming)?;
     let parameters = Parameters::read(incoming)?;
     let instance = find_instance(app, key, parameters.instance, Some(parameters.region))?;
     let query = parameters.query(instance.id.clone());
@@ -65,7 +64,7 @@ pub(super) async fn query(app: &Shared, key: &AccessKey, incoming: &Incoming) ->
     Ok(parameters.page(&found, app.settings.utc_offset_s))
 }
 
-fn failure(error: &LookupError) -> Fault {
+pub(super) fn failure(error: &LookupError) -> Fault {
     match error {
         LookupError::Busy => Fault::overloaded(),
         LookupError::Store(source) => {
@@ -78,10 +77,10 @@ fn failure(error: &LookupError) -> Fault {
 
 /// Judges the very texts that decide later. One that could not name anything, such as one that would shift the parts
 /// of a resource's name, stands as nothing here and is refused with the parameters.
-fn check_policy(key: &AccessKey, incoming: &Incoming) -> Result<(), Fault> {
+pub(super) fn check_policy(key: &AccessKey, operation: Operation, incoming: &Incoming) -> Result<(), Fault> {
     let plain = |name| incoming.all.get(name).filter(|text| is_plain(text)).unwrap_or_default();
     let [short, long] = resource_names(plain("MqttRegionId"), key, plain("InstanceId"));
-    scope::allow(key, Operation::TraceDevice, &[&short, &long])
+    scope::allow(key, operation, &[&short, &long])
 }
 
 struct Parameters<'a> {
@@ -89,52 +88,52 @@ struct Parameters<'a> {
     instance: &'a str,
     client: ClientId,
     range: TimeRange,
-    current_page: i32,
-    page_size: i32,
+    paging: Paging,
     order: Order,
+}
+
+/// Which page, of which size, as it was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paging {
+    pub(super) current_page: i32,
+    pub(super) page_size: i32,
+}
+
+impl Paging {
+    /// How many to pass over, and how many to show.
+    pub(super) fn window(self) -> (u64, usize) {
+        let pages_before = u64::try_from(self.current_page - 1).unwrap_or(0);
+        let offset = pages_before * u64::try_from(self.page_size).unwrap_or(0);
+        (offset, usize::try_from(self.page_size).unwrap_or(0))
+    }
 }
 
 impl<'a> Parameters<'a> {
     fn read(incoming: &'a Incoming) -> Result<Self, Fault> {
-        let region = text(incoming, "MqttRegionId")?;
-        if !is_plain(region) {
-            return Err(Fault::invalid("MqttRegionId"));
-        }
+        let region = region(incoming)?;
         let instance = text(incoming, "InstanceId")?;
         let client = ClientId::new(text(incoming, "ClientId")?).map_err(|_| Fault::invalid("ClientId"))?;
-        let from = TimeMs(number(incoming, "BeginTime")?);
-        let to = TimeMs(number(incoming, "EndTime")?);
-        let current_page = number(incoming, "CurrentPage")?;
-        let page_size = number(incoming, "PageSize")?;
-        if from > to {
-            return Err(Fault::invalid("BeginTime"));
-        }
-        if current_page < 1 {
-            return Err(Fault::invalid("CurrentPage"));
-        }
-        if !(1..=100).contains(&page_size) {
-            return Err(Fault::invalid("PageSize"));
-        }
+        let (range, paging) = range(incoming, true)?;
+        let paging = paging.ok_or_else(|| Fault::missing("CurrentPage"))?;
         let order = order(incoming)?;
-        Ok(Self { region, instance, client, range: TimeRange { from, to }, current_page, page_size, order })
+        Ok(Self { region, instance, client, range, paging, order })
     }
 
     fn query(&self, instance: InstanceId) -> TraceQuery {
-        let pages_before = u64::try_from(self.current_page - 1).unwrap_or(0);
+        let (offset, limit) = self.paging.window();
         TraceQuery {
             instance,
             subject: Subject::Client(self.client.clone()),
             range: self.range,
             order: self.order,
-            offset: pages_before * u64::try_from(self.page_size).unwrap_or(0),
-            limit: usize::try_from(self.page_size).unwrap_or(0),
+            offset,
+            limit,
         }
     }
 
     fn page(&self, found: &TracePage, utc_offset_s: i32) -> Page {
         Page {
-            current_page: self.current_page,
-            page_size: self.page_size,
+            paging: self.paging,
             total: found.total,
             device_info_list: found.events.iter().filter_map(|event| DeviceInfo::of(event, utc_offset_s)).collect(),
             gaps: found.gaps.len(),
@@ -142,7 +141,34 @@ impl<'a> Parameters<'a> {
     }
 }
 
-fn order(incoming: &Incoming) -> Result<Order, Fault> {
+pub(super) fn region(incoming: &Incoming) -> Result<&str, Fault> {
+    let region = text(incoming, "MqttRegionId")?;
+    if is_plain(region) { Ok(region) } else { Err(Fault::invalid("MqttRegionId")) }
+}
+
+/// When, and which page of an operation that has pages.
+pub(super) fn range(incoming: &Incoming, has_pages: bool) -> Result<(TimeRange, Option<Paging>), Fault> {
+    let from = TimeMs(number(incoming, "BeginTime")?);
+    let to = TimeMs(number(incoming, "EndTime")?);
+    let paging = if has_pages {
+        let current_page = number(incoming, "CurrentPage")?;
+        Some(Paging { current_page, page_size: number(incoming, "PageSize")? })
+    } else {
+        None
+    };
+    if from > to {
+        return Err(Fault::invalid("BeginTime"));
+    }
+    if paging.is_some_and(|paging| paging.current_page < 1) {
+        return Err(Fault::invalid("CurrentPage"));
+    }
+    if paging.is_some_and(|paging| !(1..=100).contains(&paging.page_size)) {
+        return Err(Fault::invalid("PageSize"));
+    }
+    Ok((TimeRange { from, to }, paging))
+}
+
+pub(super) fn order(incoming: &Incoming) -> Result<Order, Fault> {
     match incoming.all.get("Reverse").unwrap_or_default() {
         "" => Ok(Order::OldestFirst),
         no if no.eq_ignore_ascii_case("false") => Ok(Order::OldestFirst),

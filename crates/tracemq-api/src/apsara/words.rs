@@ -15,6 +15,16 @@ pub(super) fn action(action: Action) -> Option<(&'static str, &'static str)> {
     }
 }
 
+/// `Action` and `ActionCode` of what became of a message; none for what that service has no word for.
+pub(super) fn message_action(reason: Reason) -> Option<(&'static str, &'static str)> {
+    let known = [
+        (Reason::MessagePublished, ("pub_mqtt", "mqtt.trace.action.msg.pub.mqtt")),
+        (Reason::MessageDelivered, ("sub", "mqtt.trace.action.msg.sub")),
+        (Reason::MessageQueued, ("push_offline", "mqtt.trace.action.msg.push.offline")),
+    ];
+    known.into_iter().find(|(of, _)| *of == reason).map(|(_, words)| words)
+}
+
 /// `ActionInfo`: the nearest of the nine.
 ///
 /// What they don't name: refused or ended by a rule, a quota or an administrator is `not authorized`; ended by the

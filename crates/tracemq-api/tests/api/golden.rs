@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::signing::{Place, Signer, Wire};
+use crate::trace_messages;
 use crate::world::{Answer, OTHER_INSTANCE, World, parameters, parameters_with};
 
 /// Headers that are part of the contract, in the order in which they are written down.
@@ -119,6 +120,27 @@ async fn requests_and_answers_are_those_on_file() {
     world.store.fails.store(true, std::sync::atomic::Ordering::SeqCst);
     let wire = Signer { nonce: "fails".into(), ..world.signer("main") }.v1(&parameters());
     differing.extend(compare("internal-error", &wire, &world.call(&wire).await).err());
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+#[tokio::test]
+async fn the_way_of_messages_is_that_on_file() {
+    let world = trace_messages::traced_world();
+    let of_message = [("MsgId", Some(trace_messages::MESSAGE)), ("ClientId", None)];
+    let unpaged = [("CurrentPage", None), ("PageSize", None), ("Reverse", None)];
+    let mut differing = Vec::new();
+    for (name, action, changes) in [
+        ("message-of-client", "QueryMqttTraceMessageOfClient", Vec::new()),
+        ("message-publish", "QueryMqttTraceMessagePublish", [&of_message[..], &unpaged].concat()),
+        ("message-subscribe", "QueryMqttTraceMessageSubscribe", of_message.to_vec()),
+    ] {
+        for format in ["JSON", "XML"] {
+            let signer = Signer { nonce: format!("{name}-{format}"), ..trace_messages::signer(&world, "main", action) };
+            let wire = signer.with("Format", Some(format)).v1(&parameters_with(&changes));
+            let name = if format == "XML" { format!("xml-success-{name}") } else { format!("success-{name}") };
+            differing.extend(compare(&name, &wire, &world.call(&wire).await).err());
+        }
+    }
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
 

@@ -28,4 +28,5 @@ mod rest;
 mod signing;
 mod surroundings;
 mod trace_device;
+mod trace_messages;
 mod world;

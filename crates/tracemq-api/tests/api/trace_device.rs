@@ -165,7 +165,6 @@ async fn operations_are_served_known_or_unknown() {
     let world = World::new();
     for (action, code) in [
         ("SendMessage", "ApiNotSupport"),
-        ("QueryMqttTraceMessageOfClient", "ApiNotSupport"),
         ("UpdateCustomAuthPermission", "ApiNotSupport"),
         ("queryMqttTraceDevice", "InvalidApi.NotFound"),
         ("QueryMqttTraceDevice ", "InvalidApi.NotFound"),

@@ -242,6 +242,7 @@ impl World {
         let mut state = ApiState {
             store: Arc::clone(&store) as Arc<dyn EventStore>,
             recorder,
+            messages: None,
             keys: Keys::new(KeyRing::new(keys()).unwrap()),
             instances: vec![
                 instance(INSTANCE, "local", None),

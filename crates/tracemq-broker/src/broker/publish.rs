@@ -247,6 +247,21 @@ impl Broker {
         attempt.finish(routed)
     }
 
+    /// A PUBLISH of `session` by the link of `mailbox`, which waits for room unless it is of QoS 0: as [`publish`](Self::publish), and
+    /// its way is told if it is chosen.
+    pub(crate) fn publish_of(
+        &self,
+        session: &Session,
+        mailbox: &Arc<Mailbox>,
+        now: Tick,
+        mut message: Message,
+        wakes: &mut Wakes,
+    ) -> Progress {
+        self.begin_trace(&mut message, Some(&session.client), Some(mailbox.connection));
+        let waiter = (message.qos != Qos::AtMostOnce).then_some(mailbox);
+        self.publish(now, session.number, message, waiter, wakes)
+    }
+
     /// Tries again with those who had no room.
     pub(crate) fn publish_rest(&self, now: Tick, rest: Rest, waiter: &Arc<Mailbox>, wakes: &mut Wakes) -> Progress {
         let Rest { routed, to, reached, refused, kept, .. } = rest;

@@ -54,17 +54,17 @@ impl Backlog {
     }
 }
 
+fn too_many(bound: u16, statement: &str) -> Fault {
+    let detail = format!("PUBLISH: more than {bound} of QoS 2 under way [{statement}]");
+    Fault::new(Reason::ProtocolError, 0x93, detail)
+}
+
 /// How one publication fared.
 enum Fared {
     /// To be acknowledged with that code; when `kept`, once it is durable.
     Acknowledge { code: u8, kept: bool },
     /// It waits.
     Waits(PendingStage, Tick),
-}
-
-fn too_many(bound: u16, statement: &str) -> Fault {
-    let detail = format!("PUBLISH: more than {bound} of QoS 2 under way [{statement}]");
-    Fault::new(Reason::ProtocolError, 0x93, detail)
 }
 
 impl Link {
@@ -195,7 +195,7 @@ impl Link {
     }
 
     fn route(&mut self, now: Tick, packet_id: u16, qos: Qos, stage: PendingStage) -> Result<Fared, Fault> {
-        let Self { broker, limits, mailbox, turn, connection, stage: link, .. } = self;
+        let Self { broker, limits, mailbox, turn, stage: link, .. } = self;
         let wakes = &mut turn.get_or_insert_default().wakes;
         let Stage::Connected(connected) = link else { return Err(Fault::not_connected()) };
         let session = &connected.session;
@@ -204,13 +204,10 @@ impl Link {
         let bound = if v5 { limits.window() } else { u16::MAX };
         let once = qos == Qos::ExactlyOnce;
         let progress = match stage {
-            PendingStage::Unrouted(mut message) if once => {
+            PendingStage::Unrouted(message) if once => {
                 let receipt = session.lock().receive(mailbox, packet_id, usize::from(bound));
                 match receipt {
-                    Receipt::New => {
-                        broker.begin_trace(&mut message, Some(&session.client), Some(*connection));
-                        broker.publish(now, session.number, message, Some(mailbox), wakes)
-                    }
+                    Receipt::New => broker.publish_of(session, mailbox, now, message, wakes),
                     Receipt::Repeated => return Ok(Fared::Acknowledge { code: 0, kept: session.lock().is_kept() }),
                     Receipt::Unfinished(rest) => broker.publish_rest(now, rest, mailbox, wakes),
                     Receipt::Busy => {
@@ -225,10 +222,7 @@ impl Link {
                     Receipt::TooMany => return Err(too_many(bound, "MQTT-3.3.4-7")),
                 }
             }
-            PendingStage::Unrouted(mut message) => {
-                broker.begin_trace(&mut message, Some(&session.client), Some(*connection));
-                broker.publish(now, session.number, message, Some(mailbox), wakes)
-            }
+            PendingStage::Unrouted(message) => broker.publish_of(session, mailbox, now, message, wakes),
             PendingStage::Rest(rest) => broker.publish_rest(now, rest, mailbox, wakes),
             PendingStage::Heard => {
                 if once && matches!(session.lock().receive(mailbox, packet_id, usize::from(bound)), Receipt::TooMany) {

@@ -214,15 +214,13 @@ impl Link {
             let fault = Fault::new(Reason::PublishNotAuthorized, 0x87, detail);
             return Err(self.not_allowed(Wanted::Publish, topic, fault, output));
         }
-        let number = connected.session.number;
         let payload = u64::try_from(publish.message.payload.len()).unwrap_or(u64::MAX);
         let turn = self.turn.get_or_insert_default();
         turn.messages += 1;
         turn.payload += payload;
         if publish.message.qos == Qos::AtMostOnce {
             let Stage::Connected(connected) = &self.stage else { return Err(Fault::not_connected()) };
-            self.broker.begin_trace(&mut publish.message, Some(&connected.session.client), Some(self.connection));
-            self.broker.publish(now, number, publish.message, None, &mut turn.wakes);
+            self.broker.publish_of(&connected.session, &self.mailbox, now, publish.message, &mut turn.wakes);
             return Ok(());
         }
         self.publish_acknowledged(now, publish, output)

@@ -93,7 +93,7 @@ pub fn message_events_neither_begin_nor_end_a_connection(harness: &dyn Harness) 
     append(&*store, &over(&other, 14));
     drop(store);
     let store = harness.open();
-    assert_eq!(orphans(&*store), [connect.clone()]);
+    assert_eq!(orphans(&*store), std::slice::from_ref(&connect));
     let now = store.current_state(&instance(), &client("device")).expect("the store answers").expect("it is known");
     assert_eq!(now.open, [connect]);
 }

@@ -4,6 +4,8 @@ use std::fmt::Display;
 
 use anyhow::bail;
 
+use tracemq_access::mqtt::TopicFilter;
+
 use super::{Config, Mqtt, Store, access, listeners};
 use crate::serve::keys;
 
@@ -12,6 +14,8 @@ const STORE_BYTES_MIN: u64 = 1 << 20;
 const STORE_BYTES_MAX: u64 = 1 << 45;
 /// A century.
 const KEEP_DAYS_MAX: u32 = 36_500;
+/// Each message is held against all of them.
+const TRACE_TOPICS_MAX: usize = 64;
 
 pub(super) fn check(config: &Config) -> anyhow::Result<()> {
     let mut faults = Faults(Vec::new());
@@ -40,6 +44,7 @@ pub(super) fn check(config: &Config) -> anyhow::Result<()> {
     faults.within("recorder.max_batch_events", recorder.max_batch_events, 1, 65_536);
     faults.within("recorder.linger_ms", recorder.linger_ms, 0, 1_000);
     check_store(&mut faults, &config.store);
+    check_messages(&mut faults, config);
     if let Err(error) = keys::check(config) {
         faults.0.push(format!("{error:#}"));
     }
@@ -69,6 +74,34 @@ fn check_store(faults: &mut Faults, store: &Store) {
         if let Some(bytes) = bounds.max_bytes {
             faults.within(&format!("{key}: max_bytes"), bytes, STORE_BYTES_MIN, STORE_BYTES_MAX);
         }
+    }
+}
+
+fn check_messages(faults: &mut Faults, config: &Config) {
+    let messages = &config.trace.messages;
+    for filter in &messages.topics {
+        if let Err(error) = TopicFilter::parse(filter) {
+            faults.0.push(format!("trace.messages.topics: `{}`: {error}", filter.escape_debug()));
+        }
+    }
+    if messages.topics.len() > TRACE_TOPICS_MAX {
+        faults.0.push(format!(
+            "trace.messages.topics: more than {TRACE_TOPICS_MAX} filters, all of which each message is held against"
+        ));
+    }
+    if !(0.0..=1.0).contains(&messages.sample) {
+        faults.0.push(format!("trace.messages.sample: {} is not within 0 and 1", messages.sample));
+    }
+    if messages.topics.is_empty() && messages.sample < 1.0 {
+        faults.0.push(
+            "trace.messages.sample: there is nothing to take a share of; name topics, such as topics = [\"#\"] for all"
+                .into(),
+        );
+    }
+    faults.within("trace.messages.max_bytes", messages.max_bytes, STORE_BYTES_MIN, STORE_BYTES_MAX);
+    faults.within("trace.messages.keep_days", messages.keep_days, 0, KEEP_DAYS_MAX);
+    if messages.is_on() && !config.recorder.enabled {
+        faults.0.push("trace.messages.topics: nothing is put on record while recorder.enabled is false".into());
     }
 }
 
@@ -204,6 +237,26 @@ mod tests {
         }
         let rule = "[[mqtt.rules]]\nusers = ['a']\npublish = ['a/#/b']";
         assert!(faults(rule).contains("`a/#/b`"));
+    }
+
+    #[test]
+    fn what_can_t_be_meant_of_message_traces_is_told_with_its_key() {
+        let of = |rest: &str| faults(&format!("[trace.messages]\n{rest}"));
+        assert_eq!(of("topics = ['telemetry/#', '+/cmd']\nsample = 0.01\nkeep_days = 0\nmax_bytes = 1048576"), "");
+        for (rest, said) in [
+            ("topics = ['a/#/b']", "trace.messages.topics: `a/#/b`"),
+            ("topics = ['']", "trace.messages.topics: ``"),
+            ("topics = ['#']\nsample = 1.5", "trace.messages.sample: 1.5"),
+            ("topics = ['#']\nsample = nan", "trace.messages.sample: NaN"),
+            ("sample = 0.1", "name topics"),
+            ("max_bytes = 1", "trace.messages.max_bytes: 1"),
+            ("keep_days = 36501", "trace.messages.keep_days: 36501"),
+            ("topics = ['#']\n[recorder]\nenabled = false", "recorder.enabled"),
+        ] {
+            let told = of(rest);
+            assert!(told.contains(said), "{rest}: {told}");
+        }
+        assert!(of(&format!("topics = {:?}", vec!["a"; 65])).contains("more than 64"));
     }
 
     #[test]

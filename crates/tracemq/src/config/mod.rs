@@ -36,6 +36,8 @@ pub(crate) struct Config {
     pub recorder: Recorder,
     /// How much is kept.
     pub store: Store,
+    /// What is put on record beside connections.
+    pub trace: Trace,
     /// The instance that devices and keys belong to.
     pub instance: Instance,
     /// More keys for the API, beside the one in `credentials.toml`.
@@ -192,6 +194,41 @@ pub(crate) struct InstanceBounds {
     pub max_bytes: Option<u64>,
 }
 
+/// What is put on record beside connections.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Trace {
+    /// The way of messages.
+    pub messages: TraceMessages,
+}
+
+/// Which messages' way is put on record, and how much of it is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TraceMessages {
+    /// Messages to topics that one of these filters matches; with none, no message is.
+    pub topics: Vec<String>,
+    /// Of these, this share, from 0 to 1.
+    pub sample: f64,
+    /// Bytes on disk; beyond it the oldest go.
+    pub max_bytes: u64,
+    /// What is older than so many days goes; 0 for as long as there is room.
+    pub keep_days: u32,
+}
+
+impl TraceMessages {
+    /// Whether any message can be put on record.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.topics.is_empty() && self.sample > 0.0
+    }
+}
+
+impl Default for TraceMessages {
+    fn default() -> Self {
+        Self { topics: Vec::new(), sample: 1.0, max_bytes: 1 << 30, keep_days: 7 }
+    }
+}
+
 /// The instance that devices and keys belong to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -262,6 +299,7 @@ impl Default for Config {
             api: Api::default(),
             recorder: Recorder::default(),
             store: Store::default(),
+            trace: Trace::default(),
             instance: Instance::default(),
             access_keys: Vec::new(),
         }

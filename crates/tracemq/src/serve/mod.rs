@@ -7,6 +7,7 @@ mod hook;
 mod issued;
 pub(crate) mod keys;
 mod log;
+mod messages;
 mod server;
 mod sessions;
 mod ways_in;

@@ -1,6 +1,7 @@
 //! All parts of a running server, and the order in which they stop.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +23,7 @@ use tracing::{error, info, warn};
 
 use super::clients::LiveClients;
 use super::issued::{self, Issuer};
+use super::messages::MessageTraces;
 use super::sessions::Sessions;
 use super::ways_in::{self, Listening, WaysIn};
 use super::{STOP_STAGE_MAX, access, connections_that_fit, create_data_dir, keys};
@@ -52,6 +54,7 @@ pub(crate) struct Server {
     certificates: Vec<(String, Certificates)>,
     recorder: Recorder,
     segments: Arc<Segments>,
+    messages: Option<MessageTraces>,
     stop: watch::Sender<Stage>,
     sessions: Sessions,
     house: Arc<House>,
@@ -94,6 +97,7 @@ impl Server {
         let limits = limits(&config.mqtt);
         let sessions = Sessions::open(&config, &limits, &house, &guard)?;
         let brokers = sessions.brokers.clone();
+        let messages = MessageTraces::start(&config, &brokers, wall_clock)?;
         let listeners = ways_in::told(&bound);
         let WaysIn { doors, certificates } = ways_in::doors(&config, bound, &house, &guard, &brokers, &limits)?;
         let (stop, stage) = watch::channel(Stage::Running);
@@ -102,6 +106,7 @@ impl Server {
         let router = tracemq_api::router(ApiState {
             store,
             recorder: recorder.clone(),
+            messages: messages.as_ref().map(MessageTraces::for_the_api),
             keys: keys.clone(),
             instances: instances(&config)?,
             settings: api_settings(&config)?,
@@ -120,9 +125,7 @@ impl Server {
             .map(|door| tokio::spawn(door.run(reached(stage.clone(), Stage::StopMqtt), STOP_STAGE_MAX)))
             .collect();
         let api = tokio::spawn(tracemq_api::serve(http_listener, router, reached(stage, Stage::StopHttp)));
-        let address_file = config.data_dir.join(ADDRESS_FILE);
-        std::fs::write(&address_file, format!("http://{http}\n"))
-            .with_context(|| format!("can't write {}", address_file.display()))?;
+        write_address(&config, http)?;
         tell(&listeners);
         info!(%http, data_dir = %config.data_dir.display(), "ready");
         Ok(Self {
@@ -136,6 +139,7 @@ impl Server {
             certificates,
             recorder,
             segments,
+            messages,
             stop,
             sessions,
             house,
@@ -216,13 +220,23 @@ impl Server {
         })
         .await?;
         let recorder = self.recorder;
-        let counts = tokio::task::spawn_blocking(move || recorder.stop(STOP_STAGE_MAX)).await?;
+        let messages = self.messages;
+        let (counts, messages) = tokio::task::spawn_blocking(move || {
+            if let Some(messages) = &messages {
+                messages.stop_recording();
+            }
+            (recorder.stop(STOP_STAGE_MAX), messages)
+        })
+        .await?;
         self.stop.send_replace(Stage::StopHttp);
         let api = tokio::time::timeout(STOP_STAGE_MAX, self.api).await;
         let segments = self.segments;
         let closed = tokio::task::spawn_blocking(move || {
             let _line = Progress::of_time("writing what arrived last into segments");
             segments.close();
+            if let Some(messages) = &messages {
+                messages.close();
+            }
         });
         closed.await?;
         let _ = std::fs::remove_file(self.config.data_dir.join(ADDRESS_FILE));
@@ -233,6 +247,12 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Writes down where commands find the server.
+fn write_address(config: &Config, http: SocketAddr) -> anyhow::Result<()> {
+    let file = config.data_dir.join(ADDRESS_FILE);
+    std::fs::write(&file, format!("http://{http}\n")).with_context(|| format!("can't write {}", file.display()))
 }
 
 async fn reached(mut stage: watch::Receiver<Stage>, wanted: Stage) {
@@ -300,9 +320,13 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(tracemq_door::BACKLOG_MAX)
 }
 
+/// None is for as long as there is room.
+pub(super) fn age_ms(days: u32) -> Option<u64> {
+    (days > 0).then(|| u64::from(days) * 86_400_000)
+}
+
 /// What is kept of an instance is the store's bounds, but for those that it has of its own.
 fn retention(store: &config::Store) -> Retention {
-    let age_ms = |days: u32| (days > 0).then(|| u64::from(days) * 86_400_000);
     let instances = store.instance.iter().map(|own| {
         let keep = Keep { age_ms: age_ms(own.keep_days.unwrap_or(store.keep_days)), bytes: own.max_bytes };
         (own.id.clone(), keep)
@@ -315,9 +339,12 @@ fn retention(store: &config::Store) -> Retention {
 }
 
 fn open_store(config: &Config) -> anyhow::Result<Arc<Segments>> {
-    let folder = config.data_dir.join("events");
-    let settings = SegmentSettings { retention: retention(&config.store), ..SegmentSettings::default() };
-    let (segments, recovery) = Segments::open(&folder, settings).context("can't open the event store")?;
+    open_segments(&config.data_dir.join("events"), retention(&config.store)).context("can't open the event store")
+}
+
+pub(super) fn open_segments(folder: &Path, retention: Retention) -> anyhow::Result<Arc<Segments>> {
+    let settings = SegmentSettings { retention, ..SegmentSettings::default() };
+    let (segments, recovery) = Segments::open(folder, settings)?;
     info!(
         events = recovery.events,
         segments = recovery.segments,
@@ -345,13 +372,17 @@ fn start_recorder(config: &Config, store: &Arc<dyn EventStore>) -> anyhow::Resul
         warn!("recording is switched off (recorder.enabled = false)");
         return Ok(Recorder::off());
     }
-    let settings = RecorderSettings {
+    Recorder::start(Arc::clone(store), Arc::new(wall_clock), recorder_settings(config))
+        .context("can't start the recorder")
+}
+
+pub(super) fn recorder_settings(config: &Config) -> RecorderSettings {
+    RecorderSettings {
         queue_events_max: config.recorder.max_queued_events,
         batch_events_max: config.recorder.max_batch_events,
         linger: Duration::from_millis(config.recorder.linger_ms),
         ..RecorderSettings::default()
-    };
-    Recorder::start(Arc::clone(store), Arc::new(wall_clock), settings).context("can't start the recorder")
+    }
 }
 
 fn instances(config: &Config) -> anyhow::Result<Vec<Instance>> {

@@ -22,9 +22,14 @@ struct Cells {
 }
 
 /// Gathers the cells of a block's rows.
-#[derive(Default)]
 pub(super) struct RareEncoder {
     columns: [Cells; Column::ALL.len()],
+}
+
+impl Default for RareEncoder {
+    fn default() -> Self {
+        Self { columns: std::array::from_fn(|_| Cells::default()) }
+    }
 }
 
 impl RareEncoder {

@@ -99,7 +99,7 @@ prop_compose! {
             count: tls.4,
             message: tls.4.map(|number| {
                 let topic = format!("t/{}", number % 5).into();
-                let client = (number % 2 == 0).then(|| "c".into());
+                let client = number.is_multiple_of(2).then(|| "c".into());
                 Box::new(MessageDetails { id: MessageId(u128::from(number) << 60), topic, qos: 2, payload_bytes: number, client })
             }),
         }

@@ -74,7 +74,7 @@ pub(super) fn full(number: u64) -> Details {
         certificate_subject: Some(format!("CN=device-{number}").into()),
         certificate_not_after: Some(TimeMs(4)),
         count: Some(number),
-        message: (number % 3 == 0).then(|| {
+        message: number.is_multiple_of(3).then(|| {
             let topic = format!("t/{}", number % 5).into();
             Box::new(MessageDetails {
                 id: MessageId(number.into()),

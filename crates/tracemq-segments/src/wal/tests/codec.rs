@@ -175,7 +175,7 @@ fn details() -> impl Strategy<Value = Details> {
             count,
             message: count.map(|number| {
                 let id = MessageId(u128::from(number).wrapping_mul(0x1_0000_0000_0000_0001));
-                let client = (number % 2 == 0).then(|| "c".into());
+                let client = number.is_multiple_of(2).then(|| "c".into());
                 Box::new(MessageDetails { id, topic: "a/b".into(), qos: 1, payload_bytes: number, client })
             }),
             ..Details::default()
