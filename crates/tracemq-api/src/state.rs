@@ -160,6 +160,7 @@ pub struct MessageRecord {
 
 /// How questions about messages are answered.
 pub(crate) struct MessageAnswers {
+    pub(crate) store: Arc<dyn EventStore>,
     pub(crate) lookup: Lookup,
     pub(crate) unstored: Unstored,
 }
@@ -239,7 +240,8 @@ impl App {
             lookup: Lookup::new(store),
             messages: messages.map(|MessageRecord { store, recorder }| MessageAnswers {
                 unstored: Unstored::new(recorder, &*store, Arc::clone(&clock)),
-                lookup: Lookup::new(store),
+                lookup: Lookup::new(Arc::clone(&store)),
+                store,
             }),
             nonces,
             keys,

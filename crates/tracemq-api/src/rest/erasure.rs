@@ -29,7 +29,8 @@ struct Erased {
 /// Erase the history of a client
 ///
 /// All that is on record of it up to now shows in no answer from now on, durably, and its bytes leave the disk with the next merge. What is
-/// recorded later is kept. The audit file says who did it and when, with the SHA-256 of the client identifier in the place of its name.
+/// recorded later is kept. That takes in what messages it published and got; under the messages themselves its name stays as long as they are kept.
+/// The audit file says who did it and when, with the SHA-256 of the client identifier in the place of its name.
 /// The key's policy must allow `mq:EraseMqttDeviceTrace`.
 #[utoipa::path(
     delete,
@@ -50,13 +51,16 @@ async fn erase_one(app: &Shared, request: &Parts) -> Result<Erased, Problem> {
     let client = client_in_path(request, "/events")?;
     let digest: String = Sha256::digest(client.as_str()).iter().map(|byte| format!("{byte:02x}")).collect();
     let audit = Arc::clone(&app.audit);
+    let messages = app.messages.as_ref().map(|messages| Arc::clone(&messages.store));
     let erased = app.lookup.ask(move |store| {
         let target = format!("sha256:{digest}");
         if let Err(error) = audit.change(&call.entry(ERASE, &target, "begun")) {
             tracing::error!(%error, "can't write down who erases a history");
             return Ok(None);
         }
-        let erased = store.erase(&call.instance.id, &Subject::Client(client));
+        let subject = Subject::Client(client);
+        let of_messages = messages.map_or(Ok(0), |messages| messages.erase(&call.instance.id, &subject));
+        let erased = of_messages.and_then(|more| Ok(store.erase(&call.instance.id, &subject)?.saturating_add(more)));
         let outcome = match &erased {
             Ok(events) => format!("erased {events} events"),
             Err(_) => "failed".to_owned(),

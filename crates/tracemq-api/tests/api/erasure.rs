@@ -13,7 +13,7 @@ use tracemq_model::{Action, Reason};
 use crate::devices::{get, of};
 use crate::world::{Answer, NOW, SECRET, World};
 
-async fn delete(world: &World, key: &str, target: &str) -> Answer {
+pub(crate) async fn delete(world: &World, key: &str, target: &str) -> Answer {
     let login = format!("Basic {}", BASE64.encode(format!("{key}:{SECRET}")));
     let request = Request::builder().method(Method::DELETE).uri(target).header("Authorization", login);
     world.send(request.body(Body::empty()).unwrap()).await

@@ -8,6 +8,7 @@ use tracemq_model::{Action, ClientId, Details, Event, Gap, GapCause, MessageDeta
 use tracemq_recorder::{Recorder, RecorderSettings};
 use tracemq_store::{Batch, ByMessage, EventStore, MemoryStore};
 
+use crate::erasure::delete;
 use crate::signing::Signer;
 use crate::world::{Answer, CLIENT, NOW, World, event, parameters_with};
 
@@ -177,6 +178,15 @@ async fn a_policy_allows_by_either_name() {
         assert_eq!((ask("main").await, ask("denied").await, ask("nothing").await), (200, 403, 403), "{action}");
         assert_eq!(ask("by-name").await, 403, "that is the name of another operation");
     }
+}
+
+#[tokio::test]
+async fn erasing_a_client_s_history_takes_its_messages_with_it() {
+    let world = traced_world();
+    let answer = delete(&world, "main", "/api/v1/clients/GID_test%40%40%40away/events").await;
+    assert_eq!((answer.status, answer.json()), (200, json!({"erased": 2})));
+    assert_eq!(ask(&world, OF_CLIENT, &[("ClientId", Some("GID_test@@@away"))]).await["Total"], 0);
+    assert_eq!(ask(&world, OF_CLIENT, &[]).await["Total"], 1);
 }
 
 #[tokio::test]
