@@ -125,9 +125,7 @@ impl Server {
             .map(|door| tokio::spawn(door.run(reached(stage.clone(), Stage::StopMqtt), STOP_STAGE_MAX)))
             .collect();
         let api = tokio::spawn(tracemq_api::serve(http_listener, router, reached(stage, Stage::StopHttp)));
-        write_address(&config, http)?;
-        tell(&listeners);
-        info!(%http, data_dir = %config.data_dir.display(), "ready");
+        tell(&config, http, &listeners)?;
         Ok(Self {
             listeners,
             http,
@@ -249,21 +247,20 @@ impl Server {
     }
 }
 
-/// Writes down where commands find the server.
-fn write_address(config: &Config, http: SocketAddr) -> anyhow::Result<()> {
-    let file = config.data_dir.join(ADDRESS_FILE);
-    std::fs::write(&file, format!("http://{http}\n")).with_context(|| format!("can't write {}", file.display()))
-}
-
 async fn reached(mut stage: watch::Receiver<Stage>, wanted: Stage) {
     // An error means that the server is gone without a stop: then it is time as well.
     let _ = stage.wait_for(|stage| *stage >= wanted).await;
 }
 
-fn tell(listeners: &[Listening]) {
+/// Says where it listens, also to commands, which find it by a file.
+fn tell(config: &Config, http: SocketAddr, listeners: &[Listening]) -> anyhow::Result<()> {
+    let file = config.data_dir.join(ADDRESS_FILE);
+    std::fs::write(&file, format!("http://{http}\n")).with_context(|| format!("can't write {}", file.display()))?;
     for Listening { name, address, transport } in listeners {
         info!(name, %address, transport, "MQTT listens");
     }
+    info!(%http, data_dir = %config.data_dir.display(), "ready");
+    Ok(())
 }
 
 /// What lets devices in, and what gives out by what they come in.
