@@ -50,6 +50,11 @@ COLUMNS = {
     "subscriptions": LONG,
     "in_flight": LONG,
     "missed_keep_alives": LONG,
+    "message_id": pa.string(),
+    "message_topic": pa.string(),
+    "message_qos": pa.uint8(),
+    "message_payload_bytes": LONG,
+    "message_client": pa.string(),
 }
 NEVER_NULL = ["time", "instance", "connection", "action", "reason", "provenance"]
 
@@ -64,6 +69,8 @@ def store(data, *words):
 def flat(line):
     """The row that a line of the other format is."""
     row = {**line, **line["details"], **(line["details"]["traffic"] or {})}
+    message = line["details"].get("message") or {}
+    row.update({f"message_{name}": value for name, value in message.items()})
     address, _, port = (line["peer"] or "").rpartition(":")
     row["peer_address"], row["peer_port"] = address.strip("[]") or None, int(port) if port else None
     return {name: row.get(name) for name in COLUMNS}

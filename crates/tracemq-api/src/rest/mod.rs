@@ -1,7 +1,7 @@
 //! Our own API: everything that is known of each event, in MQTT's words, as flat JSON.
 //!
 //! Each call is a file: `history.rs`, `connections.rs`, ... What all begin with is `call.rs`, the parameters that they share are
-//! `parameters.rs`. [`openapi`] describes all of it, out of the code. Callers prove who they are by HTTP Basic.
+//! `parameters.rs`. `openapi.rs` describes all of it, out of the code. Callers prove who they are by HTTP Basic.
 
 mod call;
 pub(crate) mod connections;
