@@ -6,7 +6,7 @@ use tracemq_model::InstanceId;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentSettings {
     /// A memtable that holds so many events is sealed into a segment. A million events take about 100 MB in memory, there may
-    /// be [three](Self::FROZEN_MAX) for a moment, and a start after a kill reads at most as many from the log.
+    /// be [three](Self::FROZEN_MAX) for a moment, and a start after a kill reads all of them from the log.
     pub memtable_events: usize,
     /// A memtable that takes so many bytes is sealed as well, however few events it holds: events with long texts.
     pub memtable_bytes: usize,

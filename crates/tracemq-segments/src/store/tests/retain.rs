@@ -111,6 +111,30 @@ fn s45_a_bound_in_bytes_keeps_the_newest() {
     assert!(world.newest_is_there());
 }
 
+#[test]
+fn s45_a_bound_in_bytes_of_one_instance_takes_its_oldest_and_nothing_of_others() {
+    let mut world = World::new();
+    forty_days(&mut world);
+    let other = InstanceId::new("other").unwrap();
+    let bytes_of = |world: &World, instance: &InstanceId| -> u64 {
+        let view = world.store().shared.view();
+        let totals = view.segments.iter().flat_map(|segment| &segment.meta().instances);
+        totals.filter(|total| total.instance == *instance).map(|total| total.bytes).sum()
+    };
+    let bound = bytes_of(&world, &other) / 2;
+    let keep = Keep { age_ms: None, bytes: Some(bound) };
+    world.settings.retention = Retention { instances: vec![(other.clone(), keep)], ..Retention::default() };
+    world.open().unwrap();
+    look(&mut world, START + 40 * DAY);
+    let left = shown(&world);
+    let is_other = |event: &&Event| event.instance == other;
+    let oldest = left.iter().filter(is_other).map(|event| event.time).min().unwrap();
+    let (before, after) = (world.acknowledged.iter().filter(is_other).count(), left.iter().filter(is_other).count());
+    assert!(after < before * 3 / 4 && after > before / 4, "{after} of {before}");
+    world.acknowledged.retain(|event| event.instance != other || event.time >= oldest);
+    world.check("after a look");
+}
+
 /// Looks once, so much later by a clock that doesn't step.
 fn look_once(world: &World, now: i64, at: Instant) {
     world.store().mark_alive(TimeMs(now)).unwrap();

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tracemq_model::{
-    Action, ClientId, ConnectionId, Details, Event, Filter, Gap, GapCause, InstanceId, Order, Provenance, Reason,
-    Subject, TimeMs, TimeRange, TracePage, TraceQuery,
+    Action, ClientId, ConnectionId, Details, Event, Filter, Gap, GapCause, InstanceId, Order, Pattern, Provenance,
+    Reason, Subject, TimeMs, TimeRange, TracePage, TraceQuery,
 };
 use tracemq_store::{Batch, EventStore, StoreError};
 
@@ -170,7 +170,35 @@ impl World {
         let found = self.pages(&self.acknowledged);
         assert_eq!(found, by_subject(&self.acknowledged), "{context}");
         for instance in ["mqtt-local", "other"] {
-            self.check_fleet(&InstanceId::new(instance).unwrap(), context);
+            let instance = InstanceId::new(instance).unwrap();
+            self.check_fleet(&instance, context);
+            self.check_subjects(&instance, context);
+        }
+    }
+
+    /// How many events each subject has, what names there are, and whose newest event is which.
+    fn check_subjects(&self, instance: &InstanceId, context: &str) {
+        let mut known: BTreeMap<Subject, Vec<&Event>> = BTreeMap::new();
+        for event in self.acknowledged.iter().filter(|event| event.instance == *instance) {
+            known.entry(Subject::of(event).unwrap()).or_default().push(event);
+        }
+        let mut tallied = Vec::new();
+        let tally = self.store().tally(&Filter::all(instance.clone(), TimeRange::ALL), &mut |tally| {
+            tallied.push((tally.subject.clone(), tally.events, tally.first, tally.last));
+            ControlFlow::Continue(())
+        });
+        tally.unwrap();
+        let expected = known.iter().map(|(subject, events)| {
+            let times = || events.iter().map(|event| event.time);
+            (subject.clone(), events.len() as u64, times().min().unwrap(), times().max().unwrap())
+        });
+        assert_eq!(tallied, expected.collect::<Vec<_>>(), "{context}: tally");
+        let names = self.store().subjects(instance, &Pattern::All, None, 1_000).unwrap();
+        assert_eq!(names.subjects, known.keys().cloned().collect::<Vec<_>>(), "{context}: names");
+        for (subject, events) in &known {
+            let state = self.store().current_state(instance, subject).unwrap().unwrap();
+            let newest = events.iter().map(|event| event.time).max().unwrap();
+            assert_eq!(state.last.time, newest, "{context}: the state of {subject:?}");
         }
     }
 
