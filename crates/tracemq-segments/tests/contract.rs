@@ -1,7 +1,7 @@
 //! The promises that every store makes, kept by this one while it seals and merges all the time.
-#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by it")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 
 use tempfile::TempDir;
 use tracemq_segments::{SegmentSettings, Segments};
@@ -12,6 +12,7 @@ use tracemq_store::contract::Harness;
 struct Small {
     folder: TempDir,
     memtable_events: usize,
+    last: Mutex<Weak<Segments>>,
 }
 
 impl Harness for Small {
@@ -20,12 +21,20 @@ impl Harness for Small {
             SegmentSettings { memtable_events: self.memtable_events, merge_segments: 3, ..SegmentSettings::default() };
         let (store, recovery) = Segments::open(self.folder.path(), settings).unwrap();
         assert_eq!(recovery.damaged, []);
-        Arc::new(store)
+        let store = Arc::new(store);
+        *self.last.lock().unwrap() = Arc::downgrade(&store);
+        store
+    }
+
+    /// Seals and merges all that it has: a large memtable would never be sealed else.
+    fn settle(&self, _: &dyn EventStore, _: u8) {
+        let last = self.last.lock().unwrap().upgrade();
+        last.expect("the store is open").settle(&mut |_| {}).unwrap();
     }
 }
 
 fn small(memtable_events: usize) -> Small {
-    Small { folder: TempDir::new().unwrap(), memtable_events }
+    Small { folder: TempDir::new().unwrap(), memtable_events, last: Mutex::default() }
 }
 
 mod a_large_memtable {
