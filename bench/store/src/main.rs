@@ -143,8 +143,8 @@ fn run(args: &Args) -> Result<()> {
 
 /// One for each event, those included that are appended while somebody asks.
 fn once_each(args: &Args) -> Result<u32> {
-    let batches = 4 * u64::try_from(args.batch)?;
-    let clients = args.events.checked_add(args.events / 10 + batches).and_then(|clients| u32::try_from(clients).ok());
+    let batches = 8 * u64::try_from(args.batch)?;
+    let clients = args.events.checked_add(args.events / 5 + batches).and_then(|clients| u32::try_from(clients).ok());
     let clients = clients.filter(|clients| *clients < CLIENTS_MAX);
     clients.with_context(|| format!("more than {CLIENTS_MAX} clients have no names"))
 }
@@ -182,7 +182,10 @@ fn measure_into(report: &mut StoreReport, args: &Args, fleet: Fleet, bounds: &Bo
     let known = known(report)?;
     supervise::run(&task(Phase::Query, known, whole)?, bounds, |figure| go_on(report, figure))?;
 
-    for (kill, place) in [(Kill::AtWork, "cut"), (Kill::Logged, "logged")] {
+    for (kill, place) in [(Kill::AtWork, "cut"), (Kill::Logged, "logged"), (Kill::Behind, "behind")] {
+        if !kill.is_for(kind) {
+            continue;
+        }
         let place = Path::new(place);
         supervise::run(&task(Phase::Crash(kill), Known::default(), place)?, bounds, |figure| {
             report.take(figure);

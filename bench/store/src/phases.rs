@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use tracemq_model::{InstanceId, Order, Subject, TimeMs, TimeRange, TraceQuery};
+use tracemq_model::{InstanceId, Order, Reason, Subject, TimeMs, TimeRange, TraceQuery};
 
 use crate::generator::{self, Fleet, INSTANCE};
 use crate::random::Random;
@@ -71,6 +71,15 @@ pub(crate) fn work(task: &Task) -> Result<()> {
 /// Rows on a page.
 const PAGE: usize = 100;
 const DAY_MS: i64 = 86_400_000;
+/// Ends that neither client nor server asked for.
+const DROPPED: [Reason; 2] = [Reason::KeepAliveTimeout, Reason::ConnectionReset];
+/// Part of so few names that all must be seen.
+const RARE: &str = "0007734";
+
+/// As a chart asks: from the beginning of a minute.
+fn whole_minutes(range: TimeRange) -> TimeRange {
+    TimeRange { from: TimeMs(range.from.0.div_euclid(60_000) * 60_000), to: range.to }
+}
 
 /// A page of a client, newest first, as a person would ask.
 fn page_of(client: usize, range: TimeRange, offset: u64) -> Result<TraceQuery> {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Task;
 use super::ingest::Feed;
-use crate::{figures, machine, stores};
+use crate::stores::{self, Kind};
+use crate::{figures, machine};
 
 /// When the process is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,8 @@ pub(crate) enum Kill {
     AtWork,
     /// At rest, once all that it got is in the log and in memory alone
     Logged,
+    /// At rest, with the log as long as it gets: the sealing is two memtables behind
+    Behind,
 }
 
 impl Kill {
@@ -25,7 +28,14 @@ impl Kill {
             Self::AtWork => (events / 2).min(2_000_000),
             // Our store seals at 1,048,576.
             Self::Logged => events.min(1_000_000),
+            // Three memtables; a log that is longer is made to wait.
+            Self::Behind => events.min(3 << 20),
         }
+    }
+
+    /// Whether `kind` can be killed so: other stores have no such bound that we know of.
+    pub(crate) fn is_for(self, kind: Kind) -> bool {
+        self != Self::Behind || !kind.is_peer()
     }
 
     /// The name of a figure of this one.
@@ -33,6 +43,7 @@ impl Kill {
         match self {
             Self::AtWork => format!("killed.{name}"),
             Self::Logged => format!("logged.{name}"),
+            Self::Behind => format!("behind.{name}"),
         }
     }
 
@@ -53,10 +64,13 @@ pub(super) fn run(task: &Task, kill: Kill) -> Result<()> {
     feed.ready()?;
     let own = [std::process::id()];
     let memory_before = machine::memory(&own);
-    let mut store = stores::open(task.kind, &task.dir)?;
+    let mut store = match kill {
+        Kill::Behind => stores::open_unsealed(&task.dir)?,
+        Kill::AtWork | Kill::Logged => stores::open(task.kind, &task.dir)?,
+    };
     loop {
         store.append(&feed.next()?)?;
-        let is_at_rest = kill == Kill::Logged && feed.known.events >= kill.after(task.events);
+        let is_at_rest = kill != Kill::AtWork && feed.known.events >= kill.after(task.events);
         if is_at_rest && store.server().is_none() {
             figures::count(&kill.figure("memory"), machine::memory(&own).saturating_sub(memory_before));
         }

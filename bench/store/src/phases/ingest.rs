@@ -1,6 +1,8 @@
 //! Appends batch after batch, each durable before the next; waits until the store has settled; appends a tenth more while
-//! somebody asks.
+//! somebody asks for pages, and another while somebody asks about the fleet.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -8,10 +10,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use tracemq_model::{TimeMs, TimeRange};
+use tracemq_model::{Pattern, TimeMs, TimeRange};
 use tracemq_store::Batch;
 
-use super::{Known, Task, page_of, page_of_anybody, time_page};
+use super::{DAY_MS, DROPPED, Known, RARE, Task, page_of, page_of_anybody, time_page, whole_minutes};
 use crate::generator::{Fleet, Generator};
 use crate::random::Random;
 use crate::stores::{self, Reader, Store};
@@ -19,8 +21,6 @@ use crate::{figures, machine};
 
 /// Batches that wait for the store at most; made ahead on a thread of its own.
 const AHEAD: usize = 8;
-/// Whoever asks while events are appended pauses so long between two pages.
-const PAUSE: Duration = Duration::from_millis(5);
 const MIXED_MAX: Duration = Duration::from_secs(60);
 const SETTLE_MAX: Duration = Duration::from_secs(600);
 
@@ -55,7 +55,11 @@ pub(super) fn run(task: &Task) -> Result<()> {
     let written = machine::bytes_written(&processes.list()) - written_before;
     figures::number("disk.written_an_event", written as f64 / appended);
 
-    append_while_asked(task, &mut *store, &mut feed)?;
+    let fleet = task.fleet;
+    append_while_asked("mixed", task, &mut *store, &mut feed, |reader| Pages::new(fleet, reader))?;
+    let last = feed.known.last;
+    let address = feed.known.address.context("no event had an address")?;
+    append_while_asked("mixed_fleet", task, &mut *store, &mut feed, |reader| AboutTheFleet { last, address, reader })?;
     // Not tidied: what is opened and asked next is a store as it stands on a working day.
     settle(&*store, processes);
     figures::count("memory.peak", peak.stop()?.saturating_sub(memory_before));
@@ -63,7 +67,6 @@ pub(super) fn run(task: &Task) -> Result<()> {
     figures::count("known.events", feed.known.events);
     figures::count("known.events_of_giant", feed.known.events_of_giant);
     figures::number("known.last_ms", feed.known.last.0 as f64);
-    let address = feed.known.address.context("no event had an address")?;
     figures::tell("known.address", figures::Figure::Text(address.to_string()));
     let start = Instant::now();
     store.close()?;
@@ -92,34 +95,103 @@ fn append_until(store: &mut dyn Store, feed: &mut Feed, is_enough: impl Fn(&Know
     Ok(spent)
 }
 
-/// Appends a tenth of the events more, or for a minute, while another thread asks for pages.
-fn append_while_asked(task: &Task, store: &mut dyn Store, feed: &mut Feed) -> Result<()> {
+/// Appends a tenth of the events more, or for a minute, while another thread asks.
+fn append_while_asked<A: Asker>(
+    name: &str,
+    task: &Task,
+    store: &mut dyn Store,
+    feed: &mut Feed,
+    asker: impl FnOnce(Box<dyn Reader>) -> A,
+) -> Result<()> {
     let (before, until) = (feed.known.events, feed.known.events + task.events / 10);
     let stop = Arc::new(AtomicBool::new(false));
-    let asking = ask_until(Arc::clone(&stop), task.fleet, store.reader()?);
+    let asking = ask_until(Arc::clone(&stop), asker(store.reader()?));
     let start = Instant::now();
-    append_until(store, feed, |known| known.events >= until || start.elapsed() > MIXED_MAX)?;
-    figures::number("mixed.rate", (feed.known.events - before) as f64 / start.elapsed().as_secs_f64());
+    let spent = append_until(store, feed, |known| known.events >= until || start.elapsed() > MIXED_MAX)?;
+    figures::number(&format!("{name}.rate"), (feed.known.events - before) as f64 / start.elapsed().as_secs_f64());
+    figures::latencies(&format!("{name}.batch"), spent.batches);
     stop.store(true, Ordering::Relaxed);
-    let (anybody, giant) = asking.join().map_err(|_| anyhow!("whoever asked has panicked"))??;
-    figures::latencies("mixed.page.anybody", anybody);
-    figures::latencies("mixed.page.giant", giant);
+    for (question, latencies) in asking.join().map_err(|_| anyhow!("whoever asked has panicked"))?? {
+        figures::latencies(&format!("{name}.{question}"), latencies);
+    }
     Ok(())
 }
 
-type Asked = Result<(Vec<Duration>, Vec<Duration>)>;
+/// Somebody who asks one question after another.
+trait Asker: Send + 'static {
+    /// A pause after each round of questions.
+    const PAUSE: Duration;
 
-fn ask_until(stop: Arc<AtomicBool>, fleet: Fleet, mut reader: Box<dyn Reader>) -> JoinHandle<Asked> {
-    thread::spawn(move || {
-        let mut random = Random::new(fleet.seed ^ 0x5eed);
-        let (mut anybody, mut of_giant) = (Vec::new(), Vec::new());
+    /// Asks, and tells how long each question took.
+    fn round(&mut self) -> Result<Vec<(&'static str, Duration)>>;
+}
+
+type Asked = BTreeMap<&'static str, Vec<Duration>>;
+
+fn ask_until(stop: Arc<AtomicBool>, mut asker: impl Asker) -> JoinHandle<Result<Asked>> {
+    fn until<A: Asker>(stop: &AtomicBool, asker: &mut A) -> Result<Asked> {
+        let mut asked = Asked::new();
         while !stop.load(Ordering::Relaxed) {
-            anybody.push(time_page(&mut *reader, &page_of_anybody(fleet, &mut random, TimeRange::ALL)?)?);
-            of_giant.push(time_page(&mut *reader, &page_of(fleet.giant(), TimeRange::ALL, 0)?)?);
-            thread::sleep(PAUSE);
+            for (question, took) in asker.round()? {
+                asked.entry(question).or_default().push(took);
+            }
+            thread::sleep(A::PAUSE);
         }
-        Ok((anybody, of_giant))
-    })
+        Ok(asked)
+    }
+    thread::spawn(move || until(&stop, &mut asker))
+}
+
+/// Wants to know of one device after another.
+struct Pages {
+    fleet: Fleet,
+    random: Random,
+    reader: Box<dyn Reader>,
+}
+
+impl Pages {
+    fn new(fleet: Fleet, reader: Box<dyn Reader>) -> Self {
+        Self { fleet, random: Random::new(fleet.seed ^ 0x5eed), reader }
+    }
+}
+
+impl Asker for Pages {
+    const PAUSE: Duration = Duration::from_millis(5);
+
+    fn round(&mut self) -> Result<Vec<(&'static str, Duration)>> {
+        let of_anybody = page_of_anybody(self.fleet, &mut self.random, TimeRange::ALL)?;
+        let of_giant = page_of(self.fleet.giant(), TimeRange::ALL, 0)?;
+        let reader = &mut *self.reader;
+        Ok(vec![("page.anybody", time_page(reader, &of_anybody)?), ("page.giant", time_page(reader, &of_giant)?)])
+    }
+}
+
+/// Has a dashboard open, and looks for a cause.
+struct AboutTheFleet {
+    /// The time of the newest event when it began.
+    last: TimeMs,
+    address: IpAddr,
+    reader: Box<dyn Reader>,
+}
+
+impl Asker for AboutTheFleet {
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    fn round(&mut self) -> Result<Vec<(&'static str, Duration)>> {
+        let since = |ms: i64| TimeRange { from: self.last.plus(-ms), to: self.last };
+        let reader = &mut *self.reader;
+        let mut timed = |question, ask: &dyn Fn(&mut dyn Reader) -> Result<u64>| -> Result<(&'static str, Duration)> {
+            let start = Instant::now();
+            ask(reader)?;
+            Ok((question, start.elapsed()))
+        };
+        Ok(vec![
+            timed("day_by_minute", &|reader| reader.by_minute(whole_minutes(since(DAY_MS))))?,
+            timed("dropped_in_5_minutes", &|reader| reader.clients(since(300_000), &DROPPED))?,
+            timed("rare_substring", &|reader| reader.names(&Pattern::Substring(RARE.into())))?,
+            timed("address", &|reader| reader.by_address(self.address, &[]))?,
+        ])
+    }
 }
 
 /// When the store was last seen at work: from then on it neither wrote nor used the processor for a second.

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tracemq_model::{Pattern, Reason, TimeMs, TimeRange, TraceQuery};
+use tracemq_model::{Pattern, TimeRange, TraceQuery};
 
-use super::{DAY_MS, PAGE, Task, page_of, page_of_anybody, time_page};
+use super::{DAY_MS, DROPPED, PAGE, RARE, Task, page_of, page_of_anybody, time_page, whole_minutes};
 use crate::random::Random;
 use crate::stores::{self, Reader, Store};
 use crate::{figures, machine};
@@ -17,8 +17,6 @@ const WINDOWS_MAX: usize = 20;
 const COLD_MAX: usize = 100;
 const ASKING_MAX: Duration = Duration::from_secs(5);
 const COLD_ASKING_MAX: Duration = Duration::from_secs(30);
-/// Ends that neither client nor server asked for.
-const DROPPED: [Reason; 2] = [Reason::KeepAliveTimeout, Reason::ConnectionReset];
 
 pub(super) fn run(task: &Task) -> Result<()> {
     let start = Instant::now();
@@ -125,8 +123,7 @@ fn windows(task: &Task, reader: &mut dyn Reader) -> Result<()> {
     let last = task.known.last;
     let since = |ms: i64| TimeRange { from: last.plus(-ms), to: last };
     let address = task.known.address.context("ingest knows one")?;
-    // As a chart asks: whole minutes.
-    let minutes = TimeRange { from: TimeMs(since(DAY_MS).from.0.div_euclid(60_000) * 60_000), to: last };
+    let minutes = whole_minutes(since(DAY_MS));
     ask("window.day_by_minute", reader, |reader| reader.by_minute(minutes))?;
     ask("window.clients_of_day", reader, |reader| reader.clients(since(DAY_MS), &[]))?;
     ask("window.dropped_in_5_minutes", reader, |reader| reader.clients(since(300_000), &DROPPED))?;
@@ -140,8 +137,7 @@ fn windows(task: &Task, reader: &mut dyn Reader) -> Result<()> {
 fn names(reader: &mut dyn Reader) -> Result<()> {
     ask("names.prefix", reader, |reader| reader.names(&Pattern::Prefix("GID_fleet@@@dev-0001".into())))?;
     ask("names.substring", reader, |reader| reader.names(&Pattern::Substring("773".into())))?;
-    // Of which there are so few that all names must be seen.
-    ask("names.rare_substring", reader, |reader| reader.names(&Pattern::Substring("0007734".into())))?;
+    ask("names.rare_substring", reader, |reader| reader.names(&Pattern::Substring(RARE.into())))?;
     Ok(())
 }
 

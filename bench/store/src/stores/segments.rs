@@ -20,7 +20,18 @@ pub(super) struct Segments {
 
 impl Segments {
     pub(super) fn open(dir: &Path) -> Result<Self> {
-        let (store, recovery) = tracemq_segments::Segments::open(dir, SegmentSettings::default())?;
+        Self::open_with(dir, SegmentSettings::default())
+    }
+
+    pub(super) fn open_unsealed(dir: &Path) -> Result<Self> {
+        let mut settings = SegmentSettings::default();
+        settings.memtable_events *= 2 + SegmentSettings::FROZEN_MAX;
+        settings.memtable_bytes *= 2 + SegmentSettings::FROZEN_MAX;
+        Self::open_with(dir, settings)
+    }
+
+    fn open_with(dir: &Path, settings: SegmentSettings) -> Result<Self> {
+        let (store, recovery) = tracemq_segments::Segments::open(dir, settings)?;
         ensure!(recovery.damaged.is_empty(), "damaged: {:?}", recovery.damaged);
         Ok(Self { store: Arc::new(store), from_log: recovery.replayed })
     }
