@@ -9,13 +9,13 @@ pub(super) fn first_keys(
     memtable: &Memtable,
     visible: usize,
     count: usize,
-    mut wanted: impl FnMut(&[u8]) -> bool,
+    mut wanted: impl FnMut(&[u8], u32) -> bool,
 ) -> (Vec<(Vec<u8>, u32)>, bool) {
     let count = count.max(1);
     let mut found: Vec<(Vec<u8>, u32)> = Vec::new();
     let mut bound: Option<Vec<u8>> = None;
     memtable.each_key(visible, |key, subject| {
-        if bound.as_deref().is_some_and(|bound| key > bound) || !wanted(key) {
+        if bound.as_deref().is_some_and(|bound| key > bound) || !wanted(key, subject) {
             return;
         }
         found.push((key.to_vec(), subject));
@@ -61,7 +61,7 @@ mod tests {
         for count in [0, 1, 2, 7, 499, 500, 501, 999, 1_000, 1_001, 5_000] {
             let (mut all, mut after) = (Vec::new(), Vec::new());
             for _ in 0..1_000 {
-                let (found, more) = first_keys(&memtable, 1_000, count, |key| key > after.as_slice());
+                let (found, more) = first_keys(&memtable, 1_000, count, |key, _| key > after.as_slice());
                 assert!(found.len() <= count.max(1) && (!more || found.len() == count.max(1)), "{count}");
                 all.extend(found.iter().map(|(key, _)| name(key)));
                 after = found.last().unwrap().0.clone();
@@ -71,7 +71,7 @@ mod tests {
             }
             assert_eq!(all, (0..1_000).map(|n| format!("{n:04}")).collect::<Vec<_>>(), "{count}");
         }
-        assert_eq!(first_keys(&memtable, 1_000, 5, |_| false), (vec![], false));
-        assert_eq!(first_keys(&memtable, 1, 5, |_| true).0.len(), 1);
+        assert_eq!(first_keys(&memtable, 1_000, 5, |_, _| false), (vec![], false));
+        assert_eq!(first_keys(&memtable, 1, 5, |_, _| true).0.len(), 1);
     }
 }

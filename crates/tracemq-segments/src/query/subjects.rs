@@ -95,7 +95,8 @@ impl Search<'_> {
     fn in_memory(&self, memtable: &Memtable, visible: usize) -> Vec<Vec<u8>> {
         let (mut found, mut after, mut at_once) = (Vec::new(), Vec::new(), self.limit + 1);
         while found.len() <= self.limit {
-            let is_wanted = |key: &[u8]| key > after.as_slice() && key.starts_with(&self.instance) && self.matches(key);
+            let is_wanted =
+                |key: &[u8], _| key > after.as_slice() && key.starts_with(&self.instance) && self.matches(key);
             let (names, more) = first_keys(memtable, visible, at_once, is_wanted);
             let last = names.last().map(|(key, _)| key.clone());
             let is_kept = |subject| self.cutoff == TimeMs::MIN || memtable.newest(subject) >= Some(self.cutoff);

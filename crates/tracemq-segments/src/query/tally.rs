@@ -72,7 +72,7 @@ pub(crate) fn tally(snapshot: &Snapshot, filter: &Filter, visit: &mut VisitTally
         let matches = Matches::new(snapshot, segment, filter, range, &mut unreadable)?;
         sources.push(Source::Segment(Box::new(Runs { segment, matches, keys: Keys::new(segment) })));
     }
-    for (memtable, visible) in snapshot.memtables() {
+    for (memtable, visible) in snapshot.memtables().filter(|(memtable, _)| memtable.times().overlaps(range)) {
         sources.push(Source::Memory(MemoryRuns::new(memtable, visible, filter, range)));
     }
     merge(&mut sources, &mut unreadable, visit)?;
@@ -179,6 +179,8 @@ struct MemoryRuns<'a> {
     range: TimeRange,
     /// What the keys of the instance begin with.
     prefix: Vec<u8>,
+    /// Made when it is first needed.
+    found: Option<Found>,
     /// The last key that was looked at; none when there are no more behind it.
     after: Option<Vec<u8>>,
     ready: std::vec::IntoIter<(Vec<u8>, Part)>,
@@ -189,7 +191,7 @@ impl<'a> MemoryRuns<'a> {
         let mut prefix = Vec::new();
         key::push_instance(&filter.instance, &mut prefix);
         let ready = Vec::new().into_iter();
-        Self { memtable, visible, filter, range, prefix, after: Some(Vec::new()), ready }
+        Self { memtable, visible, filter, range, prefix, found: None, after: Some(Vec::new()), ready }
     }
 
     fn next(&mut self) -> Option<(Vec<u8>, Part)> {
@@ -198,7 +200,10 @@ impl<'a> MemoryRuns<'a> {
                 return Some(next);
             }
             let after = self.after.take()?;
-            let is_wanted = |key: &[u8]| key > after.as_slice() && key.starts_with(&self.prefix);
+            let (memtable, visible, filter, range) = (self.memtable, self.visible, self.filter, self.range);
+            let found = self.found.get_or_insert_with(|| Found::new(memtable, visible, filter, range));
+            let is_wanted =
+                |key: &[u8], subject| found.has(subject) && key > after.as_slice() && key.starts_with(&self.prefix);
             let (keys, more) = first_keys(self.memtable, self.visible, SUBJECTS_AT_ONCE, is_wanted);
             self.after = keys.last().filter(|_| more).map(|(key, _)| key.clone());
             self.ready = self.parts(keys).into_iter();
@@ -231,5 +236,35 @@ impl<'a> MemoryRuns<'a> {
         }
         let of = |subject: u32| parts.get(&subject).copied().flatten();
         keys.into_iter().filter_map(|(key, subject)| Some((key, of(subject)?))).collect()
+    }
+}
+
+/// Which subjects of a memtable have rows of the time and kind that are asked for: a bit for each, so that who dropped in a few
+/// minutes is not looked for among all that have come since.
+struct Found(Vec<u64>);
+
+impl Found {
+    fn new(memtable: &Memtable, visible: usize, filter: &Filter, range: TimeRange) -> Self {
+        let mut found = Self(Vec::new());
+        memtable.each(
+            visible,
+            |row| range.contains(row.time) && matches_kind(filter, row.kind),
+            |_, subject, _| found.add(subject),
+        );
+        found
+    }
+
+    fn add(&mut self, subject: u32) {
+        let word = subject as usize / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        if let Some(bits) = self.0.get_mut(word) {
+            *bits |= 1 << (subject % 64);
+        }
+    }
+
+    fn has(&self, subject: u32) -> bool {
+        self.0.get(subject as usize / 64).is_some_and(|bits| bits >> (subject % 64) & 1 == 1)
     }
 }
