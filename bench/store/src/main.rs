@@ -23,7 +23,7 @@ use tracemq_model::TimeMs;
 use generator::{Fleet, Ids, Shape};
 use phases::{Kill, Known, Phase, Task};
 use report::{Report, StoreReport};
-use stores::Kind;
+use stores::{Kind, Tuning};
 use supervise::{Bounds, Verdict};
 
 /// Measures event stores: durable appends, bytes, pages, windows of time, opening, memory.
@@ -59,6 +59,8 @@ struct Args {
     /// Events in a batch; each batch is durable before the next
     #[arg(long, default_value_t = 5_000)]
     batch: usize,
+    #[command(flatten)]
+    tuning: Tuning,
     /// Measure what the machine needs for the least that a store must do as well
     #[arg(long)]
     floor: bool,
@@ -169,7 +171,7 @@ fn measure_into(report: &mut StoreReport, args: &Args, fleet: Fleet, bounds: &Bo
     let task = |phase, known, place: &Path| -> Result<Task> {
         let dir = folder.path().join(place);
         std::fs::create_dir_all(&dir)?;
-        Ok(Task { phase, kind, dir, fleet, events, batch: args.batch, known })
+        Ok(Task { phase, kind, dir, tuning: args.tuning, fleet, events, batch: args.batch, known })
     };
     let whole = Path::new("whole");
 
@@ -223,6 +225,7 @@ fn settings(args: &Args, fleet: Fleet) -> BTreeMap<String, String> {
         ("clients", fleet.clients.to_string()),
         ("seed", args.seed.to_string()),
         ("ids", format!("{:?}", args.ids).to_lowercase()),
+        ("tuning", format!("{:?}", args.tuning)),
         ("rich", args.rich.to_string()),
         ("batch", args.batch.to_string()),
     ]

@@ -14,7 +14,7 @@ use tracemq_model::{InstanceId, Order, Reason, Subject, TimeMs, TimeRange, Trace
 
 use crate::generator::{self, Fleet, INSTANCE};
 use crate::random::Random;
-use crate::stores::{Kind, Reader};
+use crate::stores::{Kind, Reader, Tuning};
 
 pub(crate) use crash::Kill;
 pub(crate) use ingest::generator_rate;
@@ -40,6 +40,7 @@ pub(crate) struct Task {
     pub(crate) phase: Phase,
     pub(crate) kind: Kind,
     pub(crate) dir: PathBuf,
+    pub(crate) tuning: Tuning,
     pub(crate) fleet: Fleet,
     pub(crate) events: u64,
     pub(crate) batch: usize,

@@ -104,10 +104,21 @@ pub(crate) trait Reader: Send {
     fn names(&mut self, pattern: &Pattern) -> Result<u64>;
 }
 
+/// Other bounds of our store than those that it has by default, to try them.
+#[derive(Clone, Copy, Debug, Default, clap::Args, Serialize, Deserialize)]
+pub(crate) struct Tuning {
+    /// Events in a memtable of our store, when not as many as by default
+    #[arg(long)]
+    memtable_events: Option<usize>,
+    /// Segments of a size that our store merges into one, when not as many as by default
+    #[arg(long)]
+    merge_segments: Option<usize>,
+}
+
 /// Opens the store in `dir`, making it when it isn't there.
-pub(crate) fn open(kind: Kind, dir: &Path) -> Result<Box<dyn Store>> {
+pub(crate) fn open(kind: Kind, dir: &Path, tuning: Tuning) -> Result<Box<dyn Store>> {
     Ok(match kind {
-        Kind::Segments => Box::new(segments::Segments::open(dir)?),
+        Kind::Segments => Box::new(segments::Segments::open(dir, tuning)?),
         Kind::Sqlite => Box::new(sqlite::Sqlite::open(dir)?),
         Kind::Postgres => Box::new(postgres::Postgres::open(dir)?),
         Kind::Fjall => Box::new(fjall::Fjall::open(dir)?),
@@ -116,8 +127,8 @@ pub(crate) fn open(kind: Kind, dir: &Path) -> Result<Box<dyn Store>> {
 }
 
 /// Our own store as it is when the sealing is behind by all that it may be: three memtables stand in the log.
-pub(crate) fn open_unsealed(dir: &Path) -> Result<Box<dyn Store>> {
-    Ok(Box::new(segments::Segments::open_unsealed(dir)?))
+pub(crate) fn open_unsealed(dir: &Path, tuning: Tuning) -> Result<Box<dyn Store>> {
+    Ok(Box::new(segments::Segments::open_unsealed(dir, tuning)?))
 }
 
 /// A condition on the reason, as SQL.

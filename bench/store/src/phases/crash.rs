@@ -65,8 +65,8 @@ pub(super) fn run(task: &Task, kill: Kill) -> Result<()> {
     let own = [std::process::id()];
     let memory_before = machine::memory(&own);
     let mut store = match kill {
-        Kill::Behind => stores::open_unsealed(&task.dir)?,
-        Kill::AtWork | Kill::Logged => stores::open(task.kind, &task.dir)?,
+        Kill::Behind => stores::open_unsealed(&task.dir, task.tuning)?,
+        Kill::AtWork | Kill::Logged => stores::open(task.kind, &task.dir, task.tuning)?,
     };
     loop {
         store.append(&feed.next()?)?;
@@ -83,7 +83,7 @@ pub(super) fn run(task: &Task, kill: Kill) -> Result<()> {
 
 pub(super) fn reopen(task: &Task, kill: Kill) -> Result<()> {
     let start = Instant::now();
-    let store = stores::open(task.kind, &task.dir)?;
+    let store = stores::open(task.kind, &task.dir, task.tuning)?;
     figures::seconds(&kill.figure("open_s"), start.elapsed());
     if let Some(events) = store.from_log() {
         figures::count(&kill.figure("from_log"), events);

@@ -28,7 +28,7 @@ pub(super) fn run(task: &Task) -> Result<()> {
     let mut feed = Feed::start(task)?;
     feed.ready()?;
     let memory_before = machine::memory(&[std::process::id()]);
-    let mut store = stores::open(task.kind, &task.dir)?;
+    let mut store = stores::open(task.kind, &task.dir, task.tuning)?;
     let processes = Processes { server: store.server() };
     let written_before = machine::bytes_written(&processes.list());
     let empty = machine::disk_bytes(&task.dir)?;

@@ -20,7 +20,7 @@ const COLD_ASKING_MAX: Duration = Duration::from_secs(30);
 
 pub(super) fn run(task: &Task) -> Result<()> {
     let start = Instant::now();
-    let store = stores::open(task.kind, &task.dir)?;
+    let store = stores::open(task.kind, &task.dir, task.tuning)?;
     figures::seconds("open.clean_s", start.elapsed());
     check(task, &mut *store.reader()?)?;
     store.close()?;
@@ -60,7 +60,7 @@ fn cold(task: &Task) -> Result<Box<dyn Store>> {
             figures::Figure::Text(if all { "all files" } else { "the store's files" }.into()),
         );
         let start = Instant::now();
-        let store = stores::open(task.kind, &task.dir)?;
+        let store = stores::open(task.kind, &task.dir, task.tuning)?;
         opens.push(start.elapsed());
         let mut reader = store.reader()?;
         anybody.push(time_page(&mut *reader, &page_of_anybody(task.fleet, &mut random, TimeRange::ALL)?)?);

@@ -10,7 +10,7 @@ use tracemq_model::{Filter, InstanceId, Order, Pattern, Reason, TimeRange, Trace
 use tracemq_segments::SegmentSettings;
 use tracemq_store::{Batch, EventStore};
 
-use super::{MINUTE_MS, NAMES_MAX, Reader, Store};
+use super::{MINUTE_MS, NAMES_MAX, Reader, Store, Tuning};
 use crate::generator::INSTANCE;
 
 pub(super) struct Segments {
@@ -19,12 +19,12 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    pub(super) fn open(dir: &Path) -> Result<Self> {
-        Self::open_with(dir, SegmentSettings::default())
+    pub(super) fn open(dir: &Path, tuning: Tuning) -> Result<Self> {
+        Self::open_with(dir, tuning.settings())
     }
 
-    pub(super) fn open_unsealed(dir: &Path) -> Result<Self> {
-        let mut settings = SegmentSettings::default();
+    pub(super) fn open_unsealed(dir: &Path, tuning: Tuning) -> Result<Self> {
+        let mut settings = tuning.settings();
         settings.memtable_events *= 2 + SegmentSettings::FROZEN_MAX;
         settings.memtable_bytes *= 2 + SegmentSettings::FROZEN_MAX;
         Self::open_with(dir, settings)
@@ -34,6 +34,17 @@ impl Segments {
         let (store, recovery) = tracemq_segments::Segments::open(dir, settings)?;
         ensure!(recovery.damaged.is_empty(), "damaged: {:?}", recovery.damaged);
         Ok(Self { store: Arc::new(store), from_log: recovery.replayed })
+    }
+}
+
+impl Tuning {
+    fn settings(self) -> SegmentSettings {
+        let default = SegmentSettings::default();
+        SegmentSettings {
+            memtable_events: self.memtable_events.unwrap_or(default.memtable_events),
+            merge_segments: self.merge_segments.unwrap_or(default.merge_segments),
+            ..default
+        }
     }
 }
 
