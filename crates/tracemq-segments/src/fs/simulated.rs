@@ -5,6 +5,7 @@ mod dice;
 mod faults;
 mod gate;
 mod memory;
+mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -18,7 +19,9 @@ use super::{Fs, LogFile};
 pub(crate) use dice::Dice;
 pub(crate) use faults::{Fault, Unsynced};
 use gate::Gate;
+pub(crate) use gate::Slow;
 use memory::Memory;
+use trace::Trace;
 
 /// What a disk writes as a whole or not at all.
 const SECTOR: usize = 512;
@@ -37,6 +40,7 @@ struct Disk {
     calls: usize,
     reads: usize,
     memory: Memory,
+    trace: Trace,
     fault: Option<Fault>,
     unreadable: BTreeSet<PathBuf>,
     /// How many more bytes files may take in all; none for any number.
@@ -214,6 +218,7 @@ impl Disk {
 impl Fs for SimulatedFs {
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
         let mut disk = self.disk();
+        disk.trace.note("list", Path::new(""), &[]);
         disk.may()?;
         disk.may_open()?;
         let inside = disk.names.keys().filter(|path| path.parent() == Some(dir));
@@ -225,6 +230,7 @@ impl Fs for SimulatedFs {
         let panics = is_segment && self.disk().panics_at_segments;
         assert!(!panics, "as it was told to");
         let mut disk = self.disk();
+        disk.trace.note("create", path, &[]);
         disk.may_write()?;
         if let Some(kind) = disk.unwritable_segments.filter(|_| is_segment) {
             return Err(kind.into());
@@ -247,6 +253,7 @@ impl Fs for SimulatedFs {
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
         let mut disk = self.disk();
+        disk.trace.note("open", path, &[]);
         disk.may_write()?;
         disk.may_open()?;
         let at = disk.find(path)?;
@@ -255,6 +262,7 @@ impl Fs for SimulatedFs {
 
     fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
         let mut disk = self.disk();
+        disk.trace.note("open to read", path, &[]);
         disk.may()?;
         disk.may_open()?;
         let at = disk.find(path)?;
@@ -263,6 +271,7 @@ impl Fs for SimulatedFs {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.disk();
+        disk.trace.note("remove", path, &[]);
         disk.may_write()?;
         disk.find(path)?;
         disk.name(vec![(path.to_owned(), None)]);
@@ -271,6 +280,7 @@ impl Fs for SimulatedFs {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut disk = self.disk();
+        disk.trace.note("rename", to, &[]);
         disk.may_write()?;
         let at = disk.find(from)?;
         disk.name(vec![(to.to_owned(), Some(at)), (from.to_owned(), None)]);
@@ -279,6 +289,7 @@ impl Fs for SimulatedFs {
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut disk = self.disk();
+        disk.trace.note("link", to, &[]);
         disk.may_write()?;
         let at = disk.find(from)?;
         if disk.names.contains_key(to) {
@@ -290,6 +301,7 @@ impl Fs for SimulatedFs {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut disk = self.disk();
+        disk.trace.note("sync folder", Path::new(""), &[]);
         disk.may()?;
         disk.may_open()?;
         if disk.lies || disk.forgets_names {
@@ -318,7 +330,9 @@ impl LogFile for SimulatedFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.disk.gate().pass(Slow::Reads);
         let mut disk = self.disk.disk();
+        disk.trace.note("read", &self.path, &[offset, buffer.len() as u64]);
         disk.may_go_on()?;
         disk.may()?;
         disk.reads += 1;
@@ -343,7 +357,9 @@ impl LogFile for SimulatedFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.disk.gate().pass(Slow::Writes);
         let mut disk = self.disk.disk();
+        disk.trace.note("write", &self.path, &[offset, bytes.len() as u64]);
         disk.may_go_on()?;
         let fault = disk.call();
         if disk.read_only {
@@ -367,6 +383,7 @@ impl LogFile for SimulatedFile {
 
     fn set_length(&self, length: u64) -> io::Result<()> {
         let mut disk = self.disk.disk();
+        disk.trace.note("set length", &self.path, &[length]);
         disk.may_write()?;
         let (before, length) = (disk.files[self.at].now.len(), usize::try_from(length).unwrap());
         disk.room = disk.room.map(|room| room + before.saturating_sub(length));
@@ -377,13 +394,15 @@ impl LogFile for SimulatedFile {
 
     fn allocate(&self, from: u64, bytes: u64) -> io::Result<()> {
         let mut disk = self.disk.disk();
+        disk.trace.note("allocate", &self.path, &[from, bytes]);
         disk.may_go_on()?;
         if disk.tells_late { disk.allocate(self.at, usize::try_from(from + bytes).unwrap()) } else { Ok(()) }
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.gate().pass();
+        self.disk.gate().pass(Slow::Syncs);
         let mut disk = self.disk.disk();
+        disk.trace.note("sync", &self.path, &[]);
         disk.may()?;
         if disk.tells_late {
             let length = disk.files[self.at].now.len();

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::{Content, Dice, Disk, Fault, Gate, SimulatedFs, Unsynced};
+use super::{Content, Dice, Disk, Fault, Gate, SimulatedFs, Trace, Unsynced};
 use crate::fs::Fs;
 
 impl SimulatedFs {
@@ -79,7 +79,17 @@ impl SimulatedFs {
         self.disk().unwritable_segments = kind;
     }
 
-    /// Where syncs of files wait when a test wants them to.
+    /// Notes each call from now on, also what is done to the disk after the power went.
+    pub(crate) fn begin_trace(&self) {
+        self.disk().trace.begin();
+    }
+
+    /// The calls that were noted.
+    pub(crate) fn take_trace(&self) -> String {
+        self.disk().trace.take()
+    }
+
+    /// Where calls wait when a test wants them to.
     pub(crate) fn gate(&self) -> &Gate {
         &self.1
     }
@@ -93,19 +103,19 @@ impl SimulatedFs {
             Unsynced::Any(_) => disk.any_names(&mut dice),
             Unsynced::Lost | Unsynced::Torn(_) | Unsynced::Zeros => disk.durable_names.clone(),
         };
-        Self::of(names, files)
+        Self::of(names, files, disk.trace.clone())
     }
 
     /// A copy of the disk, all of it durable.
     pub(crate) fn copy(&self) -> Self {
         let disk = self.disk();
         let files = disk.files.iter().map(|file| Content::durable(file.now.clone())).collect();
-        Self::of(disk.names.clone(), files)
+        Self::of(disk.names.clone(), files, Trace::default())
     }
 
-    fn of(names: BTreeMap<PathBuf, usize>, files: Vec<Content>) -> Self {
+    fn of(names: BTreeMap<PathBuf, usize>, files: Vec<Content>, trace: Trace) -> Self {
         let durable_names = names.clone();
-        Self(Arc::new(Mutex::new(Disk { names, durable_names, files, ..Disk::default() })), Arc::default())
+        Self(Arc::new(Mutex::new(Disk { names, durable_names, files, trace, ..Disk::default() })), Arc::default())
     }
 
     pub(crate) fn paths(&self) -> Vec<PathBuf> {

@@ -111,6 +111,33 @@ fn s45_a_bound_in_bytes_keeps_the_newest() {
     assert!(world.newest_is_there());
 }
 
+/// Somebody reads all of it the whole time: what is beyond the bound is deleted all the same, once, and read to its end.
+#[test]
+fn s45_a_bound_in_bytes_holds_while_all_is_being_read() {
+    let mut world = world(Retention { bytes: Some(1), ..Retention::default() });
+    forty_days(&mut world);
+    world.append_one_more();
+    world.store().settle(&mut |_| {}).unwrap();
+    let all = world.acknowledged.iter().filter(|event| event.instance.as_str() == "mqtt-local").count();
+    let (mut read, mut calls) = (0, Vec::new());
+    let filter = Filter::all(InstanceId::new("mqtt-local").unwrap(), TimeRange::ALL);
+    let mut visit = |_: &Event| {
+        read += 1;
+        if (3..9).contains(&read) {
+            world.disk.set_fault(None);
+            world.retain(START + 40 * DAY).unwrap();
+            calls.push(world.disk.calls());
+        }
+        ControlFlow::Continue(())
+    };
+    world.store().scan(&filter, Order::OldestFirst, &mut visit).unwrap();
+    assert_eq!(read, all);
+    assert!(world.store().stats().events <= 11, "{}", world.store().stats().events);
+    assert!(world.newest_is_there());
+    // There is nothing left to do for who looks again.
+    assert!(calls[0] > calls[1] && calls[1..].windows(2).all(|two| two[0] == two[1]), "{calls:?}");
+}
+
 #[test]
 fn s45_a_bound_in_bytes_of_one_instance_takes_its_oldest_and_nothing_of_others() {
     let mut world = World::new();

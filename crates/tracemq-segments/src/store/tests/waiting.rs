@@ -12,7 +12,7 @@ use tracemq_store::{Batch, EventStore, StoreError};
 
 use super::world::World;
 use crate::SegmentSettings;
-use crate::fs::simulated::{Dice, SimulatedFs};
+use crate::fs::simulated::{Dice, SimulatedFs, Slow};
 use crate::store::worker::Attempts;
 use crate::store::{Segments, lock};
 
@@ -43,7 +43,7 @@ fn s25_questions_wait_for_no_sync_and_what_waits_with_appends_is_bounded() {
         let (disk, store, known) = (world.disk.clone(), world.store(), scanned(world.store()));
         let batch = Batch { events: vec![event.clone(); count], gaps: Vec::new() };
         let one = Batch { events: vec![event.clone()], gaps: Vec::new() };
-        disk.gate().shut(true);
+        disk.gate().shut(Slow::Syncs);
         thread::scope(|scope| {
             let first = scope.spawn(|| store.append(&batch));
             disk.gate().until_one_waits();
@@ -61,7 +61,7 @@ fn s25_questions_wait_for_no_sync_and_what_waits_with_appends_is_bounded() {
             assert_eq!(store.gaps(TimeRange::ALL).unwrap(), []);
             assert_eq!(lock(&store.shared.waiting).len(), 64);
             assert!(!first.is_finished() && others.iter().all(|other| !other.is_finished()));
-            disk.gate().shut(false);
+            disk.gate().open();
             first.join().unwrap().unwrap();
             others.into_iter().for_each(|other| other.join().unwrap().unwrap());
         });
@@ -69,6 +69,67 @@ fn s25_questions_wait_for_no_sync_and_what_waits_with_appends_is_bounded() {
         world.acknowledged.extend(batch.events);
         world.acknowledged.extend(vec![event.clone(); APPENDERS]);
     }
+}
+
+/// A disk whose reads take as long as the test wants them to: who asks waits, and nobody else does.
+#[test]
+fn s25_a_read_that_takes_long_holds_up_no_append_no_seal_and_no_question_that_needs_no_file() {
+    let mut world = World::new();
+    let mut dice = Dice(3);
+    for _ in 0..4 {
+        let batch = world.batch(&mut dice);
+        world.append(batch).unwrap();
+    }
+    world.store().settle(&mut |_| {}).unwrap();
+    world.open().unwrap();
+    let more: Vec<Vec<Event>> = (0..3).map(|_| world.batch(&mut dice)).collect();
+    let known = world.acknowledged.len() as u64;
+    let (disk, store) = (world.disk.clone(), world.store());
+    disk.gate().shut(Slow::Reads);
+    let found = thread::scope(|scope| {
+        let asking = scope.spawn(|| world.shown());
+        disk.gate().until_one_waits();
+        for events in &more {
+            store.append(&Batch { events: events.clone(), gaps: Vec::new() }).unwrap();
+        }
+        store.shared.freeze_now().unwrap();
+        assert_eq!(store.stats().events, known + more.iter().flatten().count() as u64);
+        assert_eq!(store.gaps(TimeRange::ALL).unwrap(), []);
+        assert!(!asking.is_finished());
+        disk.gate().open();
+        asking.join().unwrap()
+    });
+    // As it was when it was asked, as far as that had begun.
+    assert!(found.len() as u64 >= known, "{} of {known}", found.len());
+    world.acknowledged.extend(more.into_iter().flatten());
+    world.check("after it");
+}
+
+/// The same of writes: who appends waits, and whoever asks does not.
+#[test]
+fn s25_a_write_that_takes_long_holds_up_no_question() {
+    let mut world = World::new();
+    let mut dice = Dice(4);
+    for _ in 0..4 {
+        let batch = world.batch(&mut dice);
+        world.append(batch).unwrap();
+    }
+    world.store().shared.seal_all().unwrap();
+    let events = world.batch(&mut dice);
+    let (disk, store) = (world.disk.clone(), world.store());
+    disk.gate().shut(Slow::Writes);
+    thread::scope(|scope| {
+        let batch = Batch { events: events.clone(), gaps: Vec::new() };
+        let appending = scope.spawn(move || store.append(&batch));
+        disk.gate().until_one_waits();
+        assert_eq!(world.shown().len(), world.acknowledged.len());
+        assert_eq!(store.stats().events, world.acknowledged.len() as u64);
+        assert!(!appending.is_finished());
+        disk.gate().open();
+        appending.join().unwrap().unwrap();
+    });
+    world.acknowledged.extend(events);
+    world.check("after it");
 }
 
 /// A store with its threads, and what fills a memtable of it.
