@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tracemq_model::TimeMs;
 
-use crate::Policy;
+use crate::{Context, Decision, Policy};
 
 /// A text that must not be seen: not in logs, not in errors, not in answers.
 #[derive(Clone)]
@@ -106,6 +106,26 @@ pub enum KeyError {
     Twice(String),
 }
 
+/// Whose a key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The account's own.
+    Account,
+    /// A user's of the account, by name.
+    User(Arc<str>),
+    /// Given out for a time to a user of this name.
+    Session(Arc<str>),
+}
+
+/// How a call was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// A statement forbids it; else none allows it.
+    pub is_explicit: bool,
+    /// By the policy that a temporary key was given out with, not by those of its holder.
+    pub by_session: bool,
+}
+
 /// A key that requests are signed with.
 #[derive(Clone, Debug)]
 pub struct AccessKey {
@@ -121,11 +141,50 @@ pub struct AccessKey {
     pub security_token: Option<Secret>,
     /// From this moment on it is refused.
     pub expires: Option<TimeMs>,
-    /// What it may do.
+    /// Whose it is.
+    pub holder: Holder,
+    /// What its holder may do.
     pub policy: Policy,
+    /// What a temporary key was given out for: it may do what both allow.
+    pub session: Option<Policy>,
 }
 
 impl AccessKey {
+    /// Whether it may be used for a call that goes by any of `actions`, on a thing that goes by any of `resources`.
+    ///
+    /// # Errors
+    /// How it is refused. What is forbidden stands before what is only not allowed.
+    pub fn allows(&self, actions: &[&str], resources: &[&str], context: &Context) -> Result<(), Denial> {
+        let own = self.policy.decide(actions, resources, context);
+        let session = self.session.as_ref().map(|policy| policy.decide(actions, resources, context));
+        let session = session.unwrap_or(Decision::Allow);
+        for wrong in [Decision::ExplicitDeny, Decision::ImplicitDeny] {
+            let is_explicit = wrong == Decision::ExplicitDeny;
+            if own == wrong {
+                return Err(Denial { is_explicit, by_session: false });
+            }
+            if session == wrong {
+                return Err(Denial { is_explicit, by_session: true });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it is forbidden any of `actions` on anything whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// By which policy it is.
+    pub fn is_free_below(&self, actions: &[&str], prefix: &str, context: &Context) -> Result<(), Denial> {
+        let denial = |by_session| Denial { is_explicit: true, by_session };
+        if self.policy.denies_below(actions, prefix, context) {
+            return Err(denial(false));
+        }
+        match &self.session {
+            Some(session) if session.denies_below(actions, prefix, context) => Err(denial(true)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// An id (`TMQ` and 20 of `A-Z 0-9`) and a secret (40 of `A-Z a-z 0-9`) out of 64 random bytes.
     ///
     /// A byte picks a character by remainder; the most likely character of the secret has 5 chances in 256, so that it
@@ -201,7 +260,9 @@ mod tests {
             enabled: true,
             security_token: None,
             expires: None,
+            holder: Holder::Account,
             policy: Policy::full_access(),
+            session: None,
         }
     }
 

@@ -13,6 +13,6 @@ pub mod policy;
 pub mod signature;
 pub mod throttle;
 
-pub use key::{AccessKey, AccountId, KeyError, KeyRing, Secret};
+pub use key::{AccessKey, AccountId, Denial, Holder, KeyError, KeyRing, Secret};
 pub use network::{Network, NetworkError};
-pub use policy::{Decision, Policy};
+pub use policy::{Context, Decision, Policy};

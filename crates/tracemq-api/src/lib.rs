@@ -9,6 +9,7 @@
 
 mod apsara;
 mod audit;
+mod caller;
 mod clients;
 mod cors;
 mod gaps;

@@ -252,7 +252,9 @@ fn with_key() -> MqttAccess {
         enabled: true,
         security_token: None,
         expires: None,
+        holder: tracemq_access::Holder::Account,
         policy: Policy::full_access(),
+        session: None,
     };
     access().with_keys(KeyRing::new([key]).unwrap())
 }

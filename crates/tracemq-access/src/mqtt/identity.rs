@@ -242,7 +242,7 @@ impl MqttAccess {
         if self.keys.get(id).is_some_and(|key| key.enabled && key.has_expired(now)) {
             return Err(expired("its access key has expired"));
         }
-        match self.signing_key(id, &who.instance, now) {
+        match self.signing_key(id, &who.instance, who.address, now) {
             Ok(secret) if known.is_none_or(|known| known == Fingerprint::of(secret)) => Ok(()),
             Ok(_) => Err(Refusal::new(Reason::CredentialsWithdrawn, "its access key's secret was changed")),
             Err(_) => Err(Refusal::new(Reason::CredentialsWithdrawn, "its access key is not good any more")),

@@ -16,7 +16,7 @@ use tracemq_model::{Reason, TimeMs};
 use super::identity::{Fingerprint, Proof};
 use super::issued::{Bearer, Issued, Notice, Tokens};
 use super::{Identity, MqttAccess, StoredPassword, group_of};
-use crate::Decision;
+use crate::Context;
 use crate::signature::hmac_sha1;
 
 /// What a key's policy must allow for devices that sign with it, or with what was given out under it.
@@ -199,12 +199,12 @@ impl MqttAccess {
         let password = login.password.unwrap_or_default();
         let proof = match form.mode {
             Mode::Signature => {
-                let secret = self.signing_key(form.id, form.instance, now)?;
+                let secret = self.signing_key(form.id, form.instance, login.address, now)?;
                 check_signature(Some(secret), login.client_id, password)?;
                 Proof::Signature(Fingerprint::of(secret))
             }
             Mode::Token => {
-                self.signing_key(form.id, form.instance, now)?;
+                self.signing_key(form.id, form.instance, login.address, now)?;
                 let password = std::str::from_utf8(password).unwrap_or_default();
                 let bearer = Bearer { access_key_id: form.id, instance: form.instance };
                 let tokens = Tokens::of_password(&issued.tokens, password, bearer, now);
@@ -221,7 +221,7 @@ impl MqttAccess {
     }
 
     /// The secret of an access key that devices of `instance` may come in with.
-    pub(super) fn signing_key(&self, id: &str, instance: &str, now: TimeMs) -> Result<&str, Refusal> {
+    pub(super) fn signing_key(&self, id: &str, instance: &str, address: IpAddr, now: TimeMs) -> Result<&str, Refusal> {
         // One text for all of them: which keys there are is nobody's business.
         let unusable = || {
             Refusal::new(
@@ -233,7 +233,9 @@ impl MqttAccess {
         let account = self.account.as_str();
         let resources = [format!("acs:mq:*:{account}:{instance}"), format!("acs:mq:*:{account}:instance/{instance}")];
         let resources = resources.each_ref().map(String::as_str);
-        if key.account != self.account || key.policy.decide(PERMISSIONS, &resources) != Decision::Allow {
+        // Whether it comes over TLS is not known here.
+        let context = Context { source_ip: Some(address), time: Some(now), secure: None };
+        if key.account != self.account || key.allows(PERMISSIONS, &resources, &context).is_err() {
             let detail = "the access key gives no right to the instance (mq:MqttInstanceAccess)";
             return Err(Refusal::new(Reason::NotAuthorized, detail));
         }

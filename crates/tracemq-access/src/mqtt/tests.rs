@@ -32,7 +32,9 @@ fn key(id: &str, secret: &str) -> AccessKey {
         enabled: true,
         security_token: None,
         expires: None,
+        holder: crate::Holder::Account,
         policy: Policy::full_access(),
+        session: None,
     }
 }
 

@@ -171,10 +171,10 @@ struct AccessDeniedDetail<'a> {
 impl<'a> AccessDeniedDetail<'a> {
     fn of(denied: &'a AccessDenied) -> Self {
         Self {
-            policy_type: "AccountLevelIdentityBasedPolicy",
+            policy_type: denied.policy,
             auth_principal_owner_id: &denied.owner,
-            auth_principal_type: "SubUser",
-            auth_principal_display_name: &denied.key_id,
+            auth_principal_type: denied.principal,
+            auth_principal_display_name: &denied.name,
             no_permission_type: denied.kind,
             auth_action: denied.action,
         }

@@ -3,6 +3,8 @@
 //! That a key id is unknown or disabled is told before the signature is asked for: whoever mistypes one must be able
 //! to see it, and ids are long and random enough not to be found by trying.
 
+use std::sync::Arc;
+
 use tracemq_access::signature::{Claim, Scheme, acs3, parse_timestamp, rpc_v1};
 use tracemq_access::{AccessKey, KeyRing, Secret};
 use tracemq_model::TimeMs;
@@ -17,12 +19,12 @@ use super::incoming::Incoming;
 const SKEW_MAX_MS: u64 = 15 * 60 * 1_000;
 
 /// Finds the key among `keys` that signed the request.
-pub(super) fn authenticate<'a>(
+pub(super) fn authenticate(
     app: &Shared,
-    keys: &'a KeyRing,
+    keys: &KeyRing,
     incoming: &Incoming,
     now: TimeMs,
-) -> Result<&'a AccessKey, Fault> {
+) -> Result<Arc<AccessKey>, Fault> {
     let claim = claim(app, incoming)?;
     let timestamp = parse_timestamp(claim.timestamp).ok_or_else(Fault::timestamp_format)?;
     if now.since(timestamp).max(timestamp.since(now)) > SKEW_MAX_MS {
@@ -44,7 +46,7 @@ pub(super) fn authenticate<'a>(
     // accounts' nonces share. Of two equal requests at once, one fails here.
     app.throttle(&key.account, now).map_err(Fault::throttled)?;
     app.nonces.take(&hash, timestamp, now).map_err(refusal)?;
-    Ok(key)
+    Ok(Arc::clone(key))
 }
 
 fn claim<'a>(app: &Shared, incoming: &'a Incoming) -> Result<Claim<'a>, Fault> {

@@ -8,6 +8,7 @@ use tracemq_access::AccessKey;
 use tracemq_access::mqtt::issued::{DeviceCredential, Grant, TokenError};
 use tracemq_model::{ClientId, InstanceId, TimeMs};
 
+use crate::caller::Caller;
 use crate::issuing::{IssueError, Issuing};
 use crate::lookup::LookupError;
 use crate::state::Shared;
@@ -38,7 +39,7 @@ pub(super) enum Given {
 
 pub(super) async fn call(
     app: &Shared,
-    key: &AccessKey,
+    key: &Caller,
     operation: Operation,
     incoming: &Incoming,
     now: TimeMs,
@@ -88,7 +89,7 @@ impl Named {
 
     /// Nobody gets a token for a topic on which the policy forbids to give one out: named whole, by its first level, or
     /// covered by a wildcard.
-    fn allow_topics(&self, key: &AccessKey, operation: Operation, incoming: &Incoming) -> Result<(), Fault> {
+    fn allow_topics(&self, key: &Caller, operation: Operation, incoming: &Incoming) -> Result<(), Fault> {
         // What is too many is refused with the parameters.
         for filter in incoming.all.get("Resources").unwrap_or_default().split(',').take(RESOURCES_MAX) {
             let parent = filter.split('/').next().unwrap_or_default();
@@ -98,8 +99,9 @@ impl Named {
             scope::allow(key, operation, &[short, long, parent, whole])?;
             let literal = filter.find(['+', '#']).and_then(|end| filter.get(..end));
             let below = literal.map(|literal| format!("{}{literal}", self.topics));
-            if below.is_some_and(|below| key.policy.denies_below(operation.permissions(), &below)) {
-                return Err(Fault::denied(key, operation, tracemq_access::Decision::ExplicitDeny));
+            if let Some(below) = below {
+                let free = key.is_free_below(operation.permissions(), &below);
+                free.map_err(|denial| Fault::denied(key, operation, denial))?;
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 use axum::http::StatusCode;
 use tracemq_access::signature::{Claim, ClaimError};
-use tracemq_access::{AccessKey, Decision};
+use tracemq_access::{AccessKey, Denial, Holder};
 
 use super::actions::Operation;
 
@@ -16,8 +16,11 @@ const ECHO_MAX_BYTES: usize = 8_192;
 /// Beside a refusal by policy.
 #[derive(Clone, Debug)]
 pub(super) struct AccessDenied {
+    pub(super) policy: &'static str,
     pub(super) owner: String,
-    pub(super) key_id: String,
+    /// What kind of caller, in that service's words.
+    pub(super) principal: &'static str,
+    pub(super) name: String,
     pub(super) action: &'static str,
     pub(super) kind: &'static str,
 }
@@ -180,16 +183,19 @@ impl Fault {
         Self { retry_after_ms: Some(retry_after_ms), ..fault }
     }
 
-    pub(super) fn denied(key: &AccessKey, operation: Operation, decision: Decision) -> Self {
-        let kind = match decision {
-            Decision::ExplicitDeny => "ExplicitDeny",
-            Decision::ImplicitDeny | Decision::Allow => "ImplicitDeny",
+    pub(super) fn denied(key: &AccessKey, operation: Operation, denial: Denial) -> Self {
+        let (principal, name) = match &key.holder {
+            Holder::Account => ("SubUser", key.id.clone()), // some policy binds it, so that it is less than the account
+            Holder::User(user) => ("SubUser", user.to_string()),
+            Holder::Session(user) => ("AssumedRoleUser", format!("{user}:{}", key.id)),
         };
         let denied = AccessDenied {
+            policy: if denial.by_session { "SessionPolicy" } else { "AccountLevelIdentityBasedPolicy" },
             owner: key.account.to_string(),
-            key_id: key.id.clone(),
+            principal,
+            name,
+            kind: if denial.is_explicit { "ExplicitDeny" } else { "ImplicitDeny" },
             action: operation.permissions().first().copied().unwrap_or_default(),
-            kind,
         };
         let message = "The user is not authorized to operate on the specified resource.";
         Self { denied: Some(Box::new(denied)), ..Self::new(StatusCode::FORBIDDEN, "NoPermission", message) }

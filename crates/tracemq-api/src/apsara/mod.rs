@@ -24,6 +24,7 @@ use axum::extract::Request;
 use axum::response::Response;
 
 use crate::audit::Peer;
+use crate::caller::Caller;
 use crate::metrics::Surface;
 use crate::state::Shared;
 
@@ -45,7 +46,7 @@ pub(crate) async fn handle(app: &Shared, request: Request) -> Response {
         Err(retry_after_ms) => Err(Fault::throttled_address(retry_after_ms)),
     };
     let answered = match read {
-        Ok(incoming) => serve(app, &incoming, &mut envelope).await,
+        Ok(incoming) => serve(app, &incoming, peer, &mut envelope).await,
         Err(fault) => Err(fault),
     };
     let (response, outcome) = match answered {
@@ -56,13 +57,18 @@ pub(crate) async fn handle(app: &Shared, request: Request) -> Response {
     response
 }
 
-async fn serve(app: &Shared, incoming: &Incoming, envelope: &mut Envelope) -> Result<(Operation, Answer), Fault> {
+async fn serve(
+    app: &Shared,
+    incoming: &Incoming,
+    peer: Option<Peer>,
+    envelope: &mut Envelope,
+) -> Result<(Operation, Answer), Fault> {
     incoming.check_method()?;
     envelope.format = Format::of(incoming)?;
     let operation = actions::called(incoming)?;
     let now = app.now();
     let keys = app.keys.in_force();
-    let key = authenticate::authenticate(app, &keys, incoming, now)?;
+    let key = &Caller::new(authenticate::authenticate(app, &keys, incoming, now)?, peer, now);
     let answer = match operation {
         Operation::TraceDevice => trace_device::query(app, key, incoming).await.map(Answer::Page),
         Operation::TraceMessageOfClient | Operation::TraceMessagePublish | Operation::TraceMessageSubscribe => {

@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 
-use tracemq_access::{AccessKey, Decision};
+use tracemq_access::AccessKey;
 use tracemq_model::InstanceId;
 
+use crate::caller::Caller;
 use crate::state::{Instance, Shared};
 
 use super::actions::Operation;
@@ -17,12 +18,9 @@ pub(crate) fn resource_names(region: &str, key: &AccessKey, instance: &str) -> [
     [format!("acs:mq:{region}:{account}:{instance}"), format!("acs:mq:{region}:{account}:instance/{instance}")]
 }
 
-/// Whether the key's policy allows the operation on what goes by these names.
-pub(super) fn allow(key: &AccessKey, operation: Operation, resources: &[&str]) -> Result<(), Fault> {
-    match key.policy.decide(operation.permissions(), resources) {
-        Decision::Allow => Ok(()),
-        refused @ (Decision::ExplicitDeny | Decision::ImplicitDeny) => Err(Fault::denied(key, operation, refused)),
-    }
+/// Whether the caller's policies allow the operation on what goes by these names.
+pub(super) fn allow(caller: &Caller, operation: Operation, resources: &[&str]) -> Result<(), Fault> {
+    caller.allows(operation.permissions(), resources).map_err(|denial| Fault::denied(caller, operation, denial))
 }
 
 /// Whether a text can be a part of a resource's name: instances and regions are of the same characters.

@@ -1,9 +1,9 @@
 //! The operation itself: a page of one device's history.
 
 use serde::Serialize;
-use tracemq_access::AccessKey;
 use tracemq_model::{ClientId, Event, InstanceId, Order, Subject, TimeMs, TimeRange, TracePage, TraceQuery};
 
+use crate::caller::Caller;
 use crate::gaps::merged;
 use crate::lookup::LookupError;
 use crate::state::Shared;
@@ -47,7 +47,7 @@ impl DeviceInfo {
     }
 }
 
-pub(super) async fn query(app: &Shared, key: &AccessKey, incoming: &Incoming) -> Result<Page, Fault> {
+pub(super) async fn query(app: &Shared, key: &Caller, incoming: &Incoming) -> Result<Page, Fault> {
     check_policy(key, Operation::TraceDevice, incoming)?;
     let parameters = Parameters::read(incoming)?;
     let instance = find_instance(app, key, parameters.instance, Some(parameters.region))?;
@@ -77,7 +77,7 @@ pub(super) fn failure(error: &LookupError) -> Fault {
 
 /// Judges the very texts that decide later. One that could not name anything, such as one that would shift the parts
 /// of a resource's name, stands as nothing here and is refused with the parameters.
-pub(super) fn check_policy(key: &AccessKey, operation: Operation, incoming: &Incoming) -> Result<(), Fault> {
+pub(super) fn check_policy(key: &Caller, operation: Operation, incoming: &Incoming) -> Result<(), Fault> {
     let plain = |name| incoming.all.get(name).filter(|text| is_plain(text)).unwrap_or_default();
     let [short, long] = resource_names(plain("MqttRegionId"), key, plain("InstanceId"));
     scope::allow(key, operation, &[&short, &long])

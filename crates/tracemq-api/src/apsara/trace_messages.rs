@@ -5,12 +5,12 @@
 use std::ops::ControlFlow;
 
 use serde::Serialize;
-use tracemq_access::AccessKey;
 use tracemq_model::{
     ClientId, Event, Filter, Gap, InstanceId, MessageId, Order, Reason, Subject, TimeRange, TraceQuery,
 };
 use tracemq_store::{EventStore, StoreError};
 
+use crate::caller::Caller;
 use crate::gaps::merged;
 use crate::lookup::Waiting;
 use crate::state::{MessageAnswers, Shared};
@@ -91,7 +91,7 @@ struct Found {
 
 pub(super) async fn query(
     app: &Shared,
-    key: &AccessKey,
+    key: &Caller,
     operation: Operation,
     incoming: &Incoming,
 ) -> Result<Messages, Fault> {

@@ -2,7 +2,6 @@
 //! whether the key may. A handler that has an [`Allowed`] has been through all of it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -11,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tracemq_access::AccessKey;
 use tracemq_access::params::{Params, Plus, decode};
 use tracemq_model::TimeMs;
 use utoipa::IntoParams;
@@ -20,6 +18,7 @@ use utoipa::openapi::path::ParameterIn;
 use super::row::rfc_3339;
 use super::{Problem, login};
 use crate::audit::{self, Entry, Peer};
+use crate::caller::Caller;
 use crate::metrics::{Outcome, Surface};
 use crate::state::{Instance, Shared};
 
@@ -27,7 +26,7 @@ use crate::state::{Instance, Shared};
 pub(super) struct Call<'a> {
     app: &'a Shared,
     /// Whose it is.
-    pub(super) key: Arc<AccessKey>,
+    pub(super) key: Caller,
     /// When it came.
     pub(super) now: TimeMs,
     target: String,
@@ -39,12 +38,12 @@ pub(super) struct Call<'a> {
 /// A call that may go on.
 pub(super) struct Allowed {
     /// Whose it is.
-    pub(super) key: Arc<AccessKey>,
+    pub(super) key: Caller,
     /// When it came.
     pub(super) now: TimeMs,
     /// What it is about.
     pub(super) instance: Instance,
-    peer: Option<Peer>,
+    pub(super) peer: Option<Peer>,
 }
 
 #[derive(serde::Deserialize, IntoParams)]
@@ -60,7 +59,8 @@ impl<'a> Call<'a> {
         let now = app.now();
         let peer = request.extensions.get::<Peer>().copied();
         app.throttle_address(peer, now).map_err(Problem::too_many_of_address)?;
-        let key = Arc::clone(login::login(&app.keys.in_force(), &request.headers, now)?);
+        let key = login::login(&app.keys.in_force(), &request.headers, now)?;
+        let key = Caller::new(key, peer, now);
         app.throttle(&key.account, now).map_err(Problem::too_many)?;
         let query = request.uri.query().unwrap_or_default();
         let sent = Params::parse(query.as_bytes()).and_then(|sent| Params::joined(&sent, &Params::default()));

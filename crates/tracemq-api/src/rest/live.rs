@@ -27,6 +27,8 @@ use super::problem::Problems;
 use super::row::EventRow;
 use super::{Problem, login};
 use crate::apsara::PERMISSIONS;
+use crate::audit::Peer;
+use crate::caller::Caller;
 use crate::metrics::Outcome;
 use crate::state::{Instance, Shared};
 
@@ -128,6 +130,7 @@ struct Live {
     app: Shared,
     /// What the call came with: the key is asked for again with it.
     headers: HeaderMap,
+    peer: Option<Peer>,
     instance: Instance,
     filter: Filter,
     recent: Arc<Recent>,
@@ -157,7 +160,8 @@ fn begin(app: &Shared, request: &Parts) -> Result<(Live, Start), Problem> {
     };
     let open = app.live.streams.open(&call.key.account)?;
     let headers = request.headers.clone();
-    Ok((Live { app: Arc::clone(app), headers, instance: call.instance, filter, recent, _open: open }, start))
+    let (app, peer, instance) = (Arc::clone(app), call.peer, call.instance);
+    Ok((Live { app, headers, peer, instance, filter, recent, _open: open }, start))
 }
 
 /// What is shared by all streams.
@@ -252,11 +256,12 @@ impl Live {
             return Err("the server is stopping");
         }
         let keys = self.app.keys.in_force();
-        let key =
-            login::login(&keys, &self.headers, self.app.now()).map_err(|_| "the access key is not valid any more")?;
+        let now = self.app.now();
+        let key = login::login(&keys, &self.headers, now).map_err(|_| "the access key is not valid any more")?;
         if key.account != self.instance.account {
             return Err("the access key belongs to another account now");
         }
-        login::check_policy(key, &self.instance, PERMISSIONS).map_err(|_| "the access key may not do this any more")
+        let caller = Caller::new(key, self.peer, now);
+        login::check_policy(&caller, &self.instance, PERMISSIONS).map_err(|_| "the access key may not do this any more")
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use tracemq_access::{AccessKey, Decision, KeyRing, Secret};
+use tracemq_access::{AccessKey, KeyRing, Secret};
 use tracemq_model::TimeMs;
 
 use crate::apsara::resource_names;
+use crate::caller::Caller;
 use crate::state::Instance;
 use crate::state::Shared;
 
@@ -16,14 +17,16 @@ use super::Problem;
 
 /// The key among `keys` that calls. Which part of a login is wrong is not told; a temporary key can't log in this way,
 /// for there is no place for its token.
-pub(super) fn login<'a>(keys: &'a KeyRing, headers: &HeaderMap, now: TimeMs) -> Result<&'a Arc<AccessKey>, Problem> {
+pub(super) fn login(keys: &KeyRing, headers: &HeaderMap, now: TimeMs) -> Result<Arc<AccessKey>, Problem> {
     let (id, password) = credentials(headers).ok_or_else(Problem::login)?;
     let key = keys.get(&id);
     let nobody = Secret::new("no key has this secret, and no caller is let in by it").ok();
     // Compared also when there is no such key, so that both take the same time.
     let right = key.map(|key| &key.secret).or(nobody.as_ref()).is_some_and(|secret| secret.is(&password));
     match key {
-        Some(key) if right && key.enabled && key.security_token.is_none() && !key.has_expired(now) => Ok(key),
+        Some(key) if right && key.enabled && key.security_token.is_none() && !key.has_expired(now) => {
+            Ok(Arc::clone(key))
+        }
         Some(_) | None => Err(Problem::login()),
     }
 }
@@ -53,18 +56,14 @@ pub(super) fn instance<'a>(app: &'a Shared, key: &AccessKey, named: Option<&str>
     }
 }
 
-/// Whether the key's policy allows one of `actions`, which are names of the same right.
+/// Whether the caller's policies allow one of `actions`, which are names of the same right.
 pub(super) fn check_policy(
-    key: &AccessKey,
+    caller: &Caller,
     instance: &Instance,
     actions: &'static [&'static str],
 ) -> Result<(), Problem> {
     let region = instance.region.as_deref().unwrap_or_default();
-    let [short, long] = resource_names(region, key, instance.id.as_str());
-    match key.policy.decide(actions, &[&short, &long]) {
-        Decision::Allow => Ok(()),
-        Decision::ExplicitDeny | Decision::ImplicitDeny => {
-            Err(Problem::denied(actions.first().copied().unwrap_or_default()))
-        }
-    }
+    let [short, long] = resource_names(region, caller, instance.id.as_str());
+    let denied = |denial| Problem::denied(actions.first().copied().unwrap_or_default(), denial);
+    caller.allows(actions, &[&short, &long]).map_err(denied)
 }

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tracemq_access::Denial;
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::apsara::request_id;
@@ -85,8 +86,10 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "login-required", "Who is asking?", detail)
     }
 
-    pub(crate) fn denied(action: &str) -> Self {
-        let detail = format!("the access key's policy does not allow {action} on this instance");
+    pub(crate) fn denied(action: &str, denial: Denial) -> Self {
+        let whose = if denial.by_session { "the temporary key's own policy" } else { "the access key's policy" };
+        let does = if denial.is_explicit { "forbids" } else { "does not allow" };
+        let detail = format!("{whose} {does} {action} on this instance");
         Self::new(StatusCode::FORBIDDEN, "not-allowed", "The access key may not do this", detail)
     }
 

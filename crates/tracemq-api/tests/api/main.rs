@@ -11,6 +11,7 @@
     reason = "to panic is how a test, and the harness that it is made of, says no"
 )]
 
+mod access;
 mod connections;
 mod devices;
 mod erasure;

@@ -203,7 +203,11 @@ async fn a_policy_decides_and_says_how() {
     }
     assert_eq!(world.questions(), 0);
     assert_eq!(
-        policy("Allow", "mq:*", "acs:mq:*:*:x").decide(&["mq:y"], &["acs:mq:a:b:x"]),
+        policy("Allow", "mq:*", "acs:mq:*:*:x").decide(
+            &["mq:y"],
+            &["acs:mq:a:b:x"],
+            &tracemq_access::Context::default()
+        ),
         tracemq_access::Decision::Allow
     );
 }

@@ -162,7 +162,9 @@ pub(crate) fn key(id: &str, secret: &str, account: &str) -> AccessKey {
         enabled: true,
         security_token: None,
         expires: None,
+        holder: tracemq_access::Holder::Account,
         policy: Policy::full_access(),
+        session: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use tracemq_access::{AccessKey, AccountId, KeyRing, Policy, Secret};
+use tracemq_access::{AccessKey, AccountId, Holder, KeyRing, Policy, Secret};
 
 use crate::cli::ServeArgs;
 use crate::config::{AccessKeyEntry, Config, LOCAL_ACCOUNT};
@@ -66,7 +66,9 @@ fn own(credentials: &Credentials) -> anyhow::Result<AccessKey> {
         enabled: true,
         security_token: None,
         expires: None,
+        holder: Holder::Account,
         policy: Policy::full_access(),
+        session: None,
     };
     KeyRing::new([key.clone()]).context("access_key_id")?;
     Ok(key)
@@ -91,5 +93,7 @@ fn usable(entry: &AccessKeyEntry) -> anyhow::Result<AccessKey> {
             Some(json) => Policy::parse(json).context("policy")?,
             None => Policy::full_access(),
         },
+        holder: Holder::Account,
+        session: None,
     })
 }
