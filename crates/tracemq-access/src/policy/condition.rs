@@ -58,7 +58,7 @@ const OF_TIME: [(&str, &[Ordering], bool); 6] = [
 ];
 
 /// Reads what stands at `path`.
-pub(super) fn read(operator: &str, key: &str, values: Vec<Node>, path: &str) -> Result<Condition, PolicyError> {
+pub(super) fn read(operator: &str, key: &str, values: &[Node], path: &str) -> Result<Condition, PolicyError> {
     if values.is_empty() {
         return Err(PolicyError::at(path, "is empty"));
     }
@@ -66,24 +66,19 @@ pub(super) fn read(operator: &str, key: &str, values: Vec<Node>, path: &str) -> 
     let of_address = [("IpAddress", false), ("NotIpAddress", true)].into_iter().find(|(name, _)| *name == operator);
     let of_time = OF_TIME.into_iter().find(|(name, ..)| *name == operator);
     if let Some((operator, is_negative)) = of_address {
-        let networks = each(values, key == SOURCE_IP, path, |node| match node {
-            Node::Text(text) => text.parse().ok(),
-            _ => None,
-        });
+        let networks = each(values, key == SOURCE_IP, path, |node| node.text()?.parse().ok());
         let networks = networks?.ok_or_else(|| wrong("must hold addresses or networks such as 192.0.2.0/24"))?;
         Ok(Condition { operator, test: Test::Address { networks, is_negative } })
     } else if let Some((operator, allowed, is_negative)) = of_time {
-        let moments = each(values, key == CURRENT_TIME, path, |node| match node {
-            Node::Text(text) => text.parse::<jiff::Timestamp>().ok().map(|time| TimeMs(time.as_millisecond())),
-            _ => None,
+        let moments = each(values, key == CURRENT_TIME, path, |node| {
+            let time: jiff::Timestamp = node.text()?.parse().ok()?;
+            Some(TimeMs(time.as_millisecond()))
         });
         let moments = moments?.ok_or_else(|| wrong("must hold times such as 2026-11-22T08:00:00Z"))?;
         Ok(Condition { operator, test: Test::Time { moments, allowed, is_negative } })
     } else if operator == "Bool" {
-        let values = each(values, key == SECURE_TRANSPORT, path, |node| match node {
-            Node::Bool(is) => Some(*is),
-            Node::Text(text) => text.parse().ok(),
-            _ => None,
+        let values = each(values, key == SECURE_TRANSPORT, path, |node| {
+            if let Node::Bool(is) = node { Some(*is) } else { node.text()?.parse().ok() }
         });
         let values = values?.ok_or_else(|| wrong("must be \"true\" or \"false\""))?;
         Ok(Condition { operator: "Bool", test: Test::Secure { values } })
@@ -94,7 +89,7 @@ pub(super) fn read(operator: &str, key: &str, values: Vec<Node>, path: &str) -> 
 
 /// All values, none if one of them can't be read.
 fn each<T>(
-    values: Vec<Node>,
+    values: &[Node],
     key_is_known: bool,
     path: &str,
     read: impl FnMut(&Node) -> Option<T>,

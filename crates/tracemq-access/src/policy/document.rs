@@ -21,6 +21,10 @@ pub(super) enum Node {
 }
 
 impl Node {
+    pub(super) fn text(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
     fn is_text(&self, expected: &str) -> bool {
         matches!(self, Self::Text(text) if text == expected)
     }
@@ -114,19 +118,16 @@ fn statement(node: Node, path: &str) -> Result<Statement, PolicyError> {
 
 /// `{"IpAddress": {"acs:SourceIp": ["192.0.2.0/24"]}}`
 fn conditions(node: Node, path: &str) -> Result<Vec<Condition>, PolicyError> {
-    let operators = match node {
-        Node::Absent => return Ok(Vec::new()),
-        node => named(node, path)?,
-    };
+    if matches!(node, Node::Absent) {
+        return Ok(Vec::new());
+    }
+    let operators = named(node, path)?;
     let mut conditions = Vec::new();
     for (operator, node) in operators {
         let path = format!("{path}.{}", shown(&operator));
         for (key, values) in named(node, &path)? {
             let path = format!("{path}.{}", shown(&key));
-            let values = match values {
-                Node::List(values) => values,
-                one => vec![one],
-            };
+            let values = if let Node::List(values) = &values { values } else { std::slice::from_ref(&values) };
             conditions.push(condition::read(&operator, &key, values, &path)?);
         }
     }
