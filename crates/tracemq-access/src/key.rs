@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tracemq_model::TimeMs;
 
+use crate::accounts::{Sessions, TokenError};
 use crate::{Context, Decision, Policy};
 
 /// A text that must not be seen: not in logs, not in errors, not in answers.
@@ -33,6 +34,11 @@ impl Secret {
             return Err(KeyError::SecretCharacter);
         }
         Ok(Self(text.into()))
+    }
+
+    /// One that was made here.
+    pub(crate) fn unchecked(text: String) -> Self {
+        Self(text.into())
     }
 
     /// The text itself, to sign with.
@@ -207,6 +213,7 @@ impl AccessKey {
 #[derive(Clone, Debug, Default)]
 pub struct KeyRing {
     keys: HashMap<String, Arc<AccessKey>>,
+    sessions: Option<Arc<Sessions>>,
 }
 
 impl KeyRing {
@@ -229,7 +236,26 @@ impl KeyRing {
                 return Err(KeyError::Twice(id));
             }
         }
-        Ok(Self { keys: known })
+        Ok(Self { keys: known, sessions: None })
+    }
+
+    /// The same, and keys that were given out for a time.
+    #[must_use]
+    pub fn with_sessions(self, sessions: Sessions) -> Self {
+        Self { sessions: Some(Arc::new(sessions)), ..self }
+    }
+
+    /// The key for a caller that names `id` and brings `token`, if there is one. Of a key for a time its own id, the secret's proof and its
+    /// end are still to be looked at, see [`Sessions::key`].
+    ///
+    /// # Errors
+    /// When a key for a time comes without token, or with one that is none.
+    pub fn find(&self, id: &str, token: Option<&str>) -> Result<Option<Arc<AccessKey>>, TokenError> {
+        match (self.keys.get(id), &self.sessions) {
+            (Some(key), _) => Ok(Some(Arc::clone(key))),
+            (None, Some(sessions)) => Ok(sessions.key(id, token)?.map(Arc::new)),
+            (None, None) => Ok(None),
+        }
     }
 
     /// The key called exactly `id`.

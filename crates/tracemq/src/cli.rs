@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use crate::access::{AccessCommand, AccessPlace};
 use crate::config::Config;
 use crate::store::StoreCommand;
 
@@ -41,6 +42,15 @@ pub(crate) enum Command {
     Kick(KickArgs),
     /// Set a user's password in the file of MQTT users
     Passwd(PasswdArgs),
+    /// Users of the HTTP API: their keys, groups and policies, and why a call is allowed or not
+    Access {
+        /// Where the users are.
+        #[command(flatten)]
+        place: AccessPlace,
+        /// What about them.
+        #[command(subcommand)]
+        command: AccessCommand,
+    },
     /// Work on the event store's files: check, stats, export, import, repair, erase
     Store {
         /// What about it.

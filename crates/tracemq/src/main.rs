@@ -1,5 +1,6 @@
 //! `tracemq`: the binary. Parses what was typed, and hands over to one module a command.
 
+mod access;
 mod cli;
 mod clients;
 mod config;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Command::Clients(args) => clients::list(&args),
         Command::Kick(args) => clients::kick(&args),
         Command::Passwd(args) => passwd::run(&args),
+        Command::Access { place, command } => access::run(&place, &command),
         Command::Store { command } => store::run(&command),
         Command::Config { command: ConfigCommand::Check(args) } => check_config(&args),
     };

@@ -134,7 +134,7 @@ pub(crate) fn hmac_sha1(key: &[u8], text: &[u8]) -> [u8; 20] {
     mac.finalize().into_bytes().into()
 }
 
-fn hmac_sha256(key: &[u8], text: &[u8]) -> [u8; 32] {
+pub(crate) fn hmac_sha256(key: &[u8], text: &[u8]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(text);
     mac.finalize().into_bytes().into()

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use tracemq_access::accounts::TokenError;
 use tracemq_access::signature::{Claim, Scheme, acs3, parse_timestamp, rpc_v1};
-use tracemq_access::{AccessKey, KeyRing, Secret};
+use tracemq_access::{AccessKey, Holder, KeyRing, Secret};
 use tracemq_model::TimeMs;
 
 use crate::nonces::{self, NonceRefusal};
@@ -30,23 +31,23 @@ pub(super) fn authenticate(
     if now.since(timestamp).max(timestamp.since(now)) > SKEW_MAX_MS {
         return Err(Fault::timestamp_expired());
     }
-    let key = keys.get(claim.key_id).ok_or_else(Fault::no_such_key)?;
+    let key = keys.find(claim.key_id, claim.security_token).map_err(token_fault)?.ok_or_else(Fault::no_such_key)?;
     if !key.enabled || (key.security_token.is_none() && key.has_expired(now)) {
         return Err(Fault::key_inactive());
     }
-    check_token_is_there(key, &claim)?;
+    check_token_is_there(&key, &claim)?;
     if !claim.verify(&key.secret) {
         tracing::debug!(key = %key.id, "signature does not match");
         return Err(Fault::signature(&claim));
     }
-    check_token(key, &claim, now)?;
-    let hash = nonces::hash(&key.id, claim.nonce);
+    check_token(&key, &claim, now)?;
+    let hash = nonces::hash(claim.key_id, claim.nonce);
     app.nonces.check(&hash, timestamp, now).map_err(refusal)?;
     // The nonce is taken after the rate has let the call through: else one account's flood would fill what all
     // accounts' nonces share. Of two equal requests at once, one fails here.
     app.throttle(&key.account, now).map_err(Fault::throttled)?;
     app.nonces.take(&hash, timestamp, now).map_err(refusal)?;
-    Ok(Arc::clone(key))
+    Ok(key)
 }
 
 fn claim<'a>(app: &Shared, incoming: &'a Incoming) -> Result<Claim<'a>, Fault> {
@@ -72,16 +73,31 @@ fn claim<'a>(app: &Shared, incoming: &'a Incoming) -> Result<Claim<'a>, Fault> {
     claim.map_err(|error| Fault::claim(&error))
 }
 
+fn token_fault(error: TokenError) -> Fault {
+    match error {
+        TokenError::Missing => Fault::token_missing(),
+        TokenError::Malformed => Fault::token_malformed(),
+    }
+}
+
+/// Then its token was read already, and may be longer than others.
+fn is_session(key: &AccessKey) -> bool {
+    matches!(key.holder, Holder::Session(_))
+}
+
 fn check_token_is_there(key: &AccessKey, claim: &Claim<'_>) -> Result<(), Fault> {
     match claim.security_token {
         None if key.security_token.is_some() => Err(Fault::token_missing()),
-        Some(token) if Secret::new(token).is_err() => Err(Fault::token_malformed()),
+        Some(token) if !is_session(key) && Secret::new(token).is_err() => Err(Fault::token_malformed()),
         Some(_) | None => Ok(()),
     }
 }
 
 /// Whether the token is the key's own: told only to those who hold the secret.
 fn check_token(key: &AccessKey, claim: &Claim<'_>, now: TimeMs) -> Result<(), Fault> {
+    if key.id != claim.key_id {
+        return Err(Fault::token_of_another_key()); // a good one, of another key for a time
+    }
     match (claim.security_token, &key.security_token) {
         (None, None) => Ok(()),
         (Some(given), Some(expected)) if expected.is(given) => {

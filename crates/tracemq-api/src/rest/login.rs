@@ -1,4 +1,5 @@
-//! HTTP Basic with an access key: its id as user, its secret as password. Then what the key's policy says.
+//! HTTP Basic with an access key: its id as user, its secret as password; a temporary key also sends its token in the header
+//! `x-acs-security-token`. Then what the key's policy says.
 
 use std::sync::Arc;
 
@@ -15,19 +16,35 @@ use crate::state::Shared;
 
 use super::Problem;
 
-/// The key among `keys` that calls. Which part of a login is wrong is not told; a temporary key can't log in this way,
-/// for there is no place for its token.
+/// The key among `keys` that calls. Which part of a login is wrong is not told.
 pub(super) fn login(keys: &KeyRing, headers: &HeaderMap, now: TimeMs) -> Result<Arc<AccessKey>, Problem> {
     let (id, password) = credentials(headers).ok_or_else(Problem::login)?;
-    let key = keys.get(&id);
+    let token = only(headers, "x-acs-security-token")?;
+    let key = keys.find(&id, token).ok().flatten().filter(|key| key.id == id);
     let nobody = Secret::new("no key has this secret, and no caller is let in by it").ok();
     // Compared also when there is no such key, so that both take the same time.
-    let right = key.map(|key| &key.secret).or(nobody.as_ref()).is_some_and(|secret| secret.is(&password));
+    let right = key.as_ref().map(|key| &key.secret).or(nobody.as_ref()).is_some_and(|secret| secret.is(&password));
     match key {
-        Some(key) if right && key.enabled && key.security_token.is_none() && !key.has_expired(now) => {
-            Ok(Arc::clone(key))
-        }
+        Some(key) if right && key.enabled && token_fits(&key, token) && !key.has_expired(now) => Ok(key),
         Some(_) | None => Err(Problem::login()),
+    }
+}
+
+fn token_fits(key: &AccessKey, given: Option<&str>) -> bool {
+    match (&key.security_token, given) {
+        (None, None) => true,
+        (Some(expected), Some(given)) => expected.is(given),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+/// The header's one value. Of two, neither is taken.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Problem> {
+    let mut sent = headers.get_all(name).iter();
+    match (sent.next(), sent.next()) {
+        (None, _) => Ok(None),
+        (Some(only), None) => only.to_str().map(Some).map_err(|_| Problem::login()),
+        (Some(_), Some(_)) => Err(Problem::login()),
     }
 }
 

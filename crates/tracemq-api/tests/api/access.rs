@@ -3,9 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
-use tracemq_access::{AccessKey, Holder, Policy};
+use tracemq_access::accounts::{Accounts, AccountsFile, Attached, Grant};
+use tracemq_access::{AccessKey, Holder, KeyRing, Policy};
+use tracemq_model::TimeMs;
 
-use crate::world::{Answer, SECRET, World, parameters, policy};
+use crate::signing::Signer;
+use crate::world::{Answer, NOW, SECRET, World, parameters, policy};
 
 const REST_EVENTS: &str = "/api/v1/clients/nobody/events";
 
@@ -131,4 +134,171 @@ async fn a49_the_instance_that_the_policy_allows_is_the_one_that_is_read() {
         assert!(answer.status >= 400 && !answer.body.contains("DeviceInfoList"), "{name}: {answer:?}");
     }
     assert_eq!(world.questions(), 0);
+}
+
+const READ: &str = r#"{"Version":"1","Statement":[{"Effect":"Allow","Action":"mq:Query*","Resource":"*"}]}"#;
+const ELSEWHERE: &str =
+    r#"{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"acs:mq:*:*:instance/other"}]}"#;
+
+/// A file with one user, who may read.
+fn users() -> AccountsFile {
+    let mut file = AccountsFile::new(&[7; 32]);
+    file.add_user("ops", "local", [1; 8]).unwrap();
+    file.add_key("ops", "TMQOPS", SECRET, TimeMs(NOW)).unwrap();
+    file.put_policy("reader", READ).unwrap();
+    file.attach("reader", Attached::User("ops")).unwrap();
+    file
+}
+
+fn put_in_force(world: &World, file: &AccountsFile) {
+    let Accounts { keys, sessions } = file.accounts().unwrap();
+    world.state.keys.replace(KeyRing::new(keys).unwrap().with_sessions(sessions));
+}
+
+fn grant(file: &AccountsFile, policy: Option<&str>, random: u8) -> Grant {
+    let sessions = file.accounts().unwrap().sessions;
+    sessions.grant(&file.users[0].id, policy, TimeMs(NOW), 3_600_000, &[random; 64]).unwrap()
+}
+
+fn signer(world: &World, id: &str, secret: &str, token: Option<&str>) -> Signer {
+    Signer { secret: secret.to_owned(), token: token.map(str::to_owned), ..world.signer(id) }
+}
+
+/// The `Code` by each signature, and the status of REST.
+async fn outcome(world: &World, id: &str, secret: &str, token: Option<&str>) -> (String, u16) {
+    let v1 = world.call(&signer(world, id, secret, token).v1(&parameters())).await;
+    let v3 = world.call(&signer(world, id, secret, token).v3(&parameters())).await;
+    assert_eq!((v1.status, v1.code()), (v3.status, v3.code()));
+    if v1.status == 200 {
+        v1.assert_ok();
+    } else {
+        assert!(!v1.body.contains("DeviceInfoList"), "{v1:?}");
+    }
+    let login = format!("Basic {}", BASE64.encode(format!("{id}:{secret}")));
+    let mut headers = vec![("Authorization", login.as_str())];
+    headers.extend(token.map(|token| ("x-acs-security-token", token)));
+    (v1.code(), world.get(REST_EVENTS, &headers).await.status)
+}
+
+#[tokio::test]
+async fn a_temporary_key_opens_both_apis_until_it_ends() {
+    let (world, mut file) = (World::new(), users());
+    put_in_force(&world, &file);
+    let given = grant(&file, None, 1);
+    let ask = async |world: &World| outcome(world, &given.id, &given.secret, Some(&given.token)).await;
+    let told = |code: &str, status| (code.to_owned(), status);
+    assert_eq!(ask(&world).await, told("", 200));
+    world.pass(3_599_000);
+    assert_eq!(ask(&world).await, told("", 200));
+    world.pass(1_000);
+    assert_eq!(ask(&world).await, told("InvalidSecurityToken.Expired", 401));
+
+    let world = World::new();
+    file.detach("reader", Attached::User("ops")).unwrap();
+    put_in_force(&world, &file);
+    assert_eq!(ask(&world).await, told("NoPermission", 403), "what the user loses");
+    file.attach("reader", Attached::User("ops")).unwrap();
+    file.enable_key("TMQOPS", false).unwrap();
+    put_in_force(&world, &file);
+    assert_eq!(ask(&world).await, told("", 200), "it is the user's, not one of its other keys'");
+    file.enable_user("ops", false).unwrap();
+    put_in_force(&world, &file);
+    assert_eq!(ask(&world).await, told("InvalidAccessKeyId.Inactive", 401));
+    assert_eq!(outcome(&world, "TMQOPS", SECRET, None).await, told("InvalidAccessKeyId.Inactive", 401));
+    file.delete_user("ops").unwrap();
+    put_in_force(&world, &file);
+    assert_eq!(ask(&world).await, told("InvalidAccessKeyId.NotFound", 401));
+    world.state.keys.replace(KeyRing::default());
+    assert_eq!(ask(&world).await, told("InvalidAccessKeyId.NotFound", 401), "without a file there are no users");
+}
+
+#[tokio::test]
+async fn a_temporary_key_may_no_more_than_its_own_policy() {
+    let (world, file) = (World::new(), users());
+    put_in_force(&world, &file);
+    let given = grant(&file, Some(ELSEWHERE), 1);
+    let signer = signer(&world, &given.id, &given.secret, Some(&given.token));
+    let answer = world.call(&signer.v3(&parameters())).await;
+    answer.assert_refused(403, "NoPermission");
+    let detail = detail(&answer);
+    assert_eq!(
+        (&detail["PolicyType"], &detail["AuthPrincipalType"], &detail["AuthPrincipalDisplayName"]),
+        (&json!("SessionPolicy"), &json!("AssumedRoleUser"), &json!(format!("ops:{}", given.id)))
+    );
+}
+
+#[tokio::test]
+async fn tokens_of_others_changed_ones_and_none_are_each_told_by_their_code() {
+    let (world, file) = (World::new(), users());
+    put_in_force(&world, &file);
+    let (one, other) = (grant(&file, Some(ELSEWHERE), 1), grant(&file, None, 2));
+    let changed = one.token.replacen("TMQ1.e", "TMQ1.f", 1);
+    assert!(changed != one.token);
+    for (id, secret, token, code) in [
+        (&*one.id, &*one.secret, None, "MissingSecurityToken"),
+        (&one.id, &one.secret, Some(""), "MissingSecurityToken"),
+        (&one.id, &one.secret, Some("CAIS+token"), "InvalidSecurityToken.Malformed"),
+        (&one.id, &one.secret, Some(&*changed), "InvalidSecurityToken.Malformed"),
+        (&one.id, &one.secret, Some(&*other.token), "InvalidSecurityToken.MismatchWithAccessKey"),
+        (&one.id, &other.secret, Some(&*other.token), "SignatureDoesNotMatch"),
+        (&one.id, "guess", Some(&*one.token), "SignatureDoesNotMatch"),
+        ("STS.never", &one.secret, Some(&*one.token), "SignatureDoesNotMatch"),
+        ("TMQOPS", SECRET, Some(&*one.token), "InvalidSecurityToken.MismatchWithAccessKey"),
+        ("TMQOPS", SECRET, Some("short"), "InvalidSecurityToken.MismatchWithAccessKey"),
+        ("TMQNONE", SECRET, Some(&*one.token), "InvalidAccessKeyId.NotFound"),
+    ] {
+        assert_eq!(outcome(&world, id, secret, token).await, (code.to_owned(), 401), "{id} {token:?}");
+    }
+    assert_eq!(outcome(&world, &other.id, &other.secret, Some(&other.token)).await, (String::new(), 200));
+    // The token is signed: one that is put in its place is seen.
+    let wire = signer(&world, &one.id, &one.secret, Some(&one.token)).v3(&parameters());
+    let swapped = world.call(&wire.set("x-acs-security-token", Some(&other.token))).await;
+    swapped.assert_refused(400, "SignatureDoesNotMatch");
+}
+
+#[tokio::test]
+async fn a51_each_call_is_judged_by_one_version_and_after_a_change_by_the_new_one() {
+    let (world, mut file) = (World::new(), users());
+    for round in 0..50 {
+        let allowed = round % 2 == 0;
+        put_in_force(&world, &file);
+        let under_way: Vec<_> = (0..4).map(|_| world.signer("TMQOPS").v3(&parameters())).collect();
+        let calls: Vec<_> =
+            under_way.into_iter().map(|wire| tokio::spawn(crate::world::send(world.router.clone(), wire))).collect();
+        if allowed {
+            file.detach("reader", Attached::User("ops")).unwrap();
+        } else {
+            file.attach("reader", Attached::User("ops")).unwrap();
+        }
+        put_in_force(&world, &file);
+        let after = world.call(&world.signer("TMQOPS").v3(&parameters())).await.status;
+        assert_eq!(after, if allowed { 403 } else { 200 });
+        for call in calls {
+            let answer = call.await.unwrap();
+            assert!(matches!(answer.status, 200 | 403), "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a50_reading_gives_no_right_to_change_end_erase_or_give_out() {
+    let (world, file) = (World::new(), users());
+    put_in_force(&world, &file);
+    assert_eq!(outcome(&world, "TMQOPS", SECRET, None).await, (String::new(), 200));
+    let login = format!("Basic {}", BASE64.encode(format!("TMQOPS:{SECRET}")));
+    for (method, target) in [
+        ("DELETE", "/api/v1/clients/pump/events"),
+        ("DELETE", "/api/v1/connections?client=pump"),
+        ("GET", "/api/v1/connections"),
+    ] {
+        let request = axum::http::Request::builder().method(method).uri(target).header("Authorization", &login);
+        let answer = world.send(request.body(axum::body::Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, 403, "{method} {target}: {answer:?}");
+    }
+    for action in
+        ["ApplyToken", "RevokeToken", "RegisterDeviceCredential", "GetDeviceCredential", "UnRegisterDeviceCredential"]
+    {
+        let signer = Signer { action: action.into(), ..world.signer("TMQOPS") };
+        world.call(&signer.v3(&parameters())).await.assert_refused(403, "NoPermission");
+    }
 }

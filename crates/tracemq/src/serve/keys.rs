@@ -1,12 +1,15 @@
 //! The access keys of the configuration and of the data folder, as the API takes them: at the start, and when they are
 //! read again.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
+use tracemq_access::accounts::Accounts;
 use tracemq_access::{AccessKey, AccountId, Holder, KeyRing, Policy, Secret};
 
+use crate::access::file as users;
 use crate::cli::ServeArgs;
 use crate::config::{AccessKeyEntry, Config, LOCAL_ACCOUNT};
 use crate::credentials::{self, Credentials};
@@ -21,7 +24,7 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All keys that open a server: `entries` of its configuration, and `credentials` of its data folder.
+/// All keys that open a server: `entries` of its configuration, `credentials` of its data folder, and the users' there.
 ///
 /// # Errors
 /// When a key can't be used: with its id or file.
@@ -35,7 +38,21 @@ pub(super) fn ring(entries: &[AccessKeyEntry], credentials: &Credentials, data_d
     for entry in entries {
         keys.push(key(entry)?);
     }
-    KeyRing::new(keys).map_err(|error| anyhow!("access_keys: {error}"))
+    let users = users::load(data_dir)?.map(|file| file.accounts()).transpose()?;
+    let (of_users, sessions) = users.map(|Accounts { keys, sessions }| (keys, sessions)).unzip();
+    let taken: HashSet<String> = keys.iter().map(|key| key.id.clone()).collect();
+    for key in of_users.into_iter().flatten() {
+        if taken.contains(&key.id) {
+            let file = users::path(data_dir);
+            bail!("{}: the key `{}` is in the config or in credentials.toml, too", file.display(), key.id);
+        }
+        keys.push(key);
+    }
+    let ring = KeyRing::new(keys).map_err(|error| anyhow!("access_keys: {error}"))?;
+    Ok(match sessions {
+        Some(sessions) => ring.with_sessions(sessions),
+        None => ring,
+    })
 }
 
 /// The configuration and the keys that stand now in the files of a server that was started with `args` and runs on `data_dir`. Nothing is

@@ -13,6 +13,7 @@
 )]
 
 mod access;
+mod access_cli;
 mod access_hook;
 mod bounds;
 mod clients_cli;

@@ -14,8 +14,8 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-pub(crate) use api::{Event, basic, signed_as};
-pub(crate) use http::{Answer, Kept};
+pub(crate) use api::{Event, basic, signed_as, signed_call};
+pub(crate) use http::{Answer, Kept, get};
 pub(crate) use mqtt::{
     Connect, Device, PINGREQ, VERSIONS, Version, disconnect, packet, publish, string, subscribe, varint,
 };
