@@ -30,7 +30,7 @@ impl Modify for Login {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let basic = HttpBuilder::new()
             .scheme(HttpAuthScheme::Basic)
-            .description(Some("Access key id as user, its secret as password."))
+            .description(Some("Access key id as user, its secret as password. A key for a time sends its token in the header x-acs-security-token, too."))
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("access-key", SecurityScheme::Http(basic));

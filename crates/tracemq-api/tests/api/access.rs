@@ -302,3 +302,80 @@ async fn a50_reading_gives_no_right_to_change_end_erase_or_give_out() {
         world.call(&signer.v3(&parameters())).await.assert_refused(403, "NoPermission");
     }
 }
+/// All operations of that version.
+const OPERATIONS: [&str; 50] = [
+    "ActiveCaCertificate",
+    "ActiveDeviceCertificate",
+    "AddCustomAuthConnectBlack",
+    "AddCustomAuthIdentity",
+    "AddCustomAuthPermission",
+    "ApplyToken",
+    "BatchQuerySessionByClientIds",
+    "CloseConnection",
+    "CreateGroupId",
+    "DeleteCaCertificate",
+    "DeleteCustomAuthConnectBlack",
+    "DeleteCustomAuthIdentity",
+    "DeleteCustomAuthPermission",
+    "DeleteDeviceCertificate",
+    "DeleteGroupId",
+    "DisasterDowngrade",
+    "DisasterRecovery",
+    "GetCaCertificate",
+    "GetDeviceCertificate",
+    "GetDeviceCredential",
+    "GetRegisterCode",
+    "InactivateCaCertificate",
+    "InactivateDeviceCertificate",
+    "ListCaCertificate",
+    "ListDeviceCertificate",
+    "ListDeviceCertificateByCaSn",
+    "ListDeviceCredentialClientId",
+    "ListGroupId",
+    "ListInstances",
+    "ListTagResources",
+    "QueryCustomAuthConnectBlack",
+    "QueryCustomAuthIdentity",
+    "QueryCustomAuthPermission",
+    "QueryMqttTraceDevice",
+    "QueryMqttTraceMessageOfClient",
+    "QueryMqttTraceMessagePublish",
+    "QueryMqttTraceMessageSubscribe",
+    "QuerySessionByClientId",
+    "QueryToken",
+    "RefreshDeviceCredential",
+    "RegisterCaCertificate",
+    "RegisterDeviceCredential",
+    "RevokeToken",
+    "SendMessage",
+    "SetSniConfig",
+    "TagResources",
+    "UnRegisterDeviceCredential",
+    "UntagResources",
+    "UpdateCustomAuthIdentity",
+    "UpdateCustomAuthPermission",
+];
+
+#[tokio::test]
+async fn a47_no_operation_is_done_without_a_right_of_its_own() {
+    let world = World::new();
+    let mut denied = 0;
+    for action in OPERATIONS {
+        // Neither without a word nor when all is allowed but the operation itself and the group that it may be in.
+        let all_but_this = format!(
+            r#"{{"Version":"1","Statement":[{{"Effect":"Allow","Action":"*","Resource":"*"}},
+                {{"Effect":"Deny","Action":["mq:{action}","mq:QueryMqttDeviceTrace"],"Resource":"*"}}]}}"#
+        );
+        for policy in [Policy::default(), Policy::parse(&all_but_this).unwrap()] {
+            world.change_keys(|keys| keys[0].policy = policy);
+            let signer = Signer { action: action.into(), ..world.signer("main") };
+            let answer = world.call(&signer.v3(&parameters())).await;
+            let found = (answer.status, answer.code());
+            let is_shut = matches!((found.0, &*found.1), (403, "NoPermission") | (404, "ApiNotSupport"));
+            assert!(is_shut, "{action}: {found:?}");
+            denied += usize::from(found.0 == 403);
+        }
+    }
+    assert!(denied >= 2 * 11, "{denied}");
+    assert_eq!(world.questions(), 0);
+}
