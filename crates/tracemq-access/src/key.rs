@@ -203,6 +203,14 @@ impl AccessKey {
         ("TMQ".chars().chain(id).collect(), secret.collect())
     }
 
+    /// The user that it was given to, for good or for a time.
+    pub fn user(&self) -> Option<&str> {
+        match &self.holder {
+            Holder::Account => None,
+            Holder::User(name) | Holder::Session(name) => Some(name),
+        }
+    }
+
     /// Whether it has ended at `now`.
     pub fn has_expired(&self, now: TimeMs) -> bool {
         self.expires.is_some_and(|expires| expires <= now)

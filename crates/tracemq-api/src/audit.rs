@@ -28,6 +28,9 @@ pub(crate) struct Entry<'a> {
     pub(crate) time: String,
     /// Access key id.
     pub(crate) key: &'a str,
+    /// Whose key it is, where it is not the account's own. The id of one for a time tells nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<&'a str>,
     pub(crate) account: &'a str,
     /// What the policy was asked for: `mq:EraseMqttDeviceTrace`.
     pub(crate) action: &'a str,
@@ -65,6 +68,7 @@ impl Audit {
     pub(crate) fn change(&self, entry: &Entry<'_>) -> io::Result<()> {
         tracing::info!(
             key = entry.key,
+            user = entry.user,
             action = entry.action,
             target = entry.target,
             outcome = entry.outcome,
@@ -159,7 +163,17 @@ mod tests {
 
     fn entry(target: &str) -> Entry<'_> {
         let time = "2026-11-22T08:00:00.000Z".to_owned();
-        Entry { time, key: "k", account: "a", action: "mq:X", instance: None, target, outcome: "allowed", peer: None }
+        Entry {
+            time,
+            key: "k",
+            user: None,
+            account: "a",
+            action: "mq:X",
+            instance: None,
+            target,
+            outcome: "allowed",
+            peer: None,
+        }
     }
 
     #[test]

@@ -38,5 +38,6 @@ fn check_config(args: &cli::ServeArgs) -> anyhow::Result<()> {
     let config = args.resolve()?;
     serve::check_certificates(&config)?;
     serve::access::read(&config.mqtt)?;
+    access::file::load(&config.data_dir)?;
     Ok(std::io::stdout().write_all(config.to_toml()?.as_bytes())?)
 }

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use tracemq_access::AccessKey;
 use tracemq_access::mqtt::issued::{DeviceCredential, Grant, TokenError};
+use tracemq_access::{AccessKey, Holder};
 use tracemq_model::{ClientId, InstanceId, TimeMs};
 
 use crate::caller::Caller;
@@ -201,6 +201,11 @@ fn grant(key: &AccessKey, incoming: &Incoming, instance: &str, now: TimeMs) -> R
         return Err(Fault::invalid("ExpireTime"));
     }
     let expires_ms = wanted.min(now.0.saturating_add(LIFE_MAX_MS));
+    if matches!(key.holder, Holder::Session(_)) {
+        return Err(Fault::unknown(
+            "A temporary key can't give out tokens: devices name the key, which they could not prove.",
+        ));
+    }
     let (access_key_id, instance) = (key.id.clone(), instance.to_owned());
     Ok(Grant { access_key_id, instance, read, write, resources, expires_ms })
 }

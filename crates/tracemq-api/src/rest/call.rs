@@ -121,6 +121,7 @@ impl Allowed {
         Entry {
             time: rfc_3339(self.now),
             key: &self.key.id,
+            user: self.key.user(),
             account: self.key.account.as_str(),
             action: actions.first().copied().unwrap_or_default(),
             instance: Some(self.instance.id.as_str()),

@@ -122,7 +122,8 @@ async fn end_some(app: &Shared, request: &Parts) -> Result<Ended, Problem> {
             tracing::error!(%error, "can't write down who ends connections");
             return None;
         }
-        let detail = format!("by access key {}", call.key.id);
+        let of_user = call.key.user().map(|user| format!(" of user {user}")).unwrap_or_default();
+        let detail = format!("by access key {}{of_user}", call.key.id);
         let ended = clients.end(&call.instance.id, &whose, &detail, ENDS_MAX);
         let _ = audit.change(&call.entry(END, &target, &format!("ended {ended} connections")));
         Some(ended)

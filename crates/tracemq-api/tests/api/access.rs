@@ -379,3 +379,34 @@ async fn a47_no_operation_is_done_without_a_right_of_its_own() {
     assert!(denied >= 2 * 11, "{denied}");
     assert_eq!(world.questions(), 0);
 }
+
+#[tokio::test]
+async fn it_is_written_down_which_user_a_temporary_key_belongs_to() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let audit = dir.path().to_owned();
+    let world = World::with(move |state| state.settings.audit_dir = Some(audit));
+    let mut file = users();
+    file.put_policy("all", r#"{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#).unwrap();
+    file.attach("all", Attached::User("ops")).unwrap();
+    put_in_force(&world, &file);
+    let given = grant(&file, None, 1);
+    let login = format!("Basic {}", BASE64.encode(format!("{}:{}", given.id, given.secret)));
+    let headers = [("Authorization", login.as_str()), ("x-acs-security-token", given.token.as_str())];
+    assert_eq!(world.get(REST_EVENTS, &headers).await.status, 200);
+    assert_eq!(by_rest(&world).await.status, 401, "the usual keys are not in force");
+    let text = std::fs::read_to_string(dir.path().join("audit-queries.ndjson")).unwrap();
+    let line: Value = serde_json::from_str(text.trim()).unwrap();
+    assert_eq!((&line["key"], &line["user"]), (&json!(given.id), &json!("ops")));
+    assert!(!text.contains(&given.secret) && !text.contains(&given.token), "{text}");
+
+    let signer = Signer { action: "ApplyToken".into(), ..signer(&world, &given.id, &given.secret, Some(&given.token)) };
+    let token = crate::signing::pairs(&[
+        ("InstanceId", "mqtt-cn-test"),
+        ("Actions", "R"),
+        ("Resources", "t"),
+        ("ExpireTime", "1795399999999"),
+    ]);
+    world.call(&signer.v3(&token)).await.assert_refused(400, "ParameterCheckFailed");
+    let own = Signer { action: "ApplyToken".into(), ..world.signer("TMQOPS") };
+    assert_eq!(world.call(&own.v3(&token)).await.status, 200);
+}

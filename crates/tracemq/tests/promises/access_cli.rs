@@ -253,6 +253,11 @@ fn a_file_that_is_not_understood_stops_a_start_and_changes_nothing_in_a_running_
         let word = server.reload();
         assert!(word.contains("not reloaded") && word.contains(why), "{word}");
         assert_eq!(outcome(&server, &key).1, 200, "the old ones stay in force");
+        if why != "credentials.toml, too" {
+            let mut check = tracemq();
+            let check = finish_within(PATIENCE, check.args(["config", "check", "-D"]).arg(home.data_dir()));
+            assert!(String::from_utf8_lossy(&check.stderr).contains(why), "{check:?}");
+        }
     }
     assert!(server.stop().success());
     let (status, said) = home.refused_start();
