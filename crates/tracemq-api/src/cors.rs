@@ -26,7 +26,7 @@ pub(crate) fn preflight() -> Response {
         header::ACCESS_CONTROL_ALLOW_HEADERS,
         HeaderValue::from_static(
             "authorization, content-type, last-event-id, x-acs-action, x-acs-version, x-acs-date, x-acs-signature-nonce, \
-             x-acs-content-sha256, x-acs-security-token",
+             x-acs-content-sha256, x-acs-accesskey-id, x-acs-security-token",
         ),
     );
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));

@@ -22,6 +22,7 @@ mod routes;
 mod serve;
 mod state;
 
+pub use apsara::names_of_right;
 pub use clients::{Clients, ConnectedClient, NoClients, Whose};
 pub use issuing::{IssueError, Issuing, NoIssuing};
 pub use routes::{Login, ROUTES, Route, router};

@@ -42,6 +42,11 @@ operations! {
     UnRegisterDeviceCredential = "UnRegisterDeviceCredential", &["mq:UnRegisterDeviceCredential"];
 }
 
+/// The names of the right that an operation needs, of which a policy may allow any, by one that is its own: `mq:ApplyToken`.
+pub fn names_of_right(action: &str) -> Option<&'static [&'static str]> {
+    action.strip_prefix("mq:").and_then(Operation::of).map(Operation::permissions)
+}
+
 /// The permission that all queries of the trace directory need.
 const TRACE: &str = "mq:QueryMqttDeviceTrace";
 

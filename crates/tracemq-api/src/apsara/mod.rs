@@ -29,6 +29,7 @@ use crate::metrics::Surface;
 use crate::state::Shared;
 
 pub(crate) use actions::TRACE_DEVICE_PERMISSIONS as PERMISSIONS;
+pub use actions::names_of_right;
 pub(crate) use answer::request_id;
 pub(crate) use scope::resource_names;
 

@@ -204,8 +204,12 @@ pub(crate) struct StsArgs {
 /// Which call is asked about.
 #[derive(Args)]
 #[command(after_help = "\
+An instance is asked for by both of its names, an operation's own name also by
+that of its right, and `*` for the account is the user's. The region is as it
+is given: `*` fits policies that name none.
+
 What is not given is not known: then a statement with such a condition does not
-allow, and one that denies does.
+allow, and one that denies does. The time is now.
 
 Exit status:
   0 allowed   4 denied   1 could not be told

@@ -1,11 +1,13 @@
 //! `tracemq access explain`: what would be decided, by which statement, and why the others have no say.
 
 use std::fmt::Write as _;
+use std::iter;
 
 use anyhow::Context as _;
 use tracemq_access::accounts::AccountsFile;
 use tracemq_access::policy::{Effect, Finding, Misfit};
 use tracemq_access::{Context, Decision, Policy};
+use tracemq_api::names_of_right;
 use tracemq_model::TimeMs;
 
 use super::args::ExplainArgs;
@@ -21,10 +23,11 @@ pub(super) fn run(file: &AccountsFile, args: &ExplainArgs) -> anyhow::Result<()>
     let given = given.map(|json| Policy::named("(of the temporary key)", &json)).transpose().context("--policy")?;
     let time = args.time.map_or_else(now, |time| TimeMs(time.as_millisecond()));
     let context = Context { source_ip: args.source_ip, time: Some(time), secure: args.secure };
-    let actions: Vec<&str> = args.action.iter().map(String::as_str).collect();
-    let resources: Vec<&str> = args.resource.iter().map(String::as_str).collect();
-
-    let mut text = String::new();
+    let actions = all_names_of_right(&args.action);
+    let resources = all_names_of_thing(&args.resource, user.account.as_str());
+    let mut text = format!("action    {}\nresource  {}\n", actions.join(" or "), resources.join(" or "));
+    let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
+    let resources: Vec<&str> = resources.iter().map(String::as_str).collect();
     if !user.enabled {
         let _ = writeln!(text, "user {} is disabled: no key of it is let in, whatever its policies say", user.name);
     }
@@ -41,6 +44,43 @@ pub(super) fn run(file: &AccountsFile, args: &ExplainArgs) -> anyhow::Result<()>
     let what = format!("{} would be denied", args.action.join(" or "));
     let next = "the statements above say why; `tracemq access attach` gives a user another policy".to_owned();
     Err(Ended { ending: Ending::Refused, what, next }.into())
+}
+
+/// As the server asks: an operation may be allowed by its own name and by that of the right it belongs to.
+fn all_names_of_right(typed: &[String]) -> Vec<String> {
+    let mut names = Vec::new();
+    for action in typed {
+        let of_operation = names_of_right(action).unwrap_or_default().iter().map(|name| (*name).to_owned());
+        for name in iter::once(action.clone()).chain(of_operation) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names
+}
+
+/// As the server asks: an instance goes by both of its names, under the account of who asks.
+fn all_names_of_thing(typed: &[String], account: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for resource in typed {
+        let parts: Vec<&str> = resource.splitn(5, ':').collect();
+        let spellings = if let [acs @ "acs", mq, region, owner, id] = parts[..] {
+            let owner = if owner == "*" { account } else { owner };
+            let id = id.strip_prefix("instance/").unwrap_or(id);
+            let named = |id: &str| [acs, mq, region, owner, id].join(":");
+            let is_instance = !id.contains(['/', ':']);
+            if is_instance { vec![named(id), named(&format!("instance/{id}"))] } else { vec![named(id)] }
+        } else {
+            vec![resource.clone()]
+        };
+        for name in spellings {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names
 }
 
 fn tell(text: &mut String, decision: Decision, findings: &[Finding<'_>]) {

@@ -282,7 +282,10 @@ fn explain_names_the_statement_that_decides_and_why_others_have_no_say() {
     let ask = |more: &str| {
         let words = format!("explain --user ops --action mq:QueryMqttDeviceTrace --resource acs:mq:*:*:mqtt-a {more}");
         let output = access(&home, &words);
-        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+        let said = String::from_utf8(output.stdout).unwrap();
+        let asked =
+            "action    mq:QueryMqttDeviceTrace\nresource  acs:mq:*:local:mqtt-a or acs:mq:*:local:instance/mqtt-a\n";
+        (output.status.code().unwrap(), said.strip_prefix(asked).unwrap_or_else(|| panic!("{said}")).to_owned())
     };
     let from_here = "--source-ip 127.0.0.1";
     assert_eq!(ask(from_here), (0, "allowed by reader Statement[0] (Allow)\n".to_owned()));
@@ -308,6 +311,43 @@ fn explain_names_the_statement_that_decides_and_why_others_have_no_say() {
     done(&home, "user disable ops");
     let disabled = ask(&format!("{from_here} --time 2019-12-31T23:00:00Z"));
     assert!(disabled.0 == 4 && disabled.1.starts_with("user ops is disabled"), "{disabled:?}");
+}
+
+#[test]
+fn explain_asks_by_all_names_that_the_server_asks_by() {
+    let home = with_policies();
+    home_with_data(&home);
+    done(&home, "user add ops");
+    for (number, (action, resource, asked_action, asked_resource, status)) in [
+        ("mq:QueryMqttTraceDevice", "acs:mq:*:*:instance/mqtt-a", "mq:QueryMqttTraceDevice", "acs:mq:*:*:mqtt-a", 0),
+        (
+            "mq:QueryMqttDeviceTrace",
+            "acs:mq:*:*:mqtt-a",
+            "mq:QueryMqttTraceDevice",
+            "acs:mq:r:local:instance/mqtt-a",
+            0,
+        ),
+        ("mq:QueryMqttTraceDevice", "*", "mq:QueryMqttDeviceTrace", "acs:mq:*:*:mqtt-a", 4),
+        ("*", "acs:mq:*:local:*", "mq:SendMessage", "acs:mq:*:*:mqtt-a", 0),
+        ("*", "acs:mq:*:stranger:*", "mq:SendMessage", "acs:mq:*:*:mqtt-a", 4),
+        ("*", "acs:mq:*:*:topic/mqtt-a/t", "mq:ApplyToken", "acs:mq:r:*:topic/mqtt-a/t", 0),
+        ("*", "acs:mq:*:*:instance/topic*", "mq:ApplyToken", "acs:mq:r:*:topic/mqtt-a/t", 4),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let document = format!(
+            r#"{{"Version":"1","Statement":[{{"Effect":"Allow","Action":"{action}","Resource":"{resource}"}}]}}"#
+        );
+        fs::write(home.path().join("one.json"), document).unwrap();
+        done(&home, "policy put one one.json");
+        if number == 0 {
+            done(&home, "attach one --user ops");
+        }
+        let words = format!("explain --user ops --action {asked_action} --resource {asked_resource}");
+        let output = access(&home, &words);
+        assert_eq!(output.status.code(), Some(status), "{action} {resource}: {output:?}");
+    }
 }
 
 #[test]
