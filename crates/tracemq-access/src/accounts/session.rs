@@ -4,8 +4,8 @@
 //! secret is made of the key's id with the same session key. A token is readable by who holds it and changed by nobody. It
 //! ends with its time, with the user (disabled or deleted), or with the session key.
 //!
-//! `TMQ1.` payload `.` MAC, both in URL-safe base64; the MAC is HMAC-SHA256 over `token:` and the encoded payload, the secret HMAC-SHA256
-//! over `secret:` and the id.
+//! `TMQ1.` payload `.` MAC, both in URL-safe base64, without a secret; the MAC is HMAC-SHA256 over `token:` and the encoded payload, the secret HMAC-SHA256
+//! over `secret:` and the id, in hexadecimal digits.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -195,7 +195,7 @@ impl Sessions {
     }
 
     fn secret(&self, id: &str) -> String {
-        BASE64.encode(self.mac("secret:", id))
+        hex::encode(self.mac("secret:", id)) // no letter of it has a meaning in a shell or a URL
     }
 
     fn mac(&self, what_for: &str, text: &str) -> [u8; 32] {

@@ -176,6 +176,8 @@ fn conditions_hold_where_they_say() {
         let decide = |effect| with_condition(effect, condition).unwrap().decide(ACTION, &["acs:mq:r:a:i"], &context);
         assert_eq!(decide("Allow") == Decision::Allow, holds, "{condition}");
         assert_eq!(decide("Deny") == Decision::ExplicitDeny, holds, "{condition}");
+        let denied = with_condition("Deny", condition).unwrap();
+        assert_eq!(denied.denies_below(ACTION, "acs:mq:r:a:topic/", &context), holds, "{condition}");
     }
 }
 
