@@ -5,6 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tracemq_access::Secret;
+use tracemq_access::accounts::AccountsFile;
 use tracemq_access::params::{Params, Plus, decode, encode};
 use tracemq_access::policy::Policy;
 use tracemq_access::signature::{Headers, Request, acs3, parse_timestamp, rpc_v1};
@@ -31,6 +32,9 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Ok(text) = std::str::from_utf8(body) {
         let _ = Policy::parse(text);
+        let _ = AccountsFile::parse(text);
+        let sessions = AccountsFile::new(&[7; 32]).accounts().expect("a file without users is one").sessions;
+        assert!(!matches!(sessions.key("STS.x", Some(text)), Ok(Some(_))), "a token passed that was not given out");
         let _ = parse_timestamp(text);
     }
     let (Ok(query), Ok(form)) = (Params::parse(target), Params::parse(body)) else { return };
