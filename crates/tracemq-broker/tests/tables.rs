@@ -150,7 +150,7 @@ fn every_test_that_a_table_names_exists() {
     for folder in ["crates", "e2e", "fuzz"] {
         collect(&workspace().join(folder), &mut code);
     }
-    for (table, at_least) in [("conformance", 100), ("connection-faults", 100)] {
+    for (table, at_least) in [("conformance", 100), ("connection-faults", 100), ("store-faults", 90)] {
         let text = read(&format!("docs/{table}.md"));
         let mut named = 0;
         for word in text.split('`').skip(1).step_by(2) {
@@ -233,6 +233,26 @@ fn the_table_of_connection_faults_has_a_row_for_each() {
     let text = read("docs/connection-faults.md");
     let rows = text.lines().filter_map(|line| line.strip_prefix("| B")?.split(' ').next()?.parse::<u32>().ok());
     assert_eq!(rows.collect::<Vec<_>>(), (1..=101).collect::<Vec<_>>());
+}
+
+/// Each fault of the list has its row, and each row tests that carry its number, but for what can't be tested.
+#[test]
+fn the_table_of_store_faults_has_a_row_and_a_test_for_each() {
+    let text = read("docs/store-faults.md");
+    let mut seen = BTreeSet::new();
+    for row in text.lines().filter(|line| line.starts_with("| S")) {
+        let cells: Vec<&str> = row.split('|').collect();
+        let numbers: Vec<u32> =
+            cells[1].split_whitespace().map_while(|word| word.strip_prefix('S')?.parse().ok()).collect();
+        assert!(!numbers.is_empty(), "{row}");
+        for number in numbers {
+            seen.insert(number);
+            let is_of = |name: &str| format!("_{name}").contains(&format!("_s{number}_"));
+            let names = row.split('`').skip(1).step_by(2).filter_map(|word| word.rsplit([':', ' ']).next());
+            assert!([29, 61].contains(&number) || names.into_iter().any(is_of), "S{number} names no test of its own");
+        }
+    }
+    assert_eq!(seen, (1..=61).collect());
 }
 
 fn is_name(word: &str) -> bool {

@@ -75,6 +75,8 @@ pub struct CurrentState {
     pub last: Event,
     /// The newest end.
     pub last_end: Option<Event>,
+    /// Gaps at or after the newest event: something newer may be missing.
+    pub gaps: Vec<Gap>,
 }
 
 /// Some of the subjects of an instance.

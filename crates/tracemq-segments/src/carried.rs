@@ -40,7 +40,7 @@ use crate::store::Unpaired;
 use chunk::{Chunk, Packer};
 
 /// So many ends whose beginning was not known are kept.
-const EARLY_MAX: usize = 8_192;
+pub(crate) const EARLY_MAX: usize = 8_192;
 
 /// Where the beginning of a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

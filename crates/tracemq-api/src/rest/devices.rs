@@ -72,6 +72,8 @@ struct ClientState {
     /// Why it was last gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_end: Option<EventRow>,
+    /// Spans at or after the newest event for which the record is incomplete: something newer may be missing.
+    gaps: Vec<GapRow>,
 }
 
 /// Some connections of a client.
@@ -210,8 +212,17 @@ async fn current(app: &Shared, request: &Parts) -> Result<ClientState, Problem> 
     let call = Call::begin(app, request)?.allowed(PERMISSIONS)?;
     let client = client_in_path(request, "")?;
     let (instance, subject) = (call.instance.id, Subject::Client(client.clone()));
-    let found = app.lookup.ask(move |store| store.current_state(&instance, &subject)).await;
-    let found = found.map_err(|error| Problem::lookup(&error))?.ok_or_else(|| {
+    let unstored = app.unstored.clone();
+    let found = app.lookup.ask(move |store| {
+        let unstored = unstored.gaps();
+        let found = store.current_state(&instance, &subject)?;
+        Ok(found.map(|found| {
+            let since = TimeRange { from: found.last.time, to: TimeMs::MAX };
+            let gaps = merged(found.gaps.clone(), &unstored, since);
+            (found, gaps)
+        }))
+    });
+    let (found, gaps) = found.await.map_err(|error| Problem::lookup(&error))?.ok_or_else(|| {
         let detail = "nothing is on record for this client; `/api/v1/clients?like=NAME` finds names that are alike";
         Problem::new(StatusCode::NOT_FOUND, "no-such-client", "Nobody knows this client", detail)
     })?;
@@ -221,6 +232,7 @@ async fn current(app: &Shared, request: &Parts) -> Result<ClientState, Problem> 
         open: found.open.iter().map(EventRow::of).collect(),
         last: EventRow::of(&found.last),
         last_end: found.last_end.as_ref().map(EventRow::of),
+        gaps: gaps.into_iter().map(GapRow::of).collect(),
     })
 }
 

@@ -313,7 +313,7 @@ mod tests {
     /// `TRACEMQ_GOLDEN=write cargo test -p tracemq-segments format_1` makes the fixture anew: only ever for a format that is not
     /// released yet.
     #[test]
-    fn format_1_is_read() {
+    fn s59_format_1_is_read() {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/open-1");
         if std::env::var_os("TRACEMQ_GOLDEN").is_some_and(|mode| mode == "write") {
             std::fs::create_dir_all(&fixture).unwrap();

@@ -103,6 +103,8 @@ pub fn check(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckRepo
 }
 
 fn with_manifest(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckReport, StoreError> {
+    // The log is read before it is known what else there is to read.
+    progress(0, bytes_in(dir)?);
     let looked = steady(dir, false)?;
     let mut report = Report::new(progress);
     report.found.findings = findings_of(&looked);
@@ -119,6 +121,13 @@ fn with_manifest(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Check
     report.found.events += looked.log.events;
     report.other_files(dir, &looked)?;
     Ok(report.found)
+}
+
+/// How long the files of log and segments are, live or not.
+fn bytes_in(dir: &Path) -> Result<u64, StoreError> {
+    let is_read = |name: &&String| number(name, "segment").or_else(|| number(name, "wal")).is_some();
+    let names = list(dir)?;
+    Ok(names.iter().filter(is_read).filter_map(|name| Some(dir.join(name).metadata().ok()?.len())).sum())
 }
 
 /// With a damaged manifest it is not known which files are live: each is read by itself.

@@ -165,7 +165,7 @@ fn the_nearest_gaps_of_a_cause_are_joined_first_and_what_is_unknown_stays_so() {
 /// The power goes at each call of a publication, with every kind of fault; the old or the new one is there, whole. An
 /// acknowledged one is never taken back by that.
 #[test]
-fn a_crash_leaves_the_old_or_the_new_one() {
+fn s8_s9_s10_a_crash_leaves_the_old_or_the_new_one() {
     let untouched = published(1..=2);
     untouched.set_fault(None);
     full(3).publish(&untouched, Path::new(DIR)).unwrap();
@@ -232,7 +232,7 @@ fn generations_never_go_back() {
 
 /// The name is there before what it names: that can be when a disk says that it synced when it didn't.
 #[test]
-fn a_manifest_whose_content_never_came_is_damage() {
+fn s10_a_manifest_whose_content_never_came_is_damage() {
     let mut found = 0;
     for seed in 0..200 {
         let disk = published(1..=2);
@@ -320,7 +320,7 @@ fn a_missing_manifest_is_no_new_store() {
 }
 
 #[test]
-fn a_later_format_is_named() {
+fn s38_a_later_format_is_named() {
     let disk = published(1..=1);
     let text = String::from_utf8(disk.content(&path("manifest"))).unwrap();
     let (_, body) = text.split_once('\n').unwrap();
@@ -405,7 +405,7 @@ fn fixture() -> PathBuf {
 /// `TRACEMQ_GOLDEN=write cargo test -p tracemq-segments format_1` makes the fixture anew: only ever for a format that is not
 /// released yet.
 #[test]
-fn format_1_is_read() {
+fn s59_format_1_is_read() {
     if std::env::var_os("TRACEMQ_GOLDEN").is_some_and(|mode| mode == "write") {
         let _ = std::fs::remove_dir_all(fixture());
         std::fs::create_dir_all(fixture()).unwrap();

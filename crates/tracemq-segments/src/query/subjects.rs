@@ -1,10 +1,11 @@
 //! Subjects by a part of their name.
 
-use tracemq_model::{InstanceId, Matcher, Pattern, Subject, SubjectPage, TimeMs, TimeRange, TraceQuery};
+use tracemq_model::{GapCause, InstanceId, Matcher, Pattern, Subject, SubjectPage, TimeMs, TimeRange, TraceQuery};
 use tracemq_store::StoreError;
 
 use super::damage::Unreadable;
 use super::first_keys::first_keys;
+use super::gaps;
 use super::reading::times_of;
 use crate::key::{self, Key};
 use crate::memtable::Memtable;
@@ -83,7 +84,10 @@ pub(crate) fn subjects(
     let more = found.len() > limit;
     found.truncate(limit);
     let subjects = found.iter().filter_map(|key| Key::read(key)?.subject).collect();
-    Ok(SubjectPage { subjects, more, gaps: unreadable.into_gaps(TimeRange::ALL).collect() })
+    let mut gaps = gaps(snapshot, TimeRange::ALL, unreadable);
+    // Names that were never recorded are nobody's.
+    gaps.retain(|gap| gap.cause == GapCause::Damaged);
+    Ok(SubjectPage { subjects, more, gaps })
 }
 
 impl Search<'_> {

@@ -149,6 +149,8 @@ struct Opening {
     /// Set for a store that did not exist before.
     new_log: Option<Wal>,
     recovery: Recovery,
+    /// Whether the list of open connections was.
+    list_is_damaged: bool,
     unreadable: Vec<Gap>,
 }
 
@@ -173,7 +175,18 @@ impl Opening {
             }
         };
         let (dir, recovery, unreadable) = (dir.to_owned(), Recovery::default(), Vec::new());
-        Ok(Self { fs, dir, settings, has_workers: true, last_alive, manifest, new_log, recovery, unreadable })
+        Ok(Self {
+            fs,
+            dir,
+            settings,
+            has_workers: true,
+            last_alive,
+            manifest,
+            new_log,
+            recovery,
+            list_is_damaged: false,
+            unreadable,
+        })
     }
 
     fn open(mut self) -> Result<Opened, StoreError> {
@@ -214,7 +227,7 @@ impl Opening {
             waiting: Mutex::default(),
             syncer,
             clock: Mutex::new(Clock::new(self.manifest.clock.trusted)),
-            publisher: Mutex::new(Publisher::new(self.manifest, carried)),
+            publisher: Mutex::new(Publisher::new(self.manifest, carried, self.list_is_damaged)),
             view: RwLock::new(Arc::new(view)),
             sealing: Mutex::new(()),
             merging: Mutex::new(()),
@@ -230,6 +243,7 @@ impl Opening {
         let recorded = super::lock(&shared.publisher).manifest.gaps.clone();
         shared.change_view(|view| view.gaps = Arc::new(shared.sorted(recorded)));
         shared.write_down(gaps);
+        shared.renew_a_damaged_list();
         Ok(Opened { shared, orphans, recovery: self.recovery, left_over })
     }
 
@@ -245,6 +259,7 @@ impl Opening {
         let what = "the list of open connections is not what was written";
         let length = self.fs.open_to_read(&path).and_then(|file| file.length()).unwrap_or_default();
         self.recovery.damaged.push(Damage { path, offset: 0, length, what });
+        self.list_is_damaged = true;
         let mut carried = Carried::in_place_of(number);
         // An end may stand in what can't be read, and no connection has two.
         let is_whole = segments.len() == self.manifest.segments.len();

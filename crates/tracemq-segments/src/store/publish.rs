@@ -18,6 +18,8 @@ use crate::view::View;
 pub(super) struct Publisher {
     pub(super) manifest: Manifest,
     pub(super) carried: Carried,
+    /// Whether the file of that number is not what was written, and `carried` stands nowhere yet.
+    pub(super) list_is_damaged: bool,
     /// Files that nothing names any more, and that could not be deleted yet; with how often that was tried.
     pub(super) rubbish: BTreeMap<std::path::PathBuf, u32>,
     /// Set for good once it is unknown which manifest is live: nothing is published or deleted any more.
@@ -31,8 +33,8 @@ pub(super) fn age_of(segment: &Segment) -> (u64, u64, TimeMs) {
 }
 
 impl Publisher {
-    pub(super) fn new(manifest: Manifest, carried: Carried) -> Self {
-        Self { manifest, carried, rubbish: BTreeMap::new(), poisoned: None }
+    pub(super) fn new(manifest: Manifest, carried: Carried, list_is_damaged: bool) -> Self {
+        Self { manifest, carried, list_is_damaged, rubbish: BTreeMap::new(), poisoned: None }
     }
 }
 
@@ -59,7 +61,8 @@ impl Shared {
         if let Some(path) = &publisher.poisoned {
             return Err(StoreError::Poisoned { path: path.clone() });
         }
-        let mut carried = carried.filter(|carried| carried.differs_from(&publisher.carried));
+        let is_new = |carried: &Carried| publisher.list_is_damaged || carried.differs_from(&publisher.carried);
+        let mut carried = carried.filter(is_new);
         if let Some(carried) = &mut carried {
             let number = self.new_number();
             let written = carried.write(&*self.fs, &self.dir, self.id, number);
@@ -84,6 +87,7 @@ impl Shared {
         self.erasures_are_published(&erased);
         if let Some(carried) = carried {
             let old = std::mem::replace(&mut publisher.carried, carried).number();
+            publisher.list_is_damaged = false;
             if let Some(number) = old {
                 self.discard(publisher, Carried::path(&self.dir, number));
             }
@@ -99,6 +103,19 @@ impl Shared {
         });
         self.announce(|_| {});
         Ok(())
+    }
+
+    /// Puts a whole list of open connections in the place of a damaged one, so that the next start neither looks for them in all
+    /// that is on record nor tells the same damage once more.
+    pub(super) fn renew_a_damaged_list(&self) {
+        let mut publisher = lock(&self.publisher);
+        if publisher.list_is_damaged {
+            let carried = publisher.carried.clone();
+            if let Err(error) = self.publish(&mut publisher, Some(carried), |_| {}, |_| {}) {
+                let error = super::seal::describe(&error);
+                warn!(error, "can't write the list of open connections anew; it is with the next segment");
+            }
+        }
     }
 
     /// Opens a segment that was just written and makes its name durable.

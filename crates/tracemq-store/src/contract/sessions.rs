@@ -1,9 +1,9 @@
 //! Promises about connections put together from their events.
 
-use tracemq_model::{Action, ConnectionId, Event, Order, Session, TimeRange, TraceQuery};
+use tracemq_model::{Action, ConnectionId, Event, Gap, GapCause, Order, Session, TimeMs, TimeRange, TraceQuery};
 
 use super::{Harness, act, append, between, client, instance, query, sessions};
-use crate::{EventStore, SESSION_REACH, StoreError};
+use crate::{Batch, EventStore, SESSION_REACH, StoreError};
 
 fn session(beginning: Option<&Event>, end: Option<&Event>) -> Session {
     let connection = beginning.or(end).map(|event| event.connection).expect("a session of something");
@@ -171,4 +171,11 @@ pub fn the_current_state_is_that_of_the_newest_events(harness: &dyn Harness) {
     let now = state(&*store).expect("it has events");
     assert_eq!((now.open, Some(&now.last)), (Vec::new(), refused.last()));
     assert_eq!(now.last_end.as_ref(), refused.last());
+    // Only what may hide something newer says so.
+    assert_eq!(now.gaps, []);
+    let gap = |from, to| Gap { from: TimeMs(from), to: TimeMs(to), lost: Some(1), cause: GapCause::QueueFull };
+    let batch = Batch { events: Vec::new(), gaps: vec![gap(1, 9), gap(4, 10), gap(20, 30)] };
+    store.append(&batch).expect("the store takes it");
+    let now = state(&*store).expect("it has events");
+    assert_eq!(now.gaps, [gap(4, 10), gap(20, 30)]);
 }

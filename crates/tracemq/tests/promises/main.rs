@@ -17,6 +17,7 @@ mod access_cli;
 mod access_hook;
 mod bounds;
 mod clients_cli;
+mod disk_full;
 mod durability;
 mod first_minute;
 mod harness;

@@ -311,3 +311,21 @@ fn progress_is_shown_of_what_takes_long_and_of_nothing_else() {
     });
     assert!(!cleared.rsplit('\r').next().unwrap().contains("importing"), "the line goes: {cleared:?}");
 }
+
+#[test]
+fn progress_is_shown_of_a_check_that_takes_long() {
+    let place = Place::of(&lines(0..50));
+    // A log that nobody reads to its end within a test: all of it must be looked through for records.
+    let logs = fs::read_dir(place.path().join("data/events")).unwrap().map(|entry| entry.unwrap().path());
+    let log = logs.max_by_key(|path| (path.extension().is_some_and(|kind| kind == "wal"), path.clone())).unwrap();
+    File::options().write(true).open(log).unwrap().set_len(1 << 42).unwrap();
+    let terminal = Terminal::open();
+    let mut command = place.command(&["check"]);
+    let mut child = command.env("TERM", "xterm").stderr(terminal.side()).spawn().unwrap();
+    wait_until("line of progress", || match terminal.seen() {
+        seen if seen.contains("checking") && seen.contains("of 4.40 TB") => Ok(()),
+        seen => Err(seen),
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

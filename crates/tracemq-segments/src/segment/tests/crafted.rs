@@ -74,7 +74,7 @@ fn ask(disk: &SimulatedFs) -> Option<Vec<Damage>> {
 }
 
 #[test]
-fn any_byte_may_be_any_with_a_right_checksum() {
+fn s36_any_byte_may_be_any_with_a_right_checksum() {
     let disk = write(&small());
     let whole = disk.content(&path());
     let segment = open(&disk).unwrap();
@@ -96,7 +96,7 @@ fn any_byte_may_be_any_with_a_right_checksum() {
 
 /// What is right by its checksum and in its shape, and still not true.
 #[test]
-fn the_check_finds_what_is_out_of_order() {
+fn s39_the_check_finds_what_is_out_of_order() {
     // In one byte each, behind the number of rows, the width and the smallest.
     const TIMES: usize = 4;
     let subject = |name: &str, times: &[i64]| {
@@ -153,7 +153,7 @@ fn the_check_finds_what_is_out_of_order() {
 }
 
 #[test]
-fn a_text_block_is_cut_at_its_bound() {
+fn s37_a_text_block_is_cut_at_its_bound() {
     let block = |mode: u8, length: u32, bytes: &[u8]| [&[mode][..], &length.to_le_bytes(), bytes].concat();
     let bomb = lz4_flex::block::compress(&vec![0; 64 << 20]);
     for length in [64 << 20, u32::MAX, 66_000, 10, 0] {
@@ -170,7 +170,7 @@ fn a_text_block_is_cut_at_its_bound() {
 
 /// A separator that says that it shares all with the one before it costs three bytes, and would take 64 KiB.
 #[test]
-fn separators_do_not_grow_beyond_the_file() {
+fn s37_separators_do_not_grow_beyond_the_file() {
     let mut bytes = Vec::new();
     for block in 0..1_000 {
         for number in [0, 10, 1] {
@@ -186,7 +186,7 @@ fn separators_do_not_grow_beyond_the_file() {
 }
 
 #[test]
-fn extremes_of_numbers_are_refused() {
+fn s36_extremes_of_numbers_are_refused() {
     const ALL: TimeRange = TimeRange::ALL;
     for number in [1, 127, 1 << 23, 1 << 24, 1 << 39, 1 << 40, 1 << 62, u64::MAX] {
         let mut varint = Vec::new();

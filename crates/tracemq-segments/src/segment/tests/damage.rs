@@ -91,7 +91,7 @@ fn a_file_that_is_cut_or_longer_is_no_segment() {
 
 /// Cut while it is open, as by another process.
 #[test]
-fn a_file_that_is_cut_later_gives_errors() {
+fn s26_a_file_that_is_cut_later_gives_errors() {
     let sample = small();
     let disk = write(&sample);
     let segment = open(&disk).unwrap();
@@ -120,7 +120,7 @@ fn the_file_of_another_segment_or_store_is_refused() {
 
 /// A block of the right file in the wrong place, and a block of another file in the right place.
 #[test]
-fn a_block_of_elsewhere_is_refused() {
+fn s24_a_block_of_elsewhere_is_refused() {
     let sample: Sample = (0..4).map(|n| (super::sample::key("i", &format!("{n}")), two_blocks())).collect();
     let disk = write(&sample);
     let segment = open(&disk).unwrap();
@@ -160,7 +160,7 @@ fn the_footers_checksum_tells_contents_apart() {
 
 /// A flipped bit in the version is damage like any other; a later version has the right checksum.
 #[test]
-fn a_newer_format_is_named() {
+fn s38_a_newer_format_is_named() {
     let disk = write(&small());
     for version in [0, 2, 1 << 31] {
         let header = header_of(version, ID, &Checksums::new(ID));

@@ -82,7 +82,7 @@ fn listed_details(details: &Details) -> String {
 /// `TRACEMQ_GOLDEN=write cargo test -p tracemq-segments format_1` makes the fixture anew: only ever for a format that is
 /// not released yet.
 #[test]
-fn format_1_is_read() {
+fn s59_format_1_is_read() {
     let (file, list) = (fixtures().join(ID.file_name()), fixtures().join("events.txt"));
     if std::env::var_os("TRACEMQ_GOLDEN").is_some_and(|mode| mode == "write") {
         std::fs::create_dir_all(fixtures()).unwrap();

@@ -97,6 +97,7 @@ fn opening(fs: &Arc<dyn Fs>, dir: &Path, manifest: Manifest, last_alive: Option<
         manifest,
         new_log: None,
         recovery: super::Recovery::default(),
+        list_is_damaged: false,
         unreadable: Vec::new(),
     }
 }

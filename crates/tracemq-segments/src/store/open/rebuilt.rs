@@ -1,67 +1,94 @@
 //! Which connections the segments leave open, found in all of their rows: for a list of them that can't be read.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use tracemq_model::{Action, ConnectionId, TimeMs};
 use tracemq_store::StoreError;
 
-use crate::carried::Place;
+use crate::carried::{EARLY_MAX, Place};
 use crate::key::Key;
 use crate::manifest::Cutoff;
 use crate::segment::Segment;
 use crate::store::Unpaired;
 
-/// The beginnings in `segments` that have no end in any of them. None when a row can't be read: an end may stand in it, and none has two.
+/// What `segments` leave open, and of their ends without a beginning as many as are remembered. None when a row can't be read: an end may
+/// stand in it, and none has two.
 ///
-/// Reads each row twice, first for the beginnings, so that memory is only taken for those whose end is not under their subject.
+/// Reads each row twice, first for the beginnings, so that memory is only taken for those whose end is not under their subject: some 50
+/// bytes for each connection that is open, or ended under another subject.
 pub(crate) fn left_open(segments: &[Arc<Segment>], cutoffs: &[Cutoff]) -> Result<Option<Unpaired>, StoreError> {
-    let found = beginnings(segments, cutoffs).and_then(|mut begun| {
+    let found = Beginnings::read(segments, cutoffs).and_then(|mut found| {
         each_row(segments, |row| {
             if row.action.is_end() {
-                begun.remove(&row.connection.0);
+                found.begun.remove(&row.connection.0);
             }
         })?;
-        Ok(begun)
+        Ok(found)
     });
     match found {
-        Ok(begun) => {
+        Ok(Beginnings { begun, early, .. }) => {
             let begun = begun.into_iter().map(|(connection, place)| (ConnectionId(connection), place)).collect();
-            Ok(Some(Unpaired { begun, ..Unpaired::default() }))
+            Ok(Some(Unpaired { begun, ended: early.into(), paired: Vec::new() }))
         }
         Err(StoreError::Damaged { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn beginnings(segments: &[Arc<Segment>], cutoffs: &[Cutoff]) -> Result<HashMap<u128, Place>, StoreError> {
-    let mut begun: HashMap<u128, Place> = HashMap::new();
-    let (mut here, mut ended): (Vec<(u128, Place)>, HashSet<u128>) = (Vec::new(), HashSet::new());
-    let mut subject = (0, Vec::new(), TimeMs::MIN);
-    let mut end_subject = |here: &mut Vec<(u128, Place)>, ended: &mut HashSet<u128>| {
-        for (connection, place) in here.drain(..).filter(|(connection, _)| !ended.contains(connection)) {
-            let known = begun.entry(connection).or_insert(place);
-            if place.is_later_than(*known) {
-                *known = place;
+/// The connections that began and did not end after that under the same subject.
+#[derive(Default)]
+struct Beginnings {
+    /// Of the subject at hand.
+    here: HashMap<u128, Place>,
+    begun: HashMap<u128, Place>,
+    /// Ends that came before their beginning, or without one: the last ones read.
+    early: VecDeque<ConnectionId>,
+}
+
+impl Beginnings {
+    fn read(segments: &[Arc<Segment>], cutoffs: &[Cutoff]) -> Result<Self, StoreError> {
+        let mut found = Self::default();
+        let mut subject = (0, Vec::new(), TimeMs::MIN);
+        each_row(segments, |row| {
+            if (subject.0, subject.1.as_slice()) != (row.place.segment, row.key) {
+                found.end_subject();
+                let instance = Key::read(row.key).map(|key| key.instance);
+                let cutoff = cutoffs.iter().find(|cutoff| Some(&cutoff.instance) == instance.as_ref());
+                subject = (row.place.segment, row.key.to_vec(), cutoff.map_or(TimeMs::MIN, |cutoff| cutoff.time));
+            }
+            if row.action.is_end() {
+                found.end(row.connection);
+            } else if row.action.is_beginning() && row.time >= subject.2 {
+                later(&mut found.here, row.connection.0, row.place);
+            }
+        })?;
+        found.end_subject();
+        Ok(found)
+    }
+
+    fn end(&mut self, connection: ConnectionId) {
+        if self.here.remove(&connection.0).is_none() {
+            self.early.push_back(connection);
+            if self.early.len() > EARLY_MAX {
+                self.early.pop_front();
             }
         }
-        ended.clear();
-    };
-    each_row(segments, |row| {
-        if (subject.0, subject.1.as_slice()) != (row.place.segment, row.key) {
-            end_subject(&mut here, &mut ended);
-            let instance = Key::read(row.key).map(|key| key.instance);
-            let cutoff = cutoffs.iter().find(|cutoff| Some(&cutoff.instance) == instance.as_ref());
-            subject = (row.place.segment, row.key.to_vec(), cutoff.map_or(TimeMs::MIN, |cutoff| cutoff.time));
+    }
+
+    fn end_subject(&mut self) {
+        for (connection, place) in std::mem::take(&mut self.here) {
+            later(&mut self.begun, connection, place);
         }
-        if row.action.is_end() {
-            ended.insert(row.connection.0);
-        } else if row.action.is_beginning() && row.time >= subject.2 {
-            here.push((row.connection.0, row.place));
-        }
-    })?;
-    end_subject(&mut here, &mut ended);
-    Ok(begun)
+    }
+}
+
+fn later(known: &mut HashMap<u128, Place>, connection: u128, place: Place) {
+    let known = known.entry(connection).or_insert(place);
+    if place.is_later_than(*known) {
+        *known = place;
+    }
 }
 
 struct FoundRow<'a> {

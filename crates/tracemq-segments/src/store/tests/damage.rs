@@ -16,7 +16,7 @@ use crate::manifest::Manifest;
 use crate::wal;
 
 /// Opens `disk`, looks at everything, and goes on. None when it was refused; else how much is missing.
-fn live_with(world: &mut World, disk: SimulatedFs, context: &str) -> Option<usize> {
+pub(super) fn live_with(world: &mut World, disk: SimulatedFs, context: &str) -> Option<usize> {
     let acknowledged = world.acknowledged.clone();
     world.close();
     world.disk = disk;
@@ -74,6 +74,8 @@ fn s24_the_list_of_open_connections_is_made_anew_when_it_is_damaged() {
         let mut found = world.orphans();
         found.sort_by_key(|event| expected.iter().position(|known| known == event));
         assert_eq!(found, expected, "{at}");
+        assert_eq!(world.open().unwrap().damaged, [], "{at}: it is whole again");
+        assert_eq!(world.orphans().len(), expected.len(), "{at}");
     }
     // A segment that can't be opened either may hold their ends: nothing is concluded, and that is told.
     world.close();
@@ -83,8 +85,16 @@ fn s24_the_list_of_open_connections_is_made_anew_when_it_is_damaged() {
     world.disk.put(&segment, Vec::new());
     let recovery = world.open().unwrap();
     assert!(recovery.damaged.len() == 2 && world.orphans().len() < expected.len(), "{recovery:?}");
-    let instant = |gap: &Gap| gap.from == gap.to && gap.lost.is_none() && gap.cause == GapCause::Damaged;
-    assert!(world.store().gaps(TimeRange::ALL).unwrap().iter().any(instant));
+    let instant = |gap: &&Gap| gap.from == gap.to && gap.lost.is_none() && gap.cause == GapCause::Damaged;
+    let told = |world: &World| world.store().gaps(TimeRange::ALL).unwrap().iter().filter(instant).count();
+    assert_eq!(told(&world), 1);
+    // It is told once, however many starts there are.
+    for _ in 0..3 {
+        world.store().mark_alive(TimeMs(world.acknowledged.last().unwrap().time.0 + 5_000)).unwrap();
+        let recovery = world.open().unwrap();
+        assert!(recovery.damaged.iter().all(|damage| damage.path == segment), "{recovery:?}");
+        assert_eq!(told(&world), 1);
+    }
 }
 
 fn kind(path: &Path) -> &str {

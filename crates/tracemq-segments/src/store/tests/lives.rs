@@ -8,8 +8,9 @@ use tracemq_model::{ClientId, Event, InstanceId, Subject, TimeMs};
 use tracemq_store::{Batch, EventStore, StoreError};
 
 use super::super::worker::Attempts;
+use super::damage::live_with;
 use super::world::{CLIENTS, START, World};
-use crate::fs::simulated::{Dice, Fault, Unsynced};
+use crate::fs::simulated::{Dice, Fault, SimulatedFs, Unsynced};
 use crate::{Keep, Retention, SegmentSettings};
 
 const DAY: i64 = 86_400_000;
@@ -219,6 +220,51 @@ fn s60_any_life_in_which_history_expires_and_is_erased() {
     }
     // Most of them have seen most of it.
     assert!(all.expired > 300 && all.erased > 500 && all.cut_off > 300 && all.swept > 50, "{all:?}");
+}
+
+/// S60: bits flip in any file at any time of a life, one or some, and it is opened: nothing is shown that was not there, and what
+/// is missing is told. The life goes on with the disk as it was.
+#[test]
+fn s60_bits_flip_in_any_life() {
+    let (mut opened, mut missed) = (0, 0);
+    for seed in 0..300 {
+        let (mut world, mut dice) = (World::new(), Dice(seed));
+        for step in 0..20 {
+            match dice.roll(8) {
+                0..=3 => {
+                    let batch = world.ordered_batch(&mut dice);
+                    world.append(batch).unwrap();
+                }
+                4 => world.store().shared.seal_all().unwrap(),
+                5 => drop(world.store().shared.merge_next(&mut |_| {}).unwrap()),
+                6 => drop(world.open().unwrap()),
+                _ => {
+                    let disk = world.disk.copy();
+                    let broken = disk.copy();
+                    for _ in 0..=dice.roll(3) {
+                        flip_a_bit(&broken, &mut dice);
+                    }
+                    let missing = live_with(&mut world, broken, &format!("seed {seed}, step {step}"));
+                    opened += usize::from(missing.is_some());
+                    missed += usize::from(missing.is_some_and(|missing| missing > 0));
+                    world.restart_on(disk);
+                }
+            }
+        }
+        world.check(&format!("seed {seed}"));
+    }
+    // Most of what is broken opens, and much of that lacks something.
+    assert!(opened > 300 && missed > 100, "{opened} opened, {missed} lacked something");
+}
+
+fn flip_a_bit(disk: &SimulatedFs, dice: &mut Dice) {
+    let paths = disk.paths();
+    let path = &paths[dice.roll(paths.len())];
+    let bits = disk.content(path).len() * 8;
+    if bits > 0 {
+        let bit = dice.roll(bits);
+        disk.change(path, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
+    }
 }
 
 /// S50: ten minutes pass by both clocks while work waits to be done, and nobody did any. Nothing expires for that but what is ten minutes

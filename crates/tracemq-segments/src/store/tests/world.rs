@@ -284,8 +284,39 @@ impl World {
             });
             missing += missing_of(&found, &known, &gaps.unwrap(), context);
             self.store().counts(&filter, 60_000).unwrap();
+            self.check_subjects_left(&filter, &known, context);
         }
         missing
+    }
+
+    /// The same of how many events each subject has, of names, and of states.
+    fn check_subjects_left(&self, filter: &Filter, known: &[Event], context: &str) {
+        let of =
+            |subject: &Subject| known.iter().filter(|event| Subject::of(event).as_ref() == Some(subject)).collect();
+        let mut tallied = 0;
+        let gaps = self.store().tally(filter, &mut |tally| {
+            let events: Vec<&Event> = of(&tally.subject);
+            assert!(tally.events <= events.len() as u64, "{context}: {tally:?}");
+            for time in [tally.first, tally.last] {
+                assert!(events.iter().any(|event| event.time == time), "{context}: {tally:?}");
+            }
+            tallied += tally.events;
+            ControlFlow::Continue(())
+        });
+        let is_told = |gaps: &[Gap]| gaps.iter().any(|gap| gap.cause == GapCause::Damaged);
+        assert!(tallied == known.len() as u64 || is_told(&gaps.unwrap()), "{context}: {tallied} tallied of {}", known.len());
+        let names = self.store().subjects(&filter.instance, &Pattern::All, None, 1_000).unwrap();
+        let all: BTreeSet<Subject> = known.iter().filter_map(Subject::of).collect();
+        assert!(names.subjects.iter().all(|name| all.contains(name)), "{context}: {names:?}");
+        assert!(names.subjects.len() == all.len() || is_told(&names.gaps), "{context}: {names:?}");
+        for subject in &all {
+            let Some(state) = self.store().current_state(&filter.instance, subject).unwrap() else { continue };
+            let events: Vec<&Event> = of(subject);
+            let shown = state.open.iter().chain([&state.last]).chain(&state.last_end);
+            assert!(shown.into_iter().all(|event| events.contains(&event)), "{context}: {state:?}");
+            let newest = events.iter().map(|event| event.time).max();
+            assert!(newest == Some(state.last.time) || is_told(&state.gaps), "{context}: {state:?}");
+        }
     }
 
     /// All pages, of which `known` says how many there should be.

@@ -127,7 +127,7 @@ fn an_erasure_comes_back_and_a_key_that_is_none_does_not() {
 
 /// A batch of nothing, and numbers that are larger than anything that follows.
 #[test]
-fn numbers_at_their_maximum_are_refused_in_bounded_memory() {
+fn s36_s37_numbers_at_their_maximum_are_refused_in_bounded_memory() {
     const MOST: [u8; 10] = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
     for field in 0..4 {
         let mut payload = vec![1];
@@ -148,7 +148,7 @@ fn numbers_at_their_maximum_are_refused_in_bounded_memory() {
 
 /// Names that share all and add nothing: what is on disk bounds what they take in memory.
 #[test]
-fn a_name_behind_a_name_is_no_bomb() {
+fn s37_a_name_behind_a_name_is_no_bomb() {
     for (length, is_taken) in [(255, true), (256, false), (60_000, false)] {
         let client = ClientId::new(&"x".repeat(length)).ok();
         let mut payload = encoded(&Batch { events: vec![Event { client, ..event(1) }], gaps: Vec::new() });

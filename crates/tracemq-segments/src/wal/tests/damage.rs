@@ -38,7 +38,7 @@ fn no_flipped_bit_gives_a_wrong_event_or_hides_a_missing_one() {
 }
 
 #[test]
-fn damage_in_the_middle_is_left_named_and_bounded() {
+fn s4_damage_in_the_middle_is_left_named_and_bounded() {
     let disk = SimulatedFs::default();
     let mut wal = super::create(&disk).unwrap();
     let mut ends = Vec::new();
@@ -188,7 +188,7 @@ fn swapped_files_are_named() {
 }
 
 #[test]
-fn a_later_format_is_refused_and_nothing_changed() {
+fn s38_a_later_format_is_refused_and_nothing_changed() {
     let disk = written(0..6, 2);
     let later = Header { store: STORE, number: 2, previous_bytes: 0 }.encode_as(7);
     disk.change(&path(2), |bytes| bytes[..HEADER_BYTES].copy_from_slice(&later));

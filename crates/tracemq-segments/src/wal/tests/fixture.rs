@@ -92,7 +92,7 @@ fn fixture() -> PathBuf {
 /// `TRACEMQ_GOLDEN=write cargo test -p tracemq-segments format_1` makes the fixture anew: only ever for a format that is not
 /// released yet.
 #[test]
-fn format_1_is_read() {
+fn s59_format_1_is_read() {
     if std::env::var_os("TRACEMQ_GOLDEN").is_some_and(|mode| mode == "write") {
         write_the_fixture();
     }

@@ -19,7 +19,7 @@ fn append_and_restart(disk: &SimulatedFs, mut wal: Wal, found: &[u32]) {
 }
 
 #[test]
-fn a_log_cut_at_any_byte_keeps_its_whole_records() {
+fn s1_a_log_cut_at_any_byte_keeps_its_whole_records() {
     let disk = SimulatedFs::default();
     let mut wal = create(&disk).unwrap();
     let mut ends = Vec::new();
@@ -69,7 +69,7 @@ fn a_real_disk_does_the_same() {
 }
 
 #[test]
-fn a_new_file_cut_at_any_byte_of_its_header_is_begun_anew() {
+fn s13_a_new_file_cut_at_any_byte_of_its_header_is_begun_anew() {
     let disk = written(0..4, 2);
     for length in 0..=HEADER_BYTES {
         let cut = disk.copy();
@@ -82,7 +82,7 @@ fn a_new_file_cut_at_any_byte_of_its_header_is_begun_anew() {
 }
 
 #[test]
-fn zeros_and_old_bytes_behind_the_end_are_no_records() {
+fn s2_zeros_and_old_bytes_behind_the_end_are_no_records() {
     let disk = written(0..3, 9);
     let whole = disk.content(&path(1));
     let stale = [&whole[HEADER_BYTES..], &whole, &written(0..3, 9).content(&path(1))].concat();
@@ -98,7 +98,7 @@ fn zeros_and_old_bytes_behind_the_end_are_no_records() {
 
 /// Of the last record, which ends in the middle of a file that was lengthened before, any sectors are there.
 #[test]
-fn a_record_with_holes_is_none() {
+fn s3_a_record_with_holes_is_none() {
     let disk = written(0..2, 9);
     let before = disk.content(&path(1));
     start(&disk).0.append(&batch(2)).unwrap();
@@ -250,7 +250,7 @@ fn a_disk_that_lies_is_found_out() {
 }
 
 #[test]
-fn a_recovery_that_is_cut_off_is_made_up_for_by_the_next() {
+fn s12_s13_a_recovery_that_is_cut_off_is_made_up_for_by_the_next() {
     let disk = written(0..3, 9);
     disk.change(&path(1), |bytes| bytes.truncate(bytes.len() - 5));
     let untouched = disk.copy();

@@ -212,6 +212,7 @@ impl List {
             open: events.iter().filter(is_open).cloned().collect(),
             last: events.first()?.clone(),
             last_end: events.iter().find(|event| part(event.action) == Part::End).cloned(),
+            gaps: Vec::new(),
         })
     }
 }

@@ -62,6 +62,7 @@ impl Event {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Gap {
     pub(crate) cause: String,
+    pub(crate) lost: Option<u64>,
 }
 
 impl History {

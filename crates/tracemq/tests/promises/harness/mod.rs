@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) use api::{Event, basic, signed_as, signed_call};
-pub(crate) use http::{Answer, Kept, get};
+pub(crate) use http::{Answer, Kept, encode, get};
 pub(crate) use mqtt::{
     Connect, Device, PINGREQ, VERSIONS, Version, disconnect, packet, publish, string, subscribe, varint,
 };

@@ -247,6 +247,10 @@ impl Server {
         wait_until("end of the process", || self.child.try_wait().unwrap().ok_or("still running"))
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Resident memory of the process.
     pub(crate) fn resident_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
