@@ -180,7 +180,8 @@ fn check_rules(faults: &mut Faults, config: &Config) {
         let name = listener.name.escape_debug();
         faults.add(format!(
             "mqtt.rules: no rule is for clients of the listener `{name}`, so that they could use no topic: give it one, such as \
-             listeners = [\"{name}\"], publish = [\"#\"], subscribe = [\"#\"] for all topics that do not begin with `$`"
+             listeners = [\"{name}\"], publish = [\"#\"], subscribe = [\"#\"] for all topics that do not begin with `$`; \
+             or deny = true, publish = [\"$SYS/#\"] where they come with tokens alone"
         ));
     }
 }

@@ -203,6 +203,7 @@ mod tests {
             ("[[mqtt.listeners]]\nname = 'a b'\nlisten = '127.0.0.1:0'", "A-Z"),
             ("max_connections = 0", "max_connections"),
             ("max_connections_per_address = 10000001", "max_connections_per_address: 10000001"),
+            ("connect_timeout_s = 0", "connect_timeout_s: 0"),
             ("max_packet_bytes = 127", "max_packet_bytes: 127"),
             ("max_inflight = 0", "max_inflight: 0"),
             ("max_keep_alive_s = 4", "max_keep_alive_s: 4"),

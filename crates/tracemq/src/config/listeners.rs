@@ -34,6 +34,9 @@ pub(crate) struct Listener {
     /// Of them from one address, 0 for no bound; none is `mqtt.max_connections_per_address`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_connections_per_address: Option<usize>,
+    /// From the TCP accept to a whole CONNECT, TLS and WebSocket included; none is `mqtt.connect_timeout_s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_timeout_s: Option<u64>,
     /// CONNECTs a second, 0 for no bound; none is `mqtt.max_connects_per_s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_connects_per_s: Option<u32>,
@@ -170,6 +173,7 @@ impl Config {
             instance: None,
             max_connections: None,
             max_connections_per_address: None,
+            connect_timeout_s: None,
             max_connects_per_s: None,
             max_connects_per_address_per_s: None,
             max_packet_bytes: None,
@@ -246,6 +250,7 @@ fn check_limits(faults: &mut Faults, key: &str, listener: &Listener) {
     faults.within(&format!("{key}: max_connections"), max_connections, 1, 10_000_000);
     let of_address = listener.max_connections_per_address.unwrap_or(0);
     faults.within(&format!("{key}: max_connections_per_address"), of_address, 0, 10_000_000);
+    faults.within(&format!("{key}: connect_timeout_s"), listener.connect_timeout_s.unwrap_or(1), 1, 3_600);
     faults.within(&format!("{key}: max_packet_bytes"), listener.max_packet_bytes.unwrap_or(128), 128, 268_435_455);
     faults.within(&format!("{key}: max_inflight"), listener.max_inflight.unwrap_or(1), 1, u16::MAX);
     faults.within(&format!("{key}: max_keep_alive_s"), listener.max_keep_alive_s.unwrap_or(5), 5, u16::MAX);

@@ -111,6 +111,7 @@ pub(super) fn doors(
 fn own_limits(listener: &Listener, limits: &Limits) -> Limits {
     let of_address = listener.max_connects_per_address_per_s;
     Limits {
+        connect_timeout_ms: listener.connect_timeout_s.map_or(limits.connect_timeout_ms, |seconds| seconds * 1_000),
         connects_per_s_max: listener.max_connects_per_s.unwrap_or(limits.connects_per_s_max),
         connects_per_address_per_s_max: of_address.unwrap_or(limits.connects_per_address_per_s_max),
         packet_bytes_max: listener.max_packet_bytes.unwrap_or(limits.packet_bytes_max),

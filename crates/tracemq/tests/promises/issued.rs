@@ -9,7 +9,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
 
-use crate::harness::{Connect, Device, Event, Home, Server, Version, now_ms, packet, publish, string, wait_until};
+use crate::harness::{
+    Connect, Device, Event, Home, PATIENCE, Server, Version, finish_within, now_ms, packet, publish, string, tracemq,
+    wait_until,
+};
 
 const CLIENT: &str = "GID_a@@@1";
 
@@ -82,6 +85,55 @@ fn a_token_opens_its_topics_until_it_is_revoked() {
     assert_end(&server, &writer, "writer", "publish-not-authorized", "\"b\"");
     server.operate("RevokeToken", &[("Token", &both)]).unwrap();
     assert_end(&server, &other, "other", "credentials-withdrawn", "its token was revoked");
+}
+
+/// As `docs/access.md` says: a rule that only takes away is one for the listener, and a token needs none that gives.
+#[test]
+fn a_listener_for_tokens_alone_needs_no_rule_that_allows_anything() {
+    let config = |rule: &str| {
+        format!(
+            "
+        [mqtt]
+        users_file = 'users'
+
+        [[mqtt.listeners]]
+        name = 'office'
+        listen = '127.0.0.1:0'
+
+        [[mqtt.listeners]]
+        name = 'tokens'
+        listen = '127.0.0.1:0'
+
+        [[mqtt.rules]]
+        listeners = ['office']
+        publish = ['#']
+        {rule}
+    "
+        )
+    };
+    let home = Home::new(&config(""));
+    let mut check = tracemq();
+    let output =
+        finish_within(PATIENCE, check.args(["config", "check", "--config"]).arg(home.path().join("tracemq.toml")));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("listener `tokens`"), "{said}");
+    home.reconfigure(&config("[[mqtt.rules]]\nlisteners = ['tokens']\ndeny = true\npublish = ['$SYS/#']"));
+    let server = home.start_listeners();
+    let token = apply(&server, "R,W");
+    let at = |connect: &Connect| {
+        let mut device = Device::dial_at(server.listener("tokens")).unwrap();
+        device.send(&connect.bytes());
+        assert_eq!(device.receive(), (0x20, vec![0, 0]));
+        device
+    };
+    let mut with_token = at(&by_token(&server, "pump", format!("RW|{token}")));
+    with_token.send(&packet(0x82, &[&[0, 1][..], &string("a/#"), &[0]].concat()));
+    assert_eq!(with_token.receive(), (0x90, vec![0, 1, 0]));
+    with_token.send(&publish(Version::V311, "a/b", b"hello"));
+    assert!(with_token.receive().1.ends_with(b"hello"));
+    let mut by_password = at(&Connect::new(Version::V311, "desk").login("ops", "secret"));
+    by_password.send(&publish(Version::V311, "a/b", b"hello"));
+    assert_end(&server, &by_password, "desk", "publish-not-authorized", "\"a/b\"");
 }
 
 #[test]

@@ -171,3 +171,32 @@ fn limits_of_a_listener_take_the_place_of_those_of_all() {
     let address = server.listener("wide");
     assert!((0..20).all(|_| is_in(&from("127.0.0.1", address, &connect("often")))));
 }
+
+#[test]
+fn a_listener_waits_for_a_connect_as_long_as_it_says() {
+    let config = "
+        [mqtt]
+        connect_timeout_s = 3600
+
+        [[mqtt.listeners]]
+        name = 'hasty'
+        listen = '127.0.0.1:0'
+        connect_timeout_s = 1
+
+        [[mqtt.listeners]]
+        name = 'patient'
+        listen = '127.0.0.1:0'
+    ";
+    let home = Home::new(config);
+    let server = home.start_listeners();
+    let patient = from("127.0.0.1", server.listener("patient"), b"\x10");
+    let mut hasty = from("127.0.0.1", server.listener("hasty"), b"\x10");
+    let mut rest = Vec::new();
+    let _ = hasty.read_to_end(&mut rest);
+    let end = nameless_end(&server, hasty.local_addr().unwrap());
+    assert_eq!((&*end.reason, end.listener.as_deref()), ("connect-timeout", Some("hasty")));
+    assert!((1_000..60_000).contains(&end.duration_ms.unwrap()), "{end:?}");
+    let mut one = [0];
+    patient.set_nonblocking(true).unwrap();
+    assert_eq!((&patient).read(&mut one).unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "still waited for");
+}

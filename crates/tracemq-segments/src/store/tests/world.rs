@@ -304,7 +304,11 @@ impl World {
             ControlFlow::Continue(())
         });
         let is_told = |gaps: &[Gap]| gaps.iter().any(|gap| gap.cause == GapCause::Damaged);
-        assert!(tallied == known.len() as u64 || is_told(&gaps.unwrap()), "{context}: {tallied} tallied of {}", known.len());
+        assert!(
+            tallied == known.len() as u64 || is_told(&gaps.unwrap()),
+            "{context}: {tallied} tallied of {}",
+            known.len()
+        );
         let names = self.store().subjects(&filter.instance, &Pattern::All, None, 1_000).unwrap();
         let all: BTreeSet<Subject> = known.iter().filter_map(Subject::of).collect();
         assert!(names.subjects.iter().all(|name| all.contains(name)), "{context}: {names:?}");

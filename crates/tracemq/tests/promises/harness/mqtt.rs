@@ -125,7 +125,12 @@ impl Device {
 
     /// The same, where the server may be gone.
     pub(crate) fn try_dial(server: &Server) -> std::io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&server.mqtt, PATIENCE)?;
+        Self::dial_at(server.mqtt)
+    }
+
+    /// The same, at another listener.
+    pub(crate) fn dial_at(address: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
