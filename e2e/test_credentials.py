@@ -11,7 +11,9 @@ import pytest
 from alibabacloud_onsmqtt20200420.client import Client
 from alibabacloud_onsmqtt20200420.models import (
     ApplyTokenRequest,
+    BatchQuerySessionByClientIdsRequest,
     GetDeviceCredentialRequest,
+    QuerySessionByClientIdRequest,
     QueryTokenRequest,
     RefreshDeviceCredentialRequest,
     RegisterDeviceCredentialRequest,
@@ -194,3 +196,26 @@ def test_errors_arrive_with_their_code(server, signature, changed, code, status)
     with pytest.raises(ClientException) as refused:
         sdk(server, **signature).apply_token(request)
     assert (refused.value.code, refused.value.status_code) == (code, status)
+
+
+@SIGNATURES
+def test_the_official_sdk_sees_who_is_connected(server, signature):
+    client = sdk(server, **signature)
+
+    def is_online(name):
+        return client.query_session_by_client_id(QuerySessionByClientIdRequest(name, server.instance)).body.online_status
+
+    name = f"GID_seen@@@{len(signature)}"
+    assert is_online(name) is False
+    device = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name)
+    device.connect(server.host, server.mqtt_port)
+    device.loop_start()
+    try:
+        wait_until(lambda: is_online(name))
+        request = BatchQuerySessionByClientIdsRequest([name, "nobody"], server.instance)
+        statuses = client.batch_query_session_by_client_ids(request).body.online_status_list
+        assert [(one.client_id, one.online_status) for one in statuses] == [(name, True), ("nobody", False)]
+    finally:
+        device.disconnect()
+        device.loop_stop()
+    wait_until(lambda: not is_online(name))

@@ -67,6 +67,9 @@ pub trait Clients: Send + Sync {
         limit: usize,
     ) -> (Vec<ConnectedClient>, Option<ClientId>);
 
+    /// Whether `client` of `instance` has a connection.
+    fn is_connected(&self, instance: &InstanceId, client: &ClientId) -> bool;
+
     /// Ends connections with the reason `kicked` and `detail`, at most `limit`; gives how many.
     fn end(&self, instance: &InstanceId, whose: &Whose, detail: &str, limit: usize) -> usize;
 }
@@ -84,6 +87,10 @@ impl Clients for NoClients {
         _: usize,
     ) -> (Vec<ConnectedClient>, Option<ClientId>) {
         (Vec::new(), None)
+    }
+
+    fn is_connected(&self, _: &InstanceId, _: &ClientId) -> bool {
+        false
     }
 
     fn end(&self, _: &InstanceId, _: &Whose, _: &str, _: usize) -> usize {

@@ -132,7 +132,9 @@ impl Wanted {
             Operation::TraceDevice
             | Operation::TraceMessageOfClient
             | Operation::TraceMessagePublish
-            | Operation::TraceMessageSubscribe => return Err(Fault::internal()), // it is none of these
+            | Operation::TraceMessageSubscribe
+            | Operation::QuerySessionByClientId
+            | Operation::BatchQuerySessionByClientIds => return Err(Fault::internal()), // it is none of these
             Operation::ApplyToken => Self::Token(grant(key, incoming, instance, now)?),
             Operation::QueryToken => Self::TokenStatus(token()?),
             Operation::RevokeToken => Self::NoToken(token()?),

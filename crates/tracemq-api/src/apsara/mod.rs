@@ -14,6 +14,7 @@ mod credentials;
 mod fault;
 mod incoming;
 mod scope;
+mod sessions;
 mod success;
 mod trace_device;
 mod trace_messages;
@@ -74,6 +75,9 @@ async fn serve(
         Operation::TraceDevice => trace_device::query(app, key, incoming).await.map(Answer::Page),
         Operation::TraceMessageOfClient | Operation::TraceMessagePublish | Operation::TraceMessageSubscribe => {
             trace_messages::query(app, key, operation, incoming).await.map(Answer::Messages)
+        }
+        Operation::QuerySessionByClientId | Operation::BatchQuerySessionByClientIds => {
+            sessions::query(app, key, operation, incoming).map(Answer::Online)
         }
         Operation::ApplyToken
         | Operation::QueryToken

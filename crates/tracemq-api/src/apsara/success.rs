@@ -6,6 +6,7 @@ use tracemq_access::mqtt::issued::DeviceCredential;
 use super::actions::Operation;
 use super::answer::json;
 use super::credentials::Given;
+use super::sessions::Online;
 use super::trace_device::{DeviceInfo, Page};
 use super::trace_messages::{MessageInfo, Messages};
 use super::xml::Writer;
@@ -15,6 +16,7 @@ pub(super) enum Answer {
     Page(Page),
     Messages(Messages),
     Given(Given),
+    Online(Online),
 }
 
 impl Answer {
@@ -28,6 +30,10 @@ impl Answer {
                 total: page.total,
                 device_info_list: &page.device_info_list,
             }),
+            Self::Online(online) if operation == Operation::QuerySessionByClientId => {
+                json(&SessionBody { online_status: online.0.iter().any(|(_, is_online)| *is_online), request_id })
+            }
+            Self::Online(online) => json(&SessionsBody { request_id, online_status_list: Session::all(online) }),
             Self::Given(given) => json(&GivenBody {
                 request_id,
                 token: token_of(given),
@@ -73,6 +79,19 @@ impl Answer {
                         writer.text("MsgId", &message.msg_id);
                         writer.text("ClientId", &message.client_id);
                     });
+                }
+            }
+            Self::Online(online) => {
+                writer.text("RequestId", request_id);
+                for (client, is_online) in &online.0 {
+                    if operation == Operation::QuerySessionByClientId {
+                        writer.text("OnlineStatus", &is_online.to_string());
+                    } else {
+                        writer.element("OnlineStatusList", |writer| {
+                            writer.text("OnlineStatus", &is_online.to_string());
+                            writer.text("ClientId", client);
+                        });
+                    }
                 }
             }
             Self::Given(given) => {
@@ -121,6 +140,34 @@ struct PageBody<'a> {
     page_size: i32,
     total: u64,
     device_info_list: &'a [DeviceInfo],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SessionBody<'a> {
+    online_status: bool,
+    request_id: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SessionsBody<'a> {
+    request_id: &'a str,
+    online_status_list: Vec<Session<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Session<'a> {
+    online_status: bool,
+    client_id: &'a str,
+}
+
+impl<'a> Session<'a> {
+    fn all(online: &'a Online) -> Vec<Self> {
+        let one = |(client, is_online): &'a (String, bool)| Self { online_status: *is_online, client_id: client };
+        online.0.iter().map(one).collect()
+    }
 }
 
 /// What the operation calls its list.

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use tracemq_api::{Clients, ConnectedClient, Whose};
 use tracemq_model::{ClientId, ConnectionId, InstanceId, ProtocolVersion, TimeMs};
 
+use crate::signing::{Signer, pairs};
 use crate::world::{Answer, INSTANCE, NOW, SECRET, World};
 
 /// Clients `c0` to `c4`; notes what is to be ended.
@@ -45,6 +46,11 @@ impl Clients for Five {
             .collect();
         let next = left.next().and(clients.last().map(|last| last.client.clone()));
         (clients, next)
+    }
+
+    fn is_connected(&self, instance: &InstanceId, client: &ClientId) -> bool {
+        assert_eq!(instance.as_str(), INSTANCE);
+        client.as_str().len() == 2 && client.as_str() >= "c0" && client.as_str() <= "c4"
     }
 
     fn end(&self, _: &InstanceId, whose: &Whose, detail: &str, limit: usize) -> usize {
@@ -133,4 +139,52 @@ async fn a_policy_must_allow_lists_and_ends_each_by_its_name() {
         }
     }
     assert!(five.0.lock().unwrap().is_empty());
+}
+
+async fn call(world: &World, key: &str, action: &str, parameters: &[(&str, &str)]) -> Answer {
+    let signer = Signer { action: action.into(), ..world.signer(key) };
+    world.call(&signer.v3(&pairs(parameters))).await
+}
+
+#[tokio::test]
+async fn who_is_connected_is_told_of_one_client_and_of_ten() {
+    let (world, _) = world();
+    let one = |client| [("InstanceId", INSTANCE), ("ClientId", client)];
+    for (client, online) in [("c0", true), ("c4", true), ("c", false), ("c10", false), ("\u{0}", false)] {
+        let answer = call(&world, "main", "QuerySessionByClientId", &one(client)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.json()["OnlineStatus"].as_bool(), Some(online), "{client:?}");
+    }
+    let names: Vec<String> = (1..=11).map(|number| format!("ClientIdList.{number}")).collect();
+    let clients: Vec<String> = (0..11).map(|number| format!("c{number}")).collect();
+    let mut ten = vec![("InstanceId", INSTANCE)];
+    ten.extend(names.iter().map(String::as_str).zip(clients.iter().map(String::as_str)).take(10));
+    let answer = call(&world, "main", "BatchQuerySessionByClientIds", &ten).await.json();
+    let list = answer["OnlineStatusList"].as_array().unwrap();
+    let shown: Vec<_> =
+        list.iter().map(|one| (one["ClientId"].as_str().unwrap(), one["OnlineStatus"] == true)).collect();
+    let expected: Vec<_> = clients.iter().take(10).map(|client| (client.as_str(), client.as_str() <= "c4")).collect();
+    assert_eq!(shown, expected, "in the order asked for");
+    ten.push(("Format", "XML"));
+    let xml = call(&world, "main", "BatchQuerySessionByClientIds", &ten).await.body;
+    assert!(
+        xml.contains("<OnlineStatusList><OnlineStatus>false</OnlineStatus><ClientId>c9</ClientId></OnlineStatusList>"),
+        "{xml}"
+    );
+    ten.pop();
+    ten.push((&names[10], &clients[10]));
+    for (parameters, status, code) in [
+        (ten.as_slice(), 400, "InvalidClientIdList"),
+        (&[("InstanceId", INSTANCE)], 400, "MissingClientIdList"),
+        (&[("InstanceId", INSTANCE), ("ClientIdList.2", "c1")], 400, "InvalidClientIdList"),
+        (&[("InstanceId", INSTANCE), ("ClientIdList.1", "")], 400, "InvalidClientIdList"),
+        (&[("InstanceId", INSTANCE), ("ClientIdList.01", "c1")], 400, "InvalidClientIdList"),
+        (&[("ClientIdList.1", "c1")], 400, "MissingInstanceId"),
+        (&[("InstanceId", "mqtt-nowhere"), ("ClientIdList.1", "c1")], 400, "InstanceNotFound"),
+    ] {
+        let answer = call(&world, "main", "BatchQuerySessionByClientIds", parameters).await;
+        assert_eq!((answer.status, answer.code()), (status, code.to_owned()), "{parameters:?}");
+    }
+    let answer = call(&world, "main", "QuerySessionByClientId", &[("InstanceId", INSTANCE)]).await;
+    assert_eq!((answer.status, answer.code()), (400, "MissingClientId".to_owned()));
 }

@@ -111,6 +111,12 @@ impl Broker {
         page
     }
 
+    /// Whether the client has a connection.
+    pub fn is_connected(&self, client: &ClientId) -> bool {
+        let session = self.read().sessions.get(client).cloned();
+        session.is_some_and(|session| session.lock().owner.is_some())
+    }
+
     /// Ends the connections that are meant with `end`, at most `limit` of them. Gives how many; if that is `limit`, there
     /// may be more.
     pub fn end_clients(&self, whose: &Whose, end: &End, limit: usize) -> usize {

@@ -25,6 +25,10 @@ impl Clients for LiveClients {
         (page.clients.into_iter().map(shown).collect(), page.next)
     }
 
+    fn is_connected(&self, instance: &InstanceId, client: &ClientId) -> bool {
+        self.brokers.get(instance).is_some_and(|broker| broker.is_connected(client))
+    }
+
     fn end(&self, instance: &InstanceId, whose: &Whose, detail: &str, limit: usize) -> usize {
         let Some(broker) = self.brokers.get(instance) else { return 0 };
         let whose = match whose {
