@@ -321,11 +321,19 @@ fn progress_is_shown_of_a_check_that_takes_long() {
     File::options().write(true).open(log).unwrap().set_len(1 << 42).unwrap();
     let terminal = Terminal::open();
     let mut command = place.command(&["check"]);
-    let mut child = command.env("TERM", "xterm").stderr(terminal.side()).spawn().unwrap();
+    let _checking = Checking(command.env("TERM", "xterm").stderr(terminal.side()).spawn().unwrap());
     wait_until("line of progress", || match terminal.seen() {
         seen if seen.contains("checking") && seen.contains("of 4.40 TB") => Ok(()),
-        seen => Err(seen),
+        seen => Err(seen.len()),
     });
-    child.kill().unwrap();
-    child.wait().unwrap();
+}
+
+/// It would take an hour to end by itself.
+struct Checking(std::process::Child);
+
+impl Drop for Checking {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
