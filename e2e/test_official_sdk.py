@@ -7,7 +7,7 @@ import time
 import paho.mqtt.client as mqtt
 import pytest
 from alibabacloud_onsmqtt20200420.client import Client
-from alibabacloud_onsmqtt20200420.models import QueryMqttTraceDeviceRequest, QuerySessionByClientIdRequest
+from alibabacloud_onsmqtt20200420.models import DisasterRecoveryRequest, QueryMqttTraceDeviceRequest
 from alibabacloud_tea_openapi.exceptions import ClientException
 from alibabacloud_tea_openapi.utils_models import Config
 from aliyunsdkcore.acs_exception.exceptions import ServerException as CoreServerException
@@ -152,7 +152,7 @@ def test_errors_arrive_with_their_code(server, signature, config, changed, code,
 
 def test_an_operation_that_is_not_served_says_so(server):
     with pytest.raises(ClientException) as refused:
-        sdk(server).query_session_by_client_id(QuerySessionByClientIdRequest(DEVICE, server.instance))
+        sdk(server).disaster_recovery(DisasterRecoveryRequest(server.instance, "another"))
     assert (refused.value.code, refused.value.status_code) == ("ApiNotSupport", 404)
 
 
