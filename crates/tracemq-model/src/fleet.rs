@@ -75,8 +75,16 @@ pub struct CurrentState {
     pub last: Event,
     /// The newest end.
     pub last_end: Option<Event>,
-    /// Gaps at or after the newest event: something newer may be missing.
+    /// Gaps since the oldest of these events, all without an end: an end may be missing, or something newer.
     pub gaps: Vec<Gap>,
+}
+
+impl CurrentState {
+    /// From when on an event that is missing could change it.
+    pub fn since(&self) -> TimeMs {
+        let Some(last_end) = &self.last_end else { return TimeMs::MIN };
+        self.open.iter().map(|event| event.time).fold(last_end.time, TimeMs::min)
+    }
 }
 
 /// Some of the subjects of an instance.

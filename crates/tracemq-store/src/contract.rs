@@ -118,6 +118,7 @@ macro_rules! contract_suite {
             a_session_is_where_its_first_event_is
             parts_of_a_session_are_looked_for_within_reach
             sessions_are_paged_through
+            the_current_state_tells_what_may_have_ended_in_a_gap
             the_current_state_is_that_of_the_newest_events
             a_message_is_a_subject
             messages_stand_behind_addresses_among_the_subjects

@@ -75,11 +75,11 @@ pub(crate) fn current_state<S: EventStore + ?Sized>(
     };
     let open = events().filter(|(place, event)| is_open(*place, event)).map(|(_, event)| event.clone()).collect();
     let last_end = newest.events.iter().find(|event| event.action.is_end()).cloned();
-    Ok(newest.events.first().cloned().map(|last| {
-        let since = TimeRange { from: last.time, to: TimeMs::MAX };
-        let gaps = newest.gaps.iter().filter(|gap| gap.range().overlaps(since)).copied().collect();
-        CurrentState { open, last, last_end, gaps }
-    }))
+    let Some(last) = newest.events.first().cloned() else { return Ok(None) };
+    let mut state = CurrentState { open, last, last_end, gaps: newest.gaps };
+    let since = TimeRange { from: state.since(), to: TimeMs::MAX };
+    state.gaps.retain(|gap| gap.range().overlaps(since));
+    Ok(Some(state))
 }
 
 /// Where a connection's events are.

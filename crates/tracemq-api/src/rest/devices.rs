@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use tracemq_model::{
-    ClientId, Gap, InstanceId, MessageId, Order, Pattern, Session, Subject, TimeMs, TimeRange, TraceQuery,
+    ClientId, Gap, GapCause, InstanceId, MessageId, Order, Pattern, Session, Subject, TimeMs, TimeRange, TraceQuery,
 };
 use tracemq_store::{EventStore, StoreError};
 use utoipa::{IntoParams, ToSchema};
@@ -72,7 +72,8 @@ struct ClientState {
     /// Why it was last gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_end: Option<EventRow>,
-    /// Spans at or after the newest event for which the record is incomplete: something newer may be missing.
+    /// Spans for which the record is incomplete, since the oldest of these events, all without a `last_end`: an end may be missing, or
+    /// something newer.
     gaps: Vec<GapRow>,
 }
 
@@ -216,16 +217,12 @@ async fn current(app: &Shared, request: &Parts) -> Result<ClientState, Problem> 
     let found = app.lookup.ask(move |store| {
         let unstored = unstored.gaps();
         let found = store.current_state(&instance, &subject)?;
-        Ok(found.map(|found| {
-            let since = TimeRange { from: found.last.time, to: TimeMs::MAX };
-            let gaps = merged(found.gaps.clone(), &unstored, since);
-            (found, gaps)
-        }))
+        let Some(found) = found else { return Ok(Err(unknown(store, instance, subject)?)) };
+        let since = TimeRange { from: found.since(), to: TimeMs::MAX };
+        let gaps = merged(found.gaps.clone(), &unstored, since);
+        Ok(Ok((found, gaps)))
     });
-    let (found, gaps) = found.await.map_err(|error| Problem::lookup(&error))?.ok_or_else(|| {
-        let detail = "nothing is on record for this client; `/api/v1/clients?like=NAME` finds names that are alike";
-        Problem::new(StatusCode::NOT_FOUND, "no-such-client", "Nobody knows this client", detail)
-    })?;
+    let (found, gaps) = found.await.map_err(|error| Problem::lookup(&error))??;
     Ok(ClientState {
         client: client.to_string(),
         is_connected: !found.open.is_empty(),
@@ -234,6 +231,27 @@ async fn current(app: &Shared, request: &Parts) -> Result<ClientState, Problem> 
         last_end: found.last_end.as_ref().map(EventRow::of),
         gaps: gaps.into_iter().map(GapRow::of).collect(),
     })
+}
+
+/// Why no event of a client can be shown: nothing is on record, or it can't be read.
+fn unknown(store: &dyn EventStore, instance: InstanceId, subject: Subject) -> Result<Problem, StoreError> {
+    let (range, order) = (TimeRange::ALL, Order::NewestFirst);
+    let page = store.page(&TraceQuery { instance, subject, range, order, offset: 0, limit: 0 })?;
+    if page.total > 0 {
+        let detail = "what is on record for this client can't be read: a part of the store is damaged, and `tracemq store check` says which";
+        return Ok(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "store-failed",
+            "The history could not be read",
+            detail,
+        ));
+    }
+    let detail = if page.gaps.iter().any(|gap| gap.cause == GapCause::Damaged) {
+        "nothing that can be read is on record for this client, and a part of the record can't be read: `/api/v1/gaps` says of when"
+    } else {
+        "nothing is on record for this client; `/api/v1/clients?like=NAME` finds names that are alike"
+    };
+    Ok(Problem::new(StatusCode::NOT_FOUND, "no-such-client", "Nobody knows this client", detail))
 }
 
 pub(super) fn client_in_path(request: &Parts, after: &str) -> Result<ClientId, Problem> {

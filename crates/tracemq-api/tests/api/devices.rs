@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use tracemq_access::params::encode;
 use tracemq_model::{Action, ClientId, Event, Gap, GapCause, Reason, TimeMs};
 
@@ -83,6 +84,23 @@ async fn what_is_known_of_a_client_now() {
     assert_eq!((&state["last"], &state["last_end"]["reason"]), (&state["last_end"], &json!("client-disconnected")));
     let nobody = get(&world, "/api/v1/clients/nobody").await;
     assert_eq!((nobody.status, nobody.json()["code"].as_str()), (404, Some("no-such-client")));
+    // A gap in which a connection may have ended is told, though newer events are known.
+    let gap = Gap { from: TimeMs(NOW - 350), to: TimeMs(NOW - 320), lost: Some(1), cause: GapCause::QueueFull };
+    world.append(vec![of(name, 3, NOW - 390, Action::Connect, Reason::Accepted)], vec![gap]);
+    let state = get(&world, &target).await.json();
+    assert_eq!((&state["open"][0]["time_ms"], &state["gaps"][0]["lost"]), (&json!(NOW - 390), &json!(1)), "{state}");
+}
+
+#[tokio::test]
+async fn who_is_on_record_and_can_not_be_read_is_not_said_to_be_unknown() {
+    let world = World::empty();
+    world.append(vec![of("pump", 1, NOW, Action::Connect, Reason::Accepted)], vec![]);
+    let nobody = |answer: &Answer| (answer.status, answer.json()["detail"].as_str().unwrap().contains("can't be read"));
+    assert_eq!(nobody(&get(&world, "/api/v1/clients/nobody").await), (404, false));
+    world.store.damaged.store(true, Ordering::SeqCst);
+    let pump = get(&world, "/api/v1/clients/pump").await;
+    assert_eq!((pump.status, pump.json()["code"].as_str()), (500, Some("store-failed")), "{pump:?}");
+    assert_eq!(nobody(&get(&world, "/api/v1/clients/nobody").await), (404, true));
 }
 
 #[tokio::test]

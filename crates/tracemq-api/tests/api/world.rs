@@ -12,8 +12,8 @@ use tower::ServiceExt;
 use tracemq_access::{AccessKey, AccountId, KeyRing, Policy, Secret};
 use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, Keys, NoClients, router};
 use tracemq_model::{
-    Action, ClientId, ConnectionId, Counts, Details, Event, Filter, Gap, InstanceId, Order, Pattern, Provenance,
-    Reason, Subject, SubjectPage, TimeMs, TimeRange, TracePage, TraceQuery,
+    Action, ClientId, ConnectionId, Counts, Details, Event, Filter, Gap, GapCause, InstanceId, Order, Pattern,
+    Provenance, Reason, Subject, SubjectPage, TimeMs, TimeRange, TracePage, TraceQuery,
 };
 use tracemq_recorder::{Recorder, RecorderSettings};
 use tracemq_store::{Batch, EventStore, MemoryStore, StoreError, StoreStats, Visit, VisitTally};
@@ -37,6 +37,8 @@ pub(crate) struct WatchedStore {
     pub(crate) full: AtomicBool,
     /// While set, questions wait.
     pub(crate) stuck: AtomicBool,
+    /// While set, no event can be read for damage.
+    pub(crate) damaged: AtomicBool,
 }
 
 impl WatchedStore {
@@ -66,7 +68,12 @@ impl EventStore for WatchedStore {
     }
     fn page(&self, query: &TraceQuery) -> Result<TracePage, StoreError> {
         self.question()?;
-        self.memory.page(query)
+        let mut page = self.memory.page(query)?;
+        if self.damaged.load(Ordering::SeqCst) {
+            page.events.clear();
+            page.gaps.push(Gap { from: query.range.from, to: query.range.to, lost: None, cause: GapCause::Damaged });
+        }
+        Ok(page)
     }
     fn scan(&self, filter: &Filter, order: Order, visit: &mut Visit<'_>) -> Result<Vec<Gap>, StoreError> {
         self.question()?;
@@ -231,6 +238,7 @@ impl World {
             fails: false.into(),
             full: false.into(),
             stuck: false.into(),
+            damaged: false.into(),
         });
         let now = Arc::clone(&clock);
         let now: tracemq_api::Clock = Arc::new(move || TimeMs(now.load(Ordering::SeqCst)));

@@ -179,3 +179,21 @@ pub fn the_current_state_is_that_of_the_newest_events(harness: &dyn Harness) {
     let now = state(&*store).expect("it has events");
     assert_eq!(now.gaps, [gap(4, 10), gap(20, 30)]);
 }
+
+/// A gap may hold the end of a connection that is shown as open, and a newer end than the one that is shown.
+pub fn the_current_state_tells_what_may_have_ended_in_a_gap(harness: &dyn Harness) {
+    let store = harness.open();
+    let told = || {
+        let state = store.current_state(&instance(), &client("device")).expect("the store answers");
+        state.expect("it has events").gaps
+    };
+    let gap = |from, to| Gap { from: TimeMs(from), to: TimeMs(to), lost: Some(1), cause: GapCause::QueueFull };
+    append(&*store, &[act(Action::Connect, 1, 10), act(Action::Connect, 2, 30)]);
+    let batch = Batch { events: Vec::new(), gaps: vec![gap(0, 9), gap(15, 20)] };
+    store.append(&batch).expect("the store takes it");
+    assert_eq!(told(), [gap(0, 9), gap(15, 20)], "the first one may have ended, or another one have come and gone");
+    append(&*store, &[act(Action::Close, 1, 12)]);
+    assert_eq!(told(), [gap(15, 20)], "another one may have ended there");
+    append(&*store, &[act(Action::Close, 3, 29)]);
+    assert_eq!(told(), []);
+}

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tracemq_model::{
-    Action, ClientId, ConnectionId, Details, Event, Filter, Gap, GapCause, InstanceId, Order, Pattern, Provenance,
-    Reason, Subject, TimeMs, TimeRange, TracePage, TraceQuery,
+    Action, ClientId, ConnectionId, Count, Details, Event, Filter, Gap, GapCause, InstanceId, Order, Pattern,
+    Provenance, Reason, Subject, TimeMs, TimeRange, TracePage, TraceQuery,
 };
-use tracemq_store::{Batch, EventStore, StoreError};
+use tracemq_store::{Batch, EventStore, StoreError, bucket_of};
 
 use crate::fs::Fs;
 use crate::fs::simulated::{Dice, SimulatedFs, Unsynced};
@@ -283,10 +283,24 @@ impl World {
                 ControlFlow::Continue(())
             });
             missing += missing_of(&found, &known, &gaps.unwrap(), context);
-            self.store().counts(&filter, 60_000).unwrap();
+            self.check_counts_left(&filter, &known, context);
             self.check_subjects_left(&filter, &known, context);
         }
         missing
+    }
+
+    /// The same of how many events of a kind each minute has.
+    fn check_counts_left(&self, filter: &Filter, known: &[Event], context: &str) {
+        let counts = self.store().counts(filter, 60_000).unwrap();
+        for Count { from, action, reason, events } in &counts.counts {
+            let is_of = |event: &&Event| {
+                (bucket_of(event.time, 60_000), event.action, event.reason) == (*from, *action, *reason)
+            };
+            assert!(*events <= known.iter().filter(is_of).count() as u64, "{context}: {counts:?}");
+        }
+        let counted: u64 = counts.counts.iter().map(|count| count.events).sum();
+        let is_told = counts.gaps.iter().any(|gap| gap.cause == GapCause::Damaged);
+        assert!(counted == known.len() as u64 || is_told, "{context}: {counted} counted of {}", known.len());
     }
 
     /// The same of how many events each subject has, of names, and of states.
@@ -320,6 +334,15 @@ impl World {
             assert!(shown.into_iter().all(|event| events.contains(&event)), "{context}: {state:?}");
             let newest = events.iter().map(|event| event.time).max();
             assert!(newest == Some(state.last.time) || is_told(&state.gaps), "{context}: {state:?}");
+            let ended = events.iter().filter(|event| event.action.is_end());
+            let newest_end = ended.clone().map(|event| event.time).max();
+            assert!(
+                newest_end == state.last_end.as_ref().map(|end| end.time) || is_told(&state.gaps),
+                "{context}: {state:?}"
+            );
+            let is_over =
+                |open: &&Event| ended.clone().any(|end| end.connection == open.connection && end.time >= open.time);
+            assert!(!state.open.iter().any(|open| is_over(&open)) || is_told(&state.gaps), "{context}: {state:?}");
         }
     }
 
