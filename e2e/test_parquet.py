@@ -1,10 +1,12 @@
 """Promise: an exported Parquet file is a table to programs that nobody here wrote, and a table of theirs can be imported."""
 
+import base64
 import copy
 import json
 import os
 import socket
 import subprocess
+import urllib.request
 
 import paho.mqtt.client as mqtt
 import pyarrow as pa
@@ -116,6 +118,27 @@ def test_a_table_holds_the_same_as_the_lines(history, tmp_path):
     assert table["client"].null_count > 0 and table["username"].null_count > 0
     gaps = json.loads(file.metadata.metadata[b"tracemq.gaps"])
     assert gaps == [line["gap"] for line in lines if "gap" in line] != []
+
+
+def test_the_table_over_http_is_the_same(tmp_path):
+    with run_server(tmp_path) as server:
+        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, "pump-09")
+        client.connect("127.0.0.1", server.mqtt_port)
+        client.loop_start()
+        wait_until(client.is_connected)
+        client.disconnect()
+        client.loop_stop()
+        server.wait_for_reasons("pump-09", "accepted", "client-disconnected")
+        url = f"http://{server.http}/api/v1/export?format=parquet&client=pump-09&order=asc"
+        login = base64.b64encode(f"{server.key_id}:{server.key_secret}".encode()).decode()
+        request = urllib.request.Request(url, headers={"Authorization": f"Basic {login}"})
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            assert answer.headers["Content-Type"] == "application/vnd.apache.parquet"
+            (tmp_path / "http.parquet").write_bytes(answer.read())
+    store(tmp_path / "data", "export", "--client", "pump-09", tmp_path / "whole.parquet")
+    over_http, whole = (pq.read_table(tmp_path / name) for name in ["http.parquet", "whole.parquet"])
+    assert over_http.num_rows == 2 and over_http == whole
+    store(tmp_path / "elsewhere", "import", tmp_path / "http.parquet")
 
 
 @pytest.mark.parametrize("how", [{}, {"compression": "none", "use_dictionary": False}, {"data_page_version": "2.0"}])

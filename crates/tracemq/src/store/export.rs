@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow, bail};
 use jiff::Zoned;
 use tempfile::NamedTempFile;
 use tracemq_api::rest::time_words;
+use tracemq_files::{ndjson, parquet};
 use tracemq_model::{ClientId, Event, Gap, InstanceId, Subject, TimeMs, TimeRange};
 use tracemq_segments::{FindingKind, Look, Selection};
 
@@ -18,7 +19,7 @@ use super::args::{ExportArgs, Format};
 use super::check::{finding_told, lost_told};
 use super::progress::Progress;
 use super::words::{counted, moment};
-use super::{cannot_look, events_dir, ndjson, parquet, signals, usage};
+use super::{cannot_look, events_dir, signals, usage};
 
 /// How often progress is told, in events.
 const EVENTS_A_TICK: u64 = 4_096;
@@ -37,7 +38,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let out = Out::open(&args.out, args.force)?;
     let mut sink = match format {
         Format::Ndjson => Sink::Ndjson(ndjson::Writer::new(BufWriter::with_capacity(1 << 18, out.writer()?))),
-        Format::Parquet => Sink::Parquet(Box::new(parquet::Writer::new(out.writer()?)?)),
+        Format::Parquet => Sink::Parquet(Box::new(parquet::Writer::new(out.writer()?, parquet::ROWS_A_GROUP)?)),
     };
     let written = write(&look, &selection, &mut sink, out.is_file())?;
     sink.finish()?;
@@ -162,26 +163,26 @@ enum Sink<W: Write + Send> {
 impl<W: Write + Send> Sink<W> {
     fn event(&mut self, event: &Event) -> anyhow::Result<()> {
         match self {
-            Self::Ndjson(writer) => writer.event(event),
-            Self::Parquet(writer) => writer.event(event),
+            Self::Ndjson(writer) => writer.event(event)?,
+            Self::Parquet(writer) => writer.event(event)?,
         }
+        Ok(())
     }
 
     fn gap(&mut self, gap: Gap) -> anyhow::Result<()> {
         match self {
-            Self::Ndjson(writer) => writer.gap(gap),
-            Self::Parquet(writer) => {
-                writer.gap(gap);
-                Ok(())
-            }
+            Self::Ndjson(writer) => writer.gap(gap)?,
+            Self::Parquet(writer) => writer.gap(gap),
         }
+        Ok(())
     }
 
     fn finish(self) -> anyhow::Result<()> {
         match self {
-            Self::Ndjson(writer) => writer.finish(),
-            Self::Parquet(writer) => writer.finish(),
+            Self::Ndjson(writer) => writer.finish()?,
+            Self::Parquet(writer) => writer.finish()?,
         }
+        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
+use tracemq_files::Record;
 use tracemq_model::TimeMs;
 use tracemq_segments::{SegmentSettings, Segments};
 use tracemq_store::{Batch, EventStore};
@@ -20,7 +21,6 @@ use tracemq_store::{Batch, EventStore};
 use super::args::ImportArgs;
 use super::input::{Input, Place};
 use super::known::{Known, TakenOut};
-use super::ndjson::Record;
 use super::progress::Progress;
 use super::words::counted;
 use super::{events_dir, signals};

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
+use tracemq_files::{Record, ndjson, parquet};
 
 use super::args::Format;
-use super::ndjson::{self, Record};
-use super::{parquet, usage};
+use super::usage;
 
 /// What a Parquet file begins with.
 const PARQUET: &[u8] = b"PAR1";

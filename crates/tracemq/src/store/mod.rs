@@ -9,8 +9,6 @@ mod export;
 mod import;
 mod input;
 mod known;
-mod ndjson;
-mod parquet;
 pub(crate) mod progress;
 mod repair;
 mod signals;

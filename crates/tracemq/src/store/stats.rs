@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::io::{Write, stdout};
 
 use serde_json::json;
+use tracemq_files::ndjson;
 use tracemq_segments::{Figures, FindingKind, Look};
 
 use super::args::StatsArgs;
 use super::words::{bytes, count, counted, moment, ratio};
-use super::{cannot_look, events_dir, ndjson};
+use super::{cannot_look, events_dir};
 
 /// What the same events would take as lines of JSON, judged by a sample.
 #[derive(Clone, Copy)]

@@ -9,14 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracemq_model::{ClientId, Details, Event, Gap};
 
-/// What is exported and imported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Record {
-    /// An event.
-    Event(Box<Event>),
-    /// A span of time of which something is missing.
-    Gap(Gap),
-}
+use crate::{FileError, Record};
 
 #[derive(Serialize, Deserialize)]
 struct GapLine {
@@ -27,37 +20,53 @@ struct GapLine {
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// Appends `event` as a line.
-pub(super) fn push_event(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> {
+///
+/// # Errors
+/// None that is known: all that is on record can be said in JSON.
+pub fn push_event(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> {
     serde_json::to_writer(&mut *out, event)?;
     out.push(b'\n');
     Ok(())
 }
 
 /// Writes lines.
-pub(super) struct Writer<W: Write> {
+pub struct Writer<W: Write> {
     out: W,
     line: Vec<u8>,
 }
 
 impl<W: Write> Writer<W> {
-    pub(super) fn new(out: W) -> Self {
+    /// Into `out`, which should gather what is written.
+    pub fn new(out: W) -> Self {
         Self { out, line: Vec::new() }
     }
 
-    pub(super) fn event(&mut self, event: &Event) -> anyhow::Result<()> {
+    /// Writes an event.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn event(&mut self, event: &Event) -> Result<(), FileError> {
         self.line.clear();
         push_event(event, &mut self.line)?;
         Ok(self.out.write_all(&self.line)?)
     }
 
-    pub(super) fn gap(&mut self, gap: Gap) -> anyhow::Result<()> {
+    /// Writes a gap.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn gap(&mut self, gap: Gap) -> Result<(), FileError> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, &GapLine { gap })?;
         self.line.push(b'\n');
         Ok(self.out.write_all(&self.line)?)
     }
 
-    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+    /// Has all of it written.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn finish(mut self) -> Result<(), FileError> {
         Ok(self.out.flush()?)
     }
 }
@@ -66,18 +75,18 @@ impl<W: Write> Writer<W> {
 ///
 /// # Errors
 /// When `take` gives one, or the input can't be read.
-pub(super) fn each(
+pub fn each<E: From<FileError>>(
     input: &mut dyn BufRead,
-    take: &mut dyn FnMut(u64, Result<Record, String>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+    take: &mut dyn FnMut(u64, Result<Record, String>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
-        if input.take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+        if input.take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(FileError::Io)? == 0 {
             break;
         }
         if line.len() as u64 == LINE_BYTES_MAX && line.last() != Some(&b'\n') {
-            input.skip_until(b'\n')?;
+            input.skip_until(b'\n').map_err(FileError::Io)?;
             take(number, Err(format!("is longer than {LINE_BYTES_MAX} bytes")))?;
         } else if !line.trim_ascii().is_empty() {
             take(number, read(line.trim_ascii()))?;
@@ -116,7 +125,7 @@ fn is_gap(line: &[u8]) -> bool {
 }
 
 /// What `source` holds, or what is wrong with it and in which field.
-pub(super) fn deserialize<'de, T, D>(source: D) -> Result<T, String>
+pub(crate) fn deserialize<'de, T, D>(source: D) -> Result<T, String>
 where
     T: Deserialize<'de>,
     D: serde::Deserializer<'de, Error = serde_json::Error>,
@@ -154,7 +163,7 @@ fn surplus(found: &Value, known: &Value) -> Option<String> {
 }
 
 /// Refuses texts that no event on record has.
-pub(super) fn bounded(event: &Event) -> Result<(), String> {
+pub(crate) fn bounded(event: &Event) -> Result<(), String> {
     let Details { listener, username, detail, server_name, certificate_subject, message, .. } = &event.details;
     let topic = message.as_ref().map(|message| Arc::clone(&message.topic));
     if message.as_ref().and_then(|message| message.client.as_ref()).is_some_and(|name| ClientId::new(name).is_err()) {
@@ -177,7 +186,7 @@ pub(super) fn bounded(event: &Event) -> Result<(), String> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use tracemq_model::{
         Action, ConnectionId, GapCause, InstanceId, MessageDetails, MessageId, ProtocolVersion, Provenance, Reason,
         TimeMs, TlsVersion, Traffic,
@@ -186,7 +195,7 @@ pub(super) mod tests {
     use super::*;
 
     /// An event with nothing, and one with everything.
-    pub(in crate::store) fn events() -> [Event; 2] {
+    pub(crate) fn events() -> [Event; 2] {
         let bare = Event {
             time: TimeMs(-7),
             instance: InstanceId::new("mqtt-local").unwrap(),
@@ -242,14 +251,13 @@ pub(super) mod tests {
         [bare, full]
     }
 
-    pub(in crate::store) const GAP: Gap =
-        Gap { from: TimeMs(5), to: TimeMs::MAX, lost: Some(812), cause: GapCause::QueueFull };
+    pub(crate) const GAP: Gap = Gap { from: TimeMs(5), to: TimeMs::MAX, lost: Some(812), cause: GapCause::QueueFull };
 
     fn all(text: &str) -> Vec<(u64, Result<Record, String>)> {
         let mut found = Vec::new();
         each(&mut text.as_bytes(), &mut |number, record| {
             found.push((number, record));
-            Ok(())
+            Ok::<_, FileError>(())
         })
         .unwrap();
         found

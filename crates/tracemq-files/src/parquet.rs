@@ -6,8 +6,8 @@ mod columns;
 mod read;
 mod write;
 
-pub(super) use read::{each, rows};
-pub(super) use write::Writer;
+pub use read::{each, rows};
+pub use write::{ROWS_A_GROUP, Writer};
 
 /// The name of the metadata entry that holds the gaps.
 const GAPS: &str = "tracemq.gaps";
@@ -17,8 +17,8 @@ mod tests {
     use std::io::{Seek, Write as _};
 
     use super::*;
-    use crate::store::ndjson::Record;
-    use crate::store::ndjson::tests::{GAP, events};
+    use crate::ndjson::tests::{GAP, events};
+    use crate::{FileError, Record};
 
     fn read_back(bytes: &[u8]) -> Vec<(u64, Result<Record, String>)> {
         let mut file = tempfile::tempfile().unwrap();
@@ -27,7 +27,7 @@ mod tests {
         let mut found = Vec::new();
         each(file, &mut |number, record| {
             found.push((number, record));
-            Ok(())
+            Ok::<_, FileError>(())
         })
         .unwrap();
         found
@@ -37,7 +37,7 @@ mod tests {
     fn what_was_written_comes_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.parquet");
-        let mut writer = Writer::new(std::fs::File::create(&path).unwrap()).unwrap();
+        let mut writer = Writer::new(std::fs::File::create(&path).unwrap(), ROWS_A_GROUP).unwrap();
         let events = events();
         for event in &events {
             writer.event(event).unwrap();
@@ -52,7 +52,7 @@ mod tests {
     fn a_table_without_rows_is_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.parquet");
-        Writer::new(std::fs::File::create(&path).unwrap()).unwrap().finish().unwrap();
+        Writer::new(std::fs::File::create(&path).unwrap(), ROWS_A_GROUP).unwrap().finish().unwrap();
         assert_eq!(read_back(&std::fs::read(path).unwrap()), []);
     }
 }

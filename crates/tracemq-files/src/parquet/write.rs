@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use anyhow::bail;
 use parquet::basic::Compression;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
@@ -15,15 +14,17 @@ use tracemq_model::{Event, Gap};
 
 use super::GAPS;
 use super::columns::{self, COLUMNS, Cell};
+use crate::FileError;
 
 /// So many rows make a row group, which is held in memory: some 60 MB, and enough for columns to compress.
-const ROWS_A_GROUP: usize = 65_536;
+pub const ROWS_A_GROUP: usize = 65_536;
 
 /// Writes a file.
-pub(in crate::store) struct Writer<W: Write + Send> {
+pub struct Writer<W: Write + Send> {
     file: SerializedFileWriter<W>,
     columns: Vec<Gathered>,
     rows: usize,
+    rows_a_group: usize,
     gaps: Vec<Gap>,
 }
 
@@ -39,17 +40,25 @@ struct Gathered {
 }
 
 impl<W: Write + Send> Writer<W> {
-    pub(in crate::store) fn new(out: W) -> anyhow::Result<Self> {
+    /// Into `out`, in groups of so many rows, which are held in memory: [`ROWS_A_GROUP`], or fewer.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn new(out: W, rows_a_group: usize) -> Result<Self, FileError> {
         let schema = Arc::new(parse_message_type(&columns::schema())?);
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_created_by(format!("tracemq version {}", env!("CARGO_PKG_VERSION")));
         let file = SerializedFileWriter::new(out, schema, Arc::new(properties.build()))?;
         let columns = COLUMNS.iter().map(|_| Gathered::default()).collect();
-        Ok(Self { file, columns, rows: 0, gaps: Vec::new() })
+        Ok(Self { file, columns, rows: 0, rows_a_group, gaps: Vec::new() })
     }
 
-    pub(in crate::store) fn event(&mut self, event: &Event) -> anyhow::Result<()> {
+    /// Writes an event, when there are enough for a group.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn event(&mut self, event: &Event) -> Result<(), FileError> {
         for (column, gathered) in COLUMNS.iter().zip(&mut self.columns) {
             let cell = (column.cell)(event);
             gathered.levels.push(i16::from(cell.is_some()));
@@ -62,14 +71,15 @@ impl<W: Write + Send> Writer<W> {
             }
         }
         self.rows += 1;
-        if self.rows >= ROWS_A_GROUP { self.write_group() } else { Ok(()) }
+        if self.rows >= self.rows_a_group { self.write_group() } else { Ok(()) }
     }
 
-    pub(in crate::store) fn gap(&mut self, gap: Gap) {
+    /// Has a gap stand in the metadata, which are the file's last part.
+    pub fn gap(&mut self, gap: Gap) {
         self.gaps.push(gap);
     }
 
-    fn write_group(&mut self) -> anyhow::Result<()> {
+    fn write_group(&mut self) -> Result<(), FileError> {
         let mut group = self.file.next_row_group()?;
         for (column, gathered) in COLUMNS.iter().zip(&mut self.columns) {
             let Some(mut writer) = group.next_column()? else { break };
@@ -81,7 +91,11 @@ impl<W: Write + Send> Writer<W> {
         Ok(())
     }
 
-    pub(in crate::store) fn finish(mut self) -> anyhow::Result<()> {
+    /// Has all of it written.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn finish(mut self) -> Result<(), FileError> {
         if self.rows > 0 {
             self.write_group()?;
         }
@@ -93,7 +107,7 @@ impl<W: Write + Send> Writer<W> {
 }
 
 impl Gathered {
-    fn write(&mut self, writer: &mut SerializedColumnWriter<'_>, is_required: bool) -> anyhow::Result<()> {
+    fn write(&mut self, writer: &mut SerializedColumnWriter<'_>, is_required: bool) -> Result<(), FileError> {
         let levels = Some(&*self.levels).filter(|_| !is_required);
         match writer.untyped() {
             ColumnWriter::ByteArrayColumnWriter(writer) => writer.write_batch(&self.texts, levels, None)?,
@@ -103,7 +117,9 @@ impl Gathered {
             ColumnWriter::Int96ColumnWriter(_)
             | ColumnWriter::FloatColumnWriter(_)
             | ColumnWriter::DoubleColumnWriter(_)
-            | ColumnWriter::FixedLenByteArrayColumnWriter(_) => bail!("a column of a type that none has"),
+            | ColumnWriter::FixedLenByteArrayColumnWriter(_) => {
+                return Err(FileError::Unreadable("a column of a type that none has".into()));
+            }
         };
         let Self { texts, ints, longs, flags, levels } = self;
         texts.clear();

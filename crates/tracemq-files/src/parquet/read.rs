@@ -2,7 +2,6 @@
 
 use std::fs::File;
 
-use anyhow::{Context, bail};
 use parquet::basic::{Compression, LogicalType, TimeUnit};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
@@ -11,34 +10,33 @@ use tracemq_model::{Event, Gap};
 
 use super::GAPS;
 use super::columns::{COLUMNS, OF_MESSAGE, depth};
-use crate::store::ndjson::{self, Record};
-
-const NOT_PARQUET: &str = "not a Parquet file, or not a whole one";
+use crate::{FileError, Record, ndjson};
 
 /// How many rows it has.
 ///
 /// # Errors
 /// When it is no Parquet file, or one that can't be read.
-pub(in crate::store) fn rows(file: &File) -> anyhow::Result<u64> {
+pub fn rows(file: &File) -> Result<u64, FileError> {
     let reader = open(file.try_clone()?)?;
     Ok(u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0))
 }
 
-fn open(file: File) -> anyhow::Result<SerializedFileReader<File>> {
-    let reader = SerializedFileReader::new(file).context(NOT_PARQUET)?;
+fn open(file: File) -> Result<SerializedFileReader<File>, FileError> {
+    let reader = SerializedFileReader::new(file)?;
     let metadata = reader.metadata();
     for field in metadata.file_metadata().schema().get_fields() {
         if !COLUMNS.iter().any(|column| column.name == field.name()) {
-            bail!("the column `{}` is none that this version knows: it would be lost", field.name());
+            let what = format!("the column `{}` is none that this version knows: it would be lost", field.name());
+            return Err(FileError::Unreadable(what));
         }
     }
     for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
         let compression = column.compression();
         if !matches!(compression, Compression::UNCOMPRESSED | Compression::SNAPPY) {
-            bail!(
-                "the column {} is compressed by {compression}: write it with Snappy, or uncompressed",
-                column.column_path()
-            );
+            let path = column.column_path();
+            let what =
+                format!("the column {path} is compressed by {compression}: write it with Snappy, or uncompressed");
+            return Err(FileError::Unreadable(what));
         }
     }
     Ok(reader)
@@ -58,22 +56,25 @@ fn in_nanoseconds(reader: &SerializedFileReader<File>) -> Vec<String> {
 ///
 /// # Errors
 /// When `take` gives one, the file can't be read, or has columns that no event has.
-pub(in crate::store) fn each(
+pub fn each<E: From<FileError>>(
     file: File,
-    take: &mut dyn FnMut(u64, Result<Record, String>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+    take: &mut dyn FnMut(u64, Result<Record, String>) -> Result<(), E>,
+) -> Result<(), E> {
     let reader = open(file)?;
     let in_nanoseconds = in_nanoseconds(&reader);
     let metadata = reader.metadata().file_metadata();
     let entries = metadata.key_value_metadata().into_iter().flatten();
     let gaps: Vec<Gap> = match entries.filter(|entry| entry.key == GAPS).find_map(|entry| entry.value.as_deref()) {
-        Some(gaps) => serde_json::from_str(gaps).with_context(|| format!("metadata {GAPS}"))?,
+        Some(gaps) => {
+            serde_json::from_str(gaps).map_err(|error| FileError::Unreadable(format!("metadata {GAPS}: {error}")))?
+        }
         None => Vec::new(),
     };
     let mut number = 0;
-    for row in reader.get_row_iter(None)? {
+    for row in reader.get_row_iter(None).map_err(FileError::Parquet)? {
         number += 1;
-        take(number, event(&row?, &in_nanoseconds).map(|event| Record::Event(Box::new(event))))?;
+        let row = row.map_err(FileError::Parquet)?;
+        take(number, event(&row, &in_nanoseconds).map(|event| Record::Event(Box::new(event))))?;
     }
     for gap in gaps {
         number += 1;
