@@ -2,6 +2,7 @@
 //!
 //! - `/`: the RPC surface that ApsaraMQ for MQTT's SDKs call; all of its words live in `apsara/` alone.
 //! - `/api/v1/...`: our own API; see [`rest`].
+//! - `/explorer`: a page on which the calls of the first are filled in, signed and run.
 //! - `/livez`, `/readyz`, `/metrics`: for those who run the server.
 //!
 //! [`router`] is all of it as a value, [`serve`] puts it on a listener. Nothing here writes to the store, and
@@ -12,6 +13,7 @@ mod audit;
 mod caller;
 mod clients;
 mod cors;
+mod explorer;
 mod gaps;
 mod issuing;
 mod lookup;

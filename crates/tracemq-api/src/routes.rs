@@ -15,7 +15,7 @@ use crate::audit::Peer;
 use crate::cors;
 use crate::rest::Problem;
 use crate::state::{ApiError, ApiState, App, Shared};
-use crate::{apsara, metrics, rest};
+use crate::{apsara, explorer, metrics, rest};
 
 /// Longer targets are refused: the longest call of an SDK is a tenth of it.
 const TARGET_MAX_BYTES: usize = 16_384;
@@ -66,6 +66,8 @@ pub const ROUTES: &[Route] = &[
         build: || get(rest::connections::list).delete(rest::connections::end),
     },
     Route { path: "/api/v1/openapi.json", login: Login::None, build: || get(rest::openapi::document) },
+    Route { path: "/explorer", login: Login::None, build: || get(explorer::page) },
+    Route { path: "/explorer/{file}", login: Login::None, build: || get(explorer::file) },
     Route { path: "/livez", login: Login::None, build: || get(async || "alive\n") },
     Route { path: "/readyz", login: Login::None, build: || get(ready) },
     Route { path: "/metrics", login: Login::None, build: || get(metrics::scrape) },
@@ -145,10 +147,9 @@ async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Respo
     cors::allow(origin, headers);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
-    );
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let id = match headers.get("x-acs-request-id") {
         Some(id) => id.clone(),

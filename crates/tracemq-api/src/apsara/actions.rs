@@ -12,6 +12,10 @@ macro_rules! operations {
         }
 
         impl Operation {
+            /// All of them.
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$variant),+];
+
             fn of(name: &str) -> Option<Self> {
                 match name { $($name => Some(Self::$variant),)+ _ => None }
             }
@@ -154,5 +158,17 @@ mod tests {
                 None => assert!(state == "`ApiNotSupport`" && NOT_SERVED.contains(&name), "{name}: {state}"),
             }
         }
+    }
+
+    /// The explorer's form has each operation that is served, and no other.
+    #[test]
+    fn the_explorer_has_what_is_served() {
+        let operations: Vec<serde_json::Value> =
+            serde_json::from_str(include_str!("../explorer/operations.json")).unwrap();
+        let mut listed: Vec<_> = operations.iter().map(|operation| operation["name"].as_str().unwrap()).collect();
+        let mut served: Vec<_> = Operation::ALL.iter().map(|operation| operation.name()).collect();
+        listed.sort_unstable();
+        served.sort_unstable();
+        assert_eq!(listed, served);
     }
 }

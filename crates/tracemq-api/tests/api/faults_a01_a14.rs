@@ -214,7 +214,7 @@ async fn a09_no_route_answers_a_key_id_with_a_made_up_proof() {
                 x-acs-signature-nonce;x-acs-version,Signature=00";
     let mut with_login = 0;
     for route in ROUTES {
-        let path = route.path.replace("{client_id}", CLIENT).replace("{ip}", "192.0.2.7");
+        let path = route.path.replace("{client_id}", CLIENT).replace("{ip}", "192.0.2.7").replace("{file}", "sign.js");
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "BREW"] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             for proof in ["", &basic, acs3, "Bearer x", "V1"] {
