@@ -1,6 +1,7 @@
 //! `tracemq-bench`: measures TraceMQ beside a real peer, with the same load generator in the same run, since machines
 //! are shared and noisy: the ratios are what counts.
 
+mod calls;
 mod connections;
 mod lanes;
 mod load;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use calls::CallsArgs;
 use connections::ConnectionsArgs;
 use messages::MessagesArgs;
 use storm::StormArgs;
@@ -22,6 +24,7 @@ use storm::StormArgs;
 /// Figures of TraceMQ beside mosquitto
 #[derive(Parser)]
 enum Command {
+    Calls(CallsArgs),
     Connections(ConnectionsArgs),
     Messages(MessagesArgs),
     Storm(StormArgs),
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<(String, bool)> {
     let descriptors_max = storm::descriptors_max()?;
     match command {
+        Command::Calls(args) => Ok((calls::run(args)?, true)),
         Command::Connections(args) => Ok((connections::run(args)?, true)),
         Command::Messages(args) => Ok((messages::run(args)?, true)),
         Command::Storm(args) => storm::run(args, descriptors_max),

@@ -129,6 +129,11 @@ impl Process {
         Ok(Self { child, mqtt, http: None, folder })
     }
 
+    /// Where its HTTP API is; none of other servers.
+    pub(crate) fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
     /// Where its files are.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
