@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow, bail};
 use jiff::Zoned;
 use tempfile::NamedTempFile;
 use tracemq_api::rest::time_words;
-use tracemq_files::{ndjson, parquet};
+use tracemq_files::{FileError, ndjson, parquet};
 use tracemq_model::{ClientId, Event, Gap, InstanceId, Subject, TimeMs, TimeRange};
 use tracemq_segments::{FindingKind, Look, Selection};
 
@@ -163,15 +163,15 @@ enum Sink<W: Write + Send> {
 impl<W: Write + Send> Sink<W> {
     fn event(&mut self, event: &Event) -> anyhow::Result<()> {
         match self {
-            Self::Ndjson(writer) => writer.event(event)?,
-            Self::Parquet(writer) => writer.event(event)?,
+            Self::Ndjson(writer) => writer.event(event),
+            Self::Parquet(writer) => writer.event(event),
         }
-        Ok(())
+        .map_err(as_it_is)
     }
 
     fn gap(&mut self, gap: Gap) -> anyhow::Result<()> {
         match self {
-            Self::Ndjson(writer) => writer.gap(gap)?,
+            Self::Ndjson(writer) => writer.gap(gap).map_err(as_it_is)?,
             Self::Parquet(writer) => writer.gap(gap),
         }
         Ok(())
@@ -179,10 +179,18 @@ impl<W: Write + Send> Sink<W> {
 
     fn finish(self) -> anyhow::Result<()> {
         match self {
-            Self::Ndjson(writer) => writer.finish()?,
-            Self::Parquet(writer) => writer.finish()?,
+            Self::Ndjson(writer) => writer.finish(),
+            Self::Parquet(writer) => writer.finish(),
         }
-        Ok(())
+        .map_err(as_it_is)
+    }
+}
+
+/// What is known by its kind when the command ends: that nobody reads any more is no failure.
+fn as_it_is(error: FileError) -> anyhow::Error {
+    match error {
+        FileError::Io(error) => error.into(),
+        other => other.into(),
     }
 }
 
