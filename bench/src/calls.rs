@@ -43,6 +43,9 @@ pub(crate) struct CallsArgs {
     /// Seconds of each kind of load in a round
     #[arg(long, default_value_t = 4)]
     seconds: u64,
+    /// Seconds that the store is left alone before it is asked: after a minute it merges what it has
+    #[arg(long, default_value_t = 0)]
+    leisure: u64,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -75,6 +78,7 @@ struct Outcome {
     clients: u64,
     page_size: u64,
     connections: usize,
+    segments: usize,
     /// Calls as fast as they are answered.
     trace: Vec<Turn>,
     livez: Vec<Turn>,
@@ -88,7 +92,8 @@ struct Outcome {
 
 pub(crate) fn run(args: &CallsArgs) -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
-    let history = History::write(&folder.path().join("data"), args.events, args.clients)?;
+    let history =
+        History::write(&folder.path().join("data"), args.events, args.clients, Duration::from_secs(args.leisure))?;
     let store_us = history.page_us(args.page_size)?;
     // What is measured is the server, not how it holds callers back.
     let config = "api.calls_per_second = 1000000\napi.calls_per_second_of_address = 0\napi.max_nonces = 10000000\n";
@@ -111,6 +116,7 @@ pub(crate) fn run(args: &CallsArgs) -> anyhow::Result<String> {
         clients: args.clients,
         page_size: args.page_size,
         connections: args.connections,
+        segments: history.segments,
         store_share: store_us / median(trace.iter().map(|turn| turn.cpu_us)),
         trace,
         livez,
@@ -166,10 +172,11 @@ fn turn(
 impl Outcome {
     fn to_table(&self) -> String {
         let mut table = format!(
-            "{} cores, {} events of {} clients, pages of {}, {} connections\n{:<36} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}\n",
+            "{} cores, {} events of {} clients in {} segments, pages of {}, {} connections\n{:<36} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}\n",
             self.cores,
             self.events,
             self.clients,
+            self.segments,
             self.page_size,
             self.connections,
             "",

@@ -1,7 +1,7 @@
 //! What is on record: connects and ends of many clients, interleaved, written straight into a store.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::ensure;
 use tracemq_model::{
@@ -27,17 +27,19 @@ pub(crate) struct History {
     clients: u64,
     pub(super) range: TimeRange,
     pub(super) events_a_client: u64,
+    pub(super) segments: usize,
 }
 
 impl History {
-    /// `events` of `clients`, each of whom has as many.
-    pub(super) fn write(data_dir: &Path, events: u64, clients: u64) -> anyhow::Result<Self> {
+    /// `events` of `clients`, each of whom has as many; then nothing for the time of `leisure`.
+    pub(super) fn write(data_dir: &Path, events: u64, clients: u64, leisure: Duration) -> anyhow::Result<Self> {
         ensure!(clients > 0 && events >= 2 * clients, "at least one client, with two events each");
         let connections = events / clients / 2;
         let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
         let begin = now - i64::try_from(SPAN_MS)?;
         let range = TimeRange { from: TimeMs(begin), to: TimeMs(now + 3_600_000) };
-        let history = Self { dir: data_dir.join("events"), clients, range, events_a_client: connections * 2 };
+        let mut history =
+            Self { dir: data_dir.join("events"), clients, range, events_a_client: connections * 2, segments: 0 };
         std::fs::create_dir_all(data_dir)?;
         let (store, _) = Segments::open(&history.dir, SegmentSettings::default())?;
         let (instance, peer) = (InstanceId::new(INSTANCE)?, "192.0.2.7:40000".parse()?);
@@ -71,7 +73,11 @@ impl History {
             }
         }
         store.settle(&mut |_| ())?;
+        std::thread::sleep(leisure);
+        store.settle(&mut |_| ())?;
         store.close();
+        let files = std::fs::read_dir(&history.dir)?.flatten();
+        history.segments = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "segment")).count();
         Ok(history)
     }
 
