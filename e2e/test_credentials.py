@@ -14,6 +14,7 @@ from alibabacloud_onsmqtt20200420.models import (
     BatchQuerySessionByClientIdsRequest,
     GetDeviceCredentialRequest,
     QuerySessionByClientIdRequest,
+    SendMessageRequest,
     QueryTokenRequest,
     RefreshDeviceCredentialRequest,
     RegisterDeviceCredentialRequest,
@@ -219,3 +220,35 @@ def test_the_official_sdk_sees_who_is_connected(server, signature):
         device.disconnect()
         device.loop_stop()
     wait_until(lambda: not is_online(name))
+
+
+@SIGNATURES
+def test_the_official_sdk_sends_a_message(server, signature):
+    client = sdk(server, **signature)
+    heard = []
+    device = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=f"GID_told@@@{len(signature)}", clean_session=False)
+    device.on_message = lambda _, __, message: heard.append((message.topic, message.payload.decode(), message.qos))
+    device.connect(server.host, server.mqtt_port)
+    device.loop_start()
+    wait_until(device.is_connected)
+    subscribed = []
+    device.on_subscribe = lambda *_: subscribed.append(1)
+    device.subscribe("cmd/1", qos=1)
+    wait_until(lambda: subscribed)
+
+    def send(text):
+        return client.send_message(SendMessageRequest(server.instance, "cmd/1", text)).body.msg_id
+
+    assert len(send("now: é & 100 %")) == 32
+    wait_until(lambda: heard == [("cmd/1", "now: é & 100 %", 1)])
+    device.disconnect()
+    device.loop_stop()
+    send("while it was away")
+    device.connect(server.host, server.mqtt_port)
+    device.loop_start()
+    wait_until(lambda: heard[1:] == [("cmd/1", "while it was away", 1)])
+    device.disconnect()
+    device.loop_stop()
+    with pytest.raises(ClientException) as refused:
+        client.send_message(SendMessageRequest(server.instance, "cmd/#", "x"))
+    assert (refused.value.code, refused.value.status_code) == ("InvalidMqttTopic", 400)

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tracemq_model::{ClientId, ConnectionId, InstanceId, ProtocolVersion, TimeMs};
+use tracemq_model::{ClientId, ConnectionId, InstanceId, MessageId, ProtocolVersion, TimeMs};
 
 /// A connected client.
 #[derive(Clone, Debug)]
@@ -55,6 +55,20 @@ impl fmt::Display for Whose {
     }
 }
 
+/// Why a message was not sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// No message can be published to that topic.
+    #[error("{0}")]
+    Topic(String),
+    /// Nobody of those who should get it has room for it, or it did not become durable in time.
+    #[error("there is no room for it")]
+    Full,
+    /// There is no broker.
+    #[error("messages are not sent here")]
+    Off,
+}
+
 /// The clients of a broker.
 pub trait Clients: Send + Sync {
     /// At most `limit` of `instance` whose identifiers begin with `prefix` and come after `after`; and where the next
@@ -72,6 +86,13 @@ pub trait Clients: Send + Sync {
 
     /// Ends connections with the reason `kicked` and `detail`, at most `limit`; gives how many.
     fn end(&self, instance: &InstanceId, whose: &Whose, detail: &str, limit: usize) -> usize;
+
+    /// Publishes `payload` to `topic` with QoS 1, not retained. What of it has to outlive the server does when this
+    /// returns. May block.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    fn send(&self, instance: &InstanceId, topic: &str, payload: Vec<u8>) -> Result<MessageId, SendError>;
 }
 
 /// No broker, no clients.
@@ -95,6 +116,10 @@ impl Clients for NoClients {
 
     fn end(&self, _: &InstanceId, _: &Whose, _: &str, _: usize) -> usize {
         0
+    }
+
+    fn send(&self, _: &InstanceId, _: &str, _: Vec<u8>) -> Result<MessageId, SendError> {
+        Err(SendError::Off)
     }
 }
 

@@ -25,7 +25,7 @@ mod serve;
 mod state;
 
 pub use apsara::names_of_right;
-pub use clients::{Clients, ConnectedClient, NoClients, Whose};
+pub use clients::{Clients, ConnectedClient, NoClients, SendError, Whose};
 pub use issuing::{IssueError, Issuing, NoIssuing};
 pub use routes::{Login, ROUTES, Route, router};
 pub use serve::{ServeLimits, serve, serve_within};

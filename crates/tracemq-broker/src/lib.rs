@@ -26,7 +26,9 @@ mod routing;
 mod rules;
 mod session;
 
-pub use broker::{Broker, BrokerStats, ClientsPage, ConnectedClient, Origin, Passage, Traced, Tracer, Whose};
+pub use broker::{
+    Broker, BrokerStats, ClientsPage, ConnectedClient, NotSent, Origin, Passage, Sent, Traced, Tracer, Whose,
+};
 pub use keeping::{
     Change, Keeper, Kept, KeptEntry, KeptMessage, KeptOwed, KeptSession, KeptStage, KeptSubscription, KeptWill, Mark,
     Recall,

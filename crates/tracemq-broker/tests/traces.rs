@@ -6,11 +6,12 @@ mod keeper;
 mod wire;
 
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 
 use keeper::TestKeeper;
-use tracemq_broker::{Broker, Kept, Limits, Passage, Tick, Traced, Tracer};
+use tracemq_broker::{Broker, Kept, Limits, NotSent, Passage, Tick, Traced, Tracer};
 use tracemq_model::{ConnectionId, MessageId};
-use wire::{Peer, ack, connect, packet, publish, subscribe};
+use wire::{Peer, Woken, ack, connect, packet, publish, subscribe};
 
 /// Chooses what begins with `t`, and numbers it from `first` on.
 #[derive(Debug)]
@@ -177,4 +178,38 @@ fn a_queued_message_keeps_its_id_over_a_restart() {
     let told = Told::of(&broker, 0);
     Peer::connected(&broker, 3, &connect(true, "away").lasting(100)).deliver();
     assert_eq!(told.take(), ["101: delivered away over 3, t/1 1"]);
+}
+
+/// A message that nobody's connection published: it is told by nobody's name, reaches who is there and waits for who is not, and what
+/// waits is to be durable.
+#[test]
+fn a_message_that_the_server_is_asked_to_send_is_like_a_client_s() {
+    let keeper = TestKeeper::new(false);
+    let broker = Broker::with_keeper(Limits::default(), keeper.clone(), Kept::default(), &keeper::recall, Tick(0), 0);
+    let told = Told::of(&broker, 0);
+    let mut here = Peer::connected(&broker, 1, &connect(true, "here"));
+    here.send(&subscribe(true, &[("t/#", 2)])).deliver();
+    let sent = broker.send(Tick(1), "t/1", bytes::Bytes::from_static(b"four")).unwrap();
+    assert_eq!((sent.id, sent.kept), (Some(MessageId(1)), None));
+    here.deliver();
+    assert!(here.packets().iter().any(|(first, _)| *first == 0x32), "a PUBLISH with QoS 1");
+    assert_eq!(told.take(), ["1: published nobody, t/1 1", "1: delivered here over 1, t/1 1"]);
+
+    let mut away = Peer::connected(&broker, 2, &connect(true, "away").lasting(100));
+    away.send(&subscribe(true, &[("other", 1)]));
+    keeper.make_all_durable();
+    away.deliver();
+    drop(away);
+    let sent = broker.send(Tick(2), "other", bytes::Bytes::from_static(b"four")).unwrap();
+    let mark = sent.kept.unwrap();
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    assert!(sent.id.is_none() && !broker.is_kept(mark, &waker));
+    keeper.make_all_durable();
+    assert!(broker.is_kept(mark, &waker) && woken.take() == 1);
+
+    for topic in ["", "a/#", "a/+/b", "$SYS/broker/version", "$share/a/b", "a\0b"] {
+        let refused = broker.send(Tick(3), topic, bytes::Bytes::new());
+        assert!(matches!(refused, Err(NotSent::Topic(_))), "{topic}: {refused:?}");
+    }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracemq_broker::{Broker, Tick};
-use tracemq_model::{ConnectionId, ConnectionIds, End, Event, Reason, TimeMs};
+use tracemq_model::{ConnectionId, ConnectionIds, End, Event, MessageId, Reason, TimeMs};
 use tracemq_recorder::Recorder;
 
 use crate::addresses::{Addresses, Held, Shown};
@@ -139,6 +139,11 @@ impl House {
     /// by it may happen early.
     pub(crate) fn instant(&self, tick: Tick) -> Instant {
         self.started + Duration::from_millis(tick.0.saturating_add(1))
+    }
+
+    /// An id for a message whose way is not told.
+    pub fn next_message_id(&self) -> MessageId {
+        MessageId(self.next_id().0)
     }
 
     pub(crate) fn next_id(&self) -> ConnectionId {

@@ -39,6 +39,7 @@ operations! {
     TraceMessageSubscribe = "QueryMqttTraceMessageSubscribe", &[TRACE, "mq:QueryMqttTraceMessageSubscribe"];
     QuerySessionByClientId = "QuerySessionByClientId", &["mq:QuerySessionByClientId"];
     BatchQuerySessionByClientIds = "BatchQuerySessionByClientIds", &["mq:BatchQuerySessionByClientIds"];
+    SendMessage = "SendMessage", &["mq:SendMessage"];
     ApplyToken = "ApplyToken", &["mq:ApplyToken"];
     QueryToken = "QueryToken", &["mq:QueryToken"];
     RevokeToken = "RevokeToken", &["mq:RevokeToken"];
@@ -63,7 +64,7 @@ pub(crate) const TRACE_DEVICE_PERMISSIONS: &[&str] = &[TRACE, "mq:QueryMqttTrace
 const VERSION: &str = "2020-04-20";
 
 /// The other operations of that version.
-const NOT_SERVED: [&str; 37] = [
+const NOT_SERVED: [&str; 36] = [
     "ActiveCaCertificate",
     "ActiveDeviceCertificate",
     "AddCustomAuthConnectBlack",
@@ -95,7 +96,6 @@ const NOT_SERVED: [&str; 37] = [
     "QueryCustomAuthIdentity",
     "QueryCustomAuthPermission",
     "RegisterCaCertificate",
-    "SendMessage",
     "SetSniConfig",
     "TagResources",
     "UntagResources",

@@ -72,7 +72,7 @@ impl Envelope {
         let gaps = match answer {
             Answer::Page(page) => page.gaps,
             Answer::Messages(messages) => messages.gaps,
-            Answer::Given(_) | Answer::Online(_) => 0,
+            Answer::Given(_) | Answer::Online(_) | Answer::Sent(_) => 0,
         };
         if gaps > 0 {
             response.headers_mut().insert(HeaderName::from_static("x-tracemq-gaps"), HeaderValue::from(gaps));

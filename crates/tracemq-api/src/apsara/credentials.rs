@@ -60,7 +60,7 @@ pub(super) async fn call(
     Ok(given)
 }
 
-fn no_turn(error: &LookupError) -> Fault {
+pub(super) fn no_turn(error: &LookupError) -> Fault {
     match error {
         LookupError::Busy => Fault::overloaded(),
         LookupError::Store(_) | LookupError::BrokenOff => Fault::internal(),
@@ -68,14 +68,14 @@ fn no_turn(error: &LookupError) -> Fault {
 }
 
 /// The names by which policies know what is called for.
-struct Named {
+pub(super) struct Named {
     names: [String; 2],
     topics: String,
 }
 
 impl Named {
     /// As for the query of a history: what could not name anything stands as nothing.
-    fn of(app: &Shared, key: &AccessKey, incoming: &Incoming) -> Self {
+    pub(super) fn of(app: &Shared, key: &AccessKey, incoming: &Incoming) -> Self {
         let id = incoming.all.get("InstanceId").filter(|text| is_plain(text)).unwrap_or_default();
         let known = app.instances.iter().find(|instance| instance.id.as_str() == id);
         let region = known.and_then(|instance| instance.region.as_deref()).unwrap_or("*");
@@ -87,16 +87,21 @@ impl Named {
         self.names.each_ref().map(String::as_str)
     }
 
+    /// A topic is named whole, and by its first level.
+    pub(super) fn allow_topic(&self, key: &Caller, operation: Operation, topic: &str) -> Result<(), Fault> {
+        let parent = topic.split('/').next().unwrap_or_default();
+        let whole = [parent, topic].map(|topic| format!("{}{topic}", self.topics));
+        let [short, long] = self.instance();
+        let [parent, whole] = whole.each_ref().map(String::as_str);
+        scope::allow(key, operation, &[short, long, parent, whole])
+    }
+
     /// Nobody gets a token for a topic on which the policy forbids to give one out: named whole, by its first level, or
     /// covered by a wildcard.
     fn allow_topics(&self, key: &Caller, operation: Operation, incoming: &Incoming) -> Result<(), Fault> {
         // What is too many is refused with the parameters.
         for filter in incoming.all.get("Resources").unwrap_or_default().split(',').take(RESOURCES_MAX) {
-            let parent = filter.split('/').next().unwrap_or_default();
-            let whole = [parent, filter].map(|topic| format!("{}{topic}", self.topics));
-            let [short, long] = self.instance();
-            let [parent, whole] = whole.each_ref().map(String::as_str);
-            scope::allow(key, operation, &[short, long, parent, whole])?;
+            self.allow_topic(key, operation, filter)?;
             let literal = filter.find(['+', '#']).and_then(|end| filter.get(..end));
             let below = literal.map(|literal| format!("{}{literal}", self.topics));
             if let Some(below) = below {
@@ -134,7 +139,8 @@ impl Wanted {
             | Operation::TraceMessagePublish
             | Operation::TraceMessageSubscribe
             | Operation::QuerySessionByClientId
-            | Operation::BatchQuerySessionByClientIds => return Err(Fault::internal()), // it is none of these
+            | Operation::BatchQuerySessionByClientIds
+            | Operation::SendMessage => return Err(Fault::internal()), // it is none of these
             Operation::ApplyToken => Self::Token(grant(key, incoming, instance, now)?),
             Operation::QueryToken => Self::TokenStatus(token()?),
             Operation::RevokeToken => Self::NoToken(token()?),

@@ -14,6 +14,7 @@ mod credentials;
 mod fault;
 mod incoming;
 mod scope;
+mod send_message;
 mod sessions;
 mod success;
 mod trace_device;
@@ -79,6 +80,7 @@ async fn serve(
         Operation::QuerySessionByClientId | Operation::BatchQuerySessionByClientIds => {
             sessions::query(app, key, operation, incoming).map(Answer::Online)
         }
+        Operation::SendMessage => send_message::call(app, key, operation, incoming).await.map(Answer::Sent),
         Operation::ApplyToken
         | Operation::QueryToken
         | Operation::RevokeToken

@@ -6,6 +6,7 @@ use tracemq_access::mqtt::issued::DeviceCredential;
 use super::actions::Operation;
 use super::answer::json;
 use super::credentials::Given;
+use super::send_message::Sent;
 use super::sessions::Online;
 use super::trace_device::{DeviceInfo, Page};
 use super::trace_messages::{MessageInfo, Messages};
@@ -17,6 +18,7 @@ pub(super) enum Answer {
     Messages(Messages),
     Given(Given),
     Online(Online),
+    Sent(Sent),
 }
 
 impl Answer {
@@ -34,6 +36,7 @@ impl Answer {
                 json(&SessionBody { online_status: online.0.iter().any(|(_, is_online)| *is_online), request_id })
             }
             Self::Online(online) => json(&SessionsBody { request_id, online_status_list: Session::all(online) }),
+            Self::Sent(Sent(id)) => json(&SentBody { msg_id: &id.to_string(), request_id }),
             Self::Given(given) => json(&GivenBody {
                 request_id,
                 token: token_of(given),
@@ -94,6 +97,10 @@ impl Answer {
                     }
                 }
             }
+            Self::Sent(Sent(id)) => {
+                writer.text("MsgId", &id.to_string());
+                writer.text("RequestId", request_id);
+            }
             Self::Given(given) => {
                 writer.text("RequestId", request_id);
                 if let Some(token) = token_of(given) {
@@ -130,6 +137,13 @@ fn device_of(given: &Given) -> Option<&DeviceCredential> {
         Given::Device(device) => Some(device),
         Given::Token(_) | Given::TokenStatus(_) | Given::Nothing => None,
     }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SentBody<'a> {
+    msg_id: &'a str,
+    request_id: &'a str,
 }
 
 #[derive(Serialize)]

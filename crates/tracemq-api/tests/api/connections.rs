@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::http::Request;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use tracemq_api::{Clients, ConnectedClient, Whose};
-use tracemq_model::{ClientId, ConnectionId, InstanceId, ProtocolVersion, TimeMs};
+use tracemq_api::{Clients, ConnectedClient, SendError, Whose};
+use tracemq_model::{ClientId, ConnectionId, InstanceId, MessageId, ProtocolVersion, TimeMs};
 
 use crate::signing::{Signer, pairs};
 use crate::world::{Answer, INSTANCE, NOW, SECRET, World};
@@ -56,6 +56,15 @@ impl Clients for Five {
     fn end(&self, _: &InstanceId, whose: &Whose, detail: &str, limit: usize) -> usize {
         self.0.lock().unwrap().push((whose.clone(), detail.to_owned()));
         if matches!(whose, Whose::User(_)) { limit } else { 1 }
+    }
+
+    fn send(&self, instance: &InstanceId, topic: &str, payload: Vec<u8>) -> Result<MessageId, SendError> {
+        assert_eq!(instance.as_str(), INSTANCE);
+        match topic {
+            "full" => Err(SendError::Full),
+            "a/#" => Err(SendError::Topic("a wildcard".into())),
+            _ => Ok(MessageId(payload.len() as u128)),
+        }
     }
 }
 
@@ -187,4 +196,37 @@ async fn who_is_connected_is_told_of_one_client_and_of_ten() {
     }
     let answer = call(&world, "main", "QuerySessionByClientId", &[("InstanceId", INSTANCE)]).await;
     assert_eq!((answer.status, answer.code()), (400, "MissingClientId".to_owned()));
+}
+
+#[tokio::test]
+async fn a_message_is_sent_by_whom_a_policy_allows_it_on_its_topic() {
+    let (world, _) = world();
+    let to = |topic| [("InstanceId", INSTANCE), ("MqttTopic", topic), ("Payload", "sixteen bytes, é")];
+    let answer = call(&world, "main", "SendMessage", &to("cmd/1")).await;
+    assert_eq!((answer.status, answer.json()["MsgId"].as_str()), (200, Some("00000000000000000000000000000011")));
+    let xml = call(&world, "main", "SendMessage", &[&to("cmd/1")[..], &[("Format", "XML")]].concat()).await.body;
+    assert!(xml.contains("<SendMessageResponse><MsgId>0000") && xml.contains("</RequestId></SendMess"), "{xml}");
+    for (topic, status, code) in
+        [("full", 500, "SystemOverFlow"), ("a/#", 400, "InvalidMqttTopic"), ("", 400, "MissingMqttTopic")]
+    {
+        let answer = call(&world, "main", "SendMessage", &to(topic)).await;
+        assert_eq!((answer.status, answer.code()), (status, code.to_owned()), "{topic}");
+    }
+    for left_out in 0..3 {
+        let mut less = to("cmd/1").to_vec();
+        let (name, _) = less.remove(left_out);
+        let answer = call(&world, "main", "SendMessage", &less).await;
+        assert_eq!((answer.status, answer.code()), (400, format!("Missing{name}")));
+    }
+    let topics = format!("acs:mq:*:*:topic/{INSTANCE}/cmd");
+    world.change_keys(|keys| {
+        let key = keys.iter_mut().find(|key| key.id == "denied").unwrap();
+        key.policy = crate::world::policy("Allow", "mq:SendMessage", &topics);
+    });
+    for (key, topic, status) in
+        [("denied", "cmd/1", 200), ("denied", "other/1", 403), ("nothing", "cmd/1", 403), ("foreign", "cmd/1", 400)]
+    {
+        let answer = call(&world, key, "SendMessage", &to(topic)).await;
+        assert_eq!(answer.status, status, "{key} {topic}: {answer:?}");
+    }
 }

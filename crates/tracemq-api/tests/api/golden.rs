@@ -76,7 +76,7 @@ fn cases(world: &World) -> Vec<(&'static str, Wire)> {
         ("request-body-too-large", too_large),
         ("invalid-parameter-format", signer("format").with("Format", Some("yaml")).v1(&plain)),
         ("missing-action", signer("no-action").with("Action", None).v1(&plain)),
-        ("api-not-support", Signer { action: "SendMessage".into(), ..signer("send") }.v1(&plain)),
+        ("api-not-support", Signer { action: "SetSniConfig".into(), ..signer("sni") }.v1(&plain)),
         ("invalid-api-not-found", Signer { action: "Nothing".into(), ..signer("nothing") }.v1(&plain)),
         ("missing-access-key-id", signer("no-key").with("AccessKeyId", None).v1(&plain)),
         ("invalid-signature-method", signer("method").with("SignatureMethod", Some("none")).v1(&plain)),

@@ -164,7 +164,7 @@ async fn formats_are_json_xml_or_refused() {
 async fn operations_are_served_known_or_unknown() {
     let world = World::new();
     for (action, code) in [
-        ("SendMessage", "ApiNotSupport"),
+        ("SetSniConfig", "ApiNotSupport"),
         ("UpdateCustomAuthPermission", "ApiNotSupport"),
         ("queryMqttTraceDevice", "InvalidApi.NotFound"),
         ("QueryMqttTraceDevice ", "InvalidApi.NotFound"),

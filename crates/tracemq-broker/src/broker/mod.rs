@@ -10,6 +10,7 @@ mod kept;
 mod publish;
 mod rate;
 mod retained;
+mod send;
 mod sys;
 mod traces;
 mod wills;
@@ -26,6 +27,7 @@ use tracemq_model::{ClientId, ConnectionId, End};
 pub(crate) use attach::{Attached, Departure, Newcomer};
 pub use clients::{ClientsPage, ConnectedClient, Origin, Whose};
 pub(crate) use publish::{Progress, Rest};
+pub use send::{NotSent, Sent};
 pub(crate) use traces::Traces;
 pub use traces::{Passage, Traced, Tracer};
 

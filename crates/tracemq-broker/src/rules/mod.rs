@@ -20,7 +20,7 @@ pub(crate) use packets::inspect;
 pub(crate) use reader::Reader;
 #[cfg(test)]
 pub(crate) use topic::naive_match;
-pub(crate) use topic::{Filter, filter, parts};
+pub(crate) use topic::{Filter, filter, name, parts};
 
 /// A rule that was broken: what goes on record, and the code for a client of MQTT 5.0.
 #[derive(Clone, Debug, PartialEq, Eq)]

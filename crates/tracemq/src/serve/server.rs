@@ -101,7 +101,7 @@ impl Server {
         let listeners = ways_in::told(&bound);
         let WaysIn { doors, certificates } = ways_in::doors(&config, bound, &house, &guard, &brokers, &limits)?;
         let (stop, stage) = watch::channel(Stage::Running);
-        let clients = Arc::new(LiveClients { brokers: brokers.clone() });
+        let clients = Arc::new(LiveClients { brokers: brokers.clone(), house: Arc::clone(&house) });
         let gauges = gauges(brokers.values().cloned().collect(), Arc::clone(&house), stage.clone());
         let router = tracemq_api::router(ApiState {
             store,
