@@ -103,7 +103,7 @@ def run_server(folder: Path, config: str = "", *, own_listeners: bool = False):
             process=process,
             mqtt_port=int(addresses["mqtt"].rpartition(":")[2]),
             ports=ports,
-            http=addresses["http"].removeprefix("http://"),
+            http=addresses["http"].partition("://")[2],
             key_id=key["access_key_id"],
             key_secret=key["access_key_secret"],
             instance=key["instance_id"],

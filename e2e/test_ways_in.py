@@ -10,9 +10,10 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 import pytest
 
+from certificates import OPENSSL, make, make_ca
 from conftest import PATIENCE_S, run_server
 
-PUB, SUB, OPENSSL, NODE = (shutil.which(name) for name in ("mosquitto_pub", "mosquitto_sub", "openssl", "node"))
+PUB, SUB, NODE = (shutil.which(name) for name in ("mosquitto_pub", "mosquitto_sub", "node"))
 MQTT_JS = Path(__file__).parent / "node" / "node_modules" / "mqtt"
 pytestmark = pytest.mark.skipif(not OPENSSL, reason="openssl is not installed, which makes the certificates")
 needs_mosquitto = pytest.mark.skipif(not (PUB and SUB), reason="mosquitto_pub and mosquitto_sub are not installed")
@@ -32,21 +33,13 @@ WAYS = pytest.mark.parametrize("way", ["tcp", "tls", "mutual", "ws", "wss"])
 VERSIONS = pytest.mark.parametrize("version", [mqtt.MQTTv311, mqtt.MQTTv5], ids=["3.1.1", "5.0"])
 
 
-def openssl(folder, *args):
-    subprocess.run([OPENSSL, *args], cwd=folder, check=True, capture_output=True, timeout=PATIENCE_S)
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A server with every way in, and the folder that has the certificates."""
     folder = tmp_path_factory.mktemp("ways-in")
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    openssl(folder, "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=test CA")
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-    for name, subject in [("server", "/CN=localhost"), ("device", "/CN=pump-07")]:
-        openssl(folder, "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", subject)
-        signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30", "-extfile", "names"]
-        openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signed)
+    make_ca(folder)
+    make(folder, "server", "localhost")
+    make(folder, "device", "pump-07")
     with run_server(folder, CONFIG, own_listeners=True) as server:
         yield server, folder
 

@@ -18,9 +18,21 @@ const OLDER_MAX: u32 = 4;
 /// Longer targets are cut: a question may be as long as a request line.
 const TARGET_MAX_CHARS: usize = 1_024;
 
-/// The address that a connection came from.
+/// Where a connection came from, and how.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) way: Way,
+}
+
+/// What a connection's bytes travel in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Plain,
+    Tls,
+    /// As they are, on a port where TLS is due: refused, whatever they ask for.
+    PlainOnTlsPort,
+}
 
 /// A line.
 #[derive(Clone, Debug, Serialize)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracemq_access::{AccessKey, Context, Denial};
 use tracemq_model::TimeMs;
 
-use crate::audit::Peer;
+use crate::audit::{Peer, Way};
 
 /// A key, and how the call came that it makes. For all but rights it is the key.
 #[derive(Clone)]
@@ -16,11 +16,12 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// The address is the connection's: what headers say of another (`X-Forwarded-For`) is not read. Nothing here speaks TLS,
-    /// and a proxy that does is not believed.
+    /// The address is the connection's, and so is whether it is TLS: what headers say of another (`X-Forwarded-For`,
+    /// `X-Forwarded-Proto`) is not read.
     pub(crate) fn new(key: Arc<AccessKey>, peer: Option<Peer>, now: TimeMs) -> Self {
-        let source_ip = peer.map(|Peer(peer)| peer.ip());
-        Self { key, context: Context { source_ip, time: Some(now), secure: Some(false) } }
+        let source_ip = peer.map(|peer| peer.address.ip());
+        let secure = peer.is_some_and(|peer| peer.way == Way::Tls);
+        Self { key, context: Context { source_ip, time: Some(now), secure: Some(secure) } }
     }
 
     /// Whether it may: see [`AccessKey::allows`].

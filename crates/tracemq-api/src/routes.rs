@@ -11,7 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get};
 
-use crate::audit::Peer;
+use crate::audit::{Peer, Way};
 use crate::cors;
 use crate::rest::Problem;
 use crate::state::{ApiError, ApiState, App, Shared};
@@ -140,6 +140,7 @@ async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Respo
     let peer = request.extensions().get::<Peer>().copied();
     let origin = cors::origin(&app.settings.cors_origins, request.headers());
     let mut response = match &origin {
+        _ if peer.is_some_and(|peer| peer.way == Way::PlainOnTlsPort) => Problem::plain_on_tls_port().into_response(),
         Some(_) if cors::is_preflight(&request) => cors::preflight(),
         Some(_) | None => answer(request, next).await,
     };
@@ -159,7 +160,7 @@ async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Respo
         // Without the query, which names clients and holds signatures.
         tracing::info!(
             target: "tracemq::access",
-            peer = peer.map(|Peer(peer)| peer.to_string()),
+            peer = peer.map(|peer| peer.address.to_string()),
             %method,
             path,
             status = response.status().as_u16(),

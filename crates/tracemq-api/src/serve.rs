@@ -1,7 +1,8 @@
-//! HTTP/1.1 on a listener, with a bound on everything that a peer could hold on to: connections, header bytes, and the
-//! time that headers, an idle connection and an unread answer may take. (The body's bounds are its readers'.)
+//! HTTP/1.1 on a listener, plain or over TLS, with a bound on everything that a peer could hold on to: connections, header bytes, and the
+//! time that a handshake, headers, an idle connection and an unread answer may take. (The body's bounds are its readers'.)
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -18,13 +19,46 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::audit::Peer;
+use crate::audit::{Peer, Way};
+
+/// What a handshake leaves.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A handshake under way.
+pub type Shaking = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
+
+/// The server's end of a TLS handshake. What TLS is made of is not known here.
+pub type Handshake = Arc<dyn Fn(TcpStream) -> Shaking + Send + Sync>;
+
+/// Where connections come from, and what is done before the first byte of HTTP.
+pub struct Door {
+    listener: TcpListener,
+    handshake: Option<Handshake>,
+}
+
+impl From<TcpListener> for Door {
+    /// Plain HTTP.
+    fn from(listener: TcpListener) -> Self {
+        Self { listener, handshake: None }
+    }
+}
+
+impl Door {
+    /// HTTP over TLS.
+    pub fn tls(listener: TcpListener, handshake: Handshake) -> Self {
+        Self { listener, handshake: Some(handshake) }
+    }
+}
 
 /// The bounds of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct ServeLimits {
     /// Connections open at once; others wait in the system's backlog. Far more than pollers of one API need.
     pub connections_max: usize,
+    /// How long a TLS handshake may take; it holds one of the connections all the while.
+    pub handshake_timeout: Duration,
     /// How long a request's headers may take, counted from the connection's start or the last answer: also how long
     /// a connection may idle. Above the 25 s for which SDKs keep one.
     pub headers_timeout: Duration,
@@ -38,6 +72,7 @@ impl Default for ServeLimits {
     fn default() -> Self {
         Self {
             connections_max: 1_024,
+            handshake_timeout: Duration::from_secs(10),
             headers_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(5),
@@ -48,13 +83,17 @@ impl Default for ServeLimits {
 /// The most bytes of a request's line and headers.
 const HEADER_MAX_BYTES: usize = 32_768;
 
-/// Serves `router` on `listener` until `shutdown`, then lets answers under way finish.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future) {
-    serve_within(ServeLimits::default(), listener, router, shutdown).await;
+/// The first byte of a TLS handshake.
+const HANDSHAKE: u8 = 22;
+
+/// Serves `router` at `door` until `shutdown`, then lets answers under way finish.
+pub async fn serve(door: impl Into<Door>, router: Router, shutdown: impl Future) {
+    serve_within(ServeLimits::default(), door, router, shutdown).await;
 }
 
 /// As [`serve`], with other bounds.
-pub async fn serve_within(limits: ServeLimits, listener: TcpListener, router: Router, shutdown: impl Future) {
+pub async fn serve_within(limits: ServeLimits, door: impl Into<Door>, router: Router, shutdown: impl Future) {
+    let Door { listener, handshake } = door.into();
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -69,7 +108,8 @@ pub async fn serve_within(limits: ServeLimits, listener: TcpListener, router: Ro
             Some(_) = connections.join_next() => {}
             (slot, accepted) = accepted => match (slot, accepted) {
                 (Ok(slot), Ok((stream, peer))) => {
-                    let serving = connection(limits, stream, router.clone().layer(Extension(Peer(peer))), stopped.clone());
+                    let handshake = handshake.clone();
+                    let serving = connection(limits, stream, peer, handshake, router.clone(), stopped.clone());
                     connections.spawn(async move {
                         serving.await;
                         drop(slot);
@@ -92,8 +132,45 @@ pub async fn serve_within(limits: ServeLimits, listener: TcpListener, router: Ro
     }
 }
 
-async fn connection(limits: ServeLimits, stream: TcpStream, router: Router, mut stopped: watch::Receiver<()>) {
+async fn connection(
+    limits: ServeLimits,
+    stream: TcpStream,
+    address: SocketAddr,
+    handshake: Option<Handshake>,
+    router: Router,
+    mut stopped: watch::Receiver<()>,
+) {
     let _ = stream.set_nodelay(true);
+    let came = |way| router.layer(Extension(Peer { address, way }));
+    let Some(handshake) = handshake else { return http(limits, stream, came(Way::Plain), stopped).await };
+    let shaken = tokio::select! {
+        shaken = timeout(limits.handshake_timeout, shake_hands(stream, &handshake)) => shaken,
+        _ = stopped.changed() => return,
+    };
+    match shaken {
+        Ok(Ok(Shaken::Tls(stream))) => http(limits, stream, came(Way::Tls), stopped).await,
+        Ok(Ok(Shaken::Plain(stream))) => http(limits, stream, came(Way::PlainOnTlsPort), stopped).await,
+        Ok(Err(error)) => debug!(%error, peer = %address, "TLS handshake failed"),
+        Err(_) => debug!(peer = %address, "TLS handshake took too long"),
+    }
+}
+
+enum Shaken {
+    Tls(Box<dyn Stream>),
+    Plain(TcpStream),
+}
+
+/// Tells who speaks plain HTTP by the first byte, so that they can be answered in words.
+async fn shake_hands(stream: TcpStream, handshake: &Handshake) -> io::Result<Shaken> {
+    let mut first = [0; 1];
+    match stream.peek(&mut first).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ if first == [HANDSHAKE] => handshake(stream).await.map(Shaken::Tls),
+        _ => Ok(Shaken::Plain(stream)),
+    }
+}
+
+async fn http<S: Stream>(limits: ServeLimits, stream: S, router: Router, mut stopped: watch::Receiver<()>) {
     let stream = ImpatientWriter { stream, patience: limits.write_timeout, waiting: None };
     let service = TowerToHyperService::new(router);
     let serving = http1::Builder::new()
@@ -116,13 +193,13 @@ async fn connection(limits: ServeLimits, stream: TcpStream, router: Router, mut 
 }
 
 /// A stream that fails when nothing can be written for too long: a peer that does not read would hold it for good.
-struct ImpatientWriter {
-    stream: TcpStream,
+struct ImpatientWriter<S> {
+    stream: S,
     patience: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl ImpatientWriter {
+impl<S> ImpatientWriter<S> {
     fn waited<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.waiting = None;
@@ -135,24 +212,27 @@ impl ImpatientWriter {
     }
 }
 
-impl AsyncRead for ImpatientWriter {
+impl<S: Stream> AsyncRead for ImpatientWriter<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for ImpatientWriter {
+impl<S: Stream> AsyncWrite for ImpatientWriter<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.waited(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // Of TLS, what was taken as written may still be here.
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.waited(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.waited(cx, shut)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -269,8 +269,8 @@ impl App {
     /// The same for the address that a call comes from, which is judged before anything is read: IPv4 whole, of IPv6 the first 64
     /// bits, which one customer of a network has.
     pub(crate) fn throttle_address(&self, peer: Option<Peer>, now: TimeMs) -> Result<(), u64> {
-        let (Some(addresses), Some(Peer(peer))) = (&self.addresses, peer) else { return Ok(()) };
-        let address = match peer.ip().to_canonical() {
+        let (Some(addresses), Some(Peer { address, .. })) = (&self.addresses, peer) else { return Ok(()) };
+        let address = match address.ip().to_canonical() {
             IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(v6.to_bits() & !u128::from(u64::MAX))),
             v4 @ IpAddr::V4(_) => v4,
         };

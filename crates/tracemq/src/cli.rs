@@ -198,6 +198,9 @@ pub(crate) struct HistoryArgs {
     /// The server [default: the one that runs on the data folder, else http://127.0.0.1:8080]
     #[arg(long, env = "TRACEMQ_URL")]
     pub url: Option<String>,
+    /// CAs of which one signs the server's certificate, PEM [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "TRACEMQ_CA")]
+    pub ca: Option<PathBuf>,
     /// Data folder of the server, where its address and key are found [default: tracemq-data]
     #[arg(short = 'D', long, value_name = "DIR", env = "TRACEMQ_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
@@ -209,6 +212,9 @@ pub(crate) struct ServerArgs {
     /// The server [default: the one that runs on the data folder, else http://127.0.0.1:8080]
     #[arg(long, env = "TRACEMQ_URL")]
     pub url: Option<String>,
+    /// CAs of which one signs the server's certificate, PEM [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "TRACEMQ_CA")]
+    pub ca: Option<PathBuf>,
     /// Data folder of the server, where its address and key are found [default: tracemq-data]
     #[arg(short = 'D', long, value_name = "DIR", env = "TRACEMQ_DATA_DIR")]
     pub data_dir: Option<PathBuf>,

@@ -31,7 +31,8 @@ struct Kicked {
 }
 
 fn server(args: &ServerArgs) -> anyhow::Result<Server> {
-    Server::find(args.url.as_deref(), args.data_dir.as_deref().unwrap_or(Path::new("tracemq-data")), None)
+    let data_dir = args.data_dir.as_deref().unwrap_or(Path::new("tracemq-data"));
+    Server::find(args.url.as_deref(), args.ca.as_deref(), data_dir, None)
 }
 
 /// Runs `tracemq clients`.

@@ -12,6 +12,7 @@ mod passwd;
 mod serve;
 mod shell;
 mod store;
+mod trust;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -127,7 +127,7 @@ impl Allowed {
             instance: Some(self.instance.id.as_str()),
             target,
             outcome,
-            peer: self.peer.map(|Peer(peer)| peer.to_string()),
+            peer: self.peer.map(|peer| peer.address.to_string()),
         }
     }
 }

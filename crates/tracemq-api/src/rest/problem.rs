@@ -120,6 +120,13 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "absolute-target", "The request's target names a host", detail)
     }
 
+    /// Not by a redirect: it would hide from whoever sent a secret in the clear that it was.
+    pub(crate) fn plain_on_tls_port() -> Self {
+        let detail = "this port speaks TLS alone: write https:// in the place of http://. A secret that was sent just now crossed \
+                      the network unencrypted";
+        Self::new(StatusCode::BAD_REQUEST, "tls-required", "Plain HTTP on a port for HTTPS", detail)
+    }
+
     pub(crate) fn too_many_of_address(retry_after_ms: u64) -> Self {
         let detail = format!("the calls of your address for this second are used up; next in {retry_after_ms} ms");
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-calls", "Too many calls", detail);

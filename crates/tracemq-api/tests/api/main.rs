@@ -21,6 +21,7 @@ mod faults_a15_a28;
 mod faults_a29_a38;
 mod fleet;
 mod golden;
+mod handshakes;
 mod health;
 mod issuing;
 mod live;

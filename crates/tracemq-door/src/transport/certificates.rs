@@ -14,6 +14,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracemq_model::{Details, TimeMs};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -99,6 +102,15 @@ impl Certificates {
         let new = Arc::new(read(&self.0.files)?);
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())
+    }
+
+    /// The server's end of a handshake on `stream`, with what is in force now: for listeners of which nothing goes on record,
+    /// such as that of HTTP. How long it may take is the caller's to say.
+    ///
+    /// # Errors
+    /// When the client breaks off or does not speak TLS, or nothing it offers can be taken.
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<TlsStream<S>> {
+        TlsAcceptor::from(self.current()).accept(stream).await
     }
 
     pub(super) fn current(&self) -> Arc<ServerConfig> {

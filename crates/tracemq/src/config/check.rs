@@ -32,6 +32,13 @@ pub(super) fn check(config: &Config) -> anyhow::Result<()> {
             ));
         }
     }
+    if let Some(tls) = &config.http.tls {
+        listeners::check_tls(&mut faults, "http", tls);
+        if tls.username_from.is_some() {
+            faults
+                .add("http: tls.username_from is for MQTT: callers of HTTP prove who they are by an access key".into());
+        }
+    }
     let api = &config.api;
     faults.within("api.calls_per_second", api.calls_per_second, 1, 1_000_000);
     faults.within("api.calls_per_second_of_address", api.calls_per_second_of_address, 0, 1_000_000);
@@ -227,6 +234,16 @@ mod tests {
         assert!(faults(open).contains("mqtt.allow_anonymous = true"));
         let secure = "tls = { cert = 'c', key = 'k', client_ca = 'a', client_certificate = 'required' }";
         assert_eq!(faults(&format!("{open}\ntransport = 'tls'\n{secure}")), "");
+    }
+
+    #[test]
+    fn tls_of_http_is_checked_as_that_of_a_listener() {
+        let of = |rest: &str| faults(&format!("[http]\ntls = {{ cert = 'c', key = 'k'{rest} }}"));
+        assert_eq!(of(""), "");
+        assert_eq!(of(", client_ca = 'a', client_certificate = 'required'"), "");
+        assert!(of(", client_certificate = 'optional'").contains("http: tls.client_certificate needs tls.client_ca"));
+        let named = of(", client_ca = 'a', client_certificate = 'required', username_from = 'common-name'");
+        assert!(named.contains("http: tls.username_from is for MQTT"), "{named}");
     }
 
     #[test]

@@ -278,7 +278,7 @@ fn check_transport(faults: &mut Faults, key: &str, listener: &Listener) {
     }
 }
 
-fn check_tls(faults: &mut Faults, key: &str, tls: &Tls) {
+pub(super) fn check_tls(faults: &mut Faults, key: &str, tls: &Tls) {
     let asks = tls.client_certificate != ClientCertificate::None;
     if asks && tls.client_ca.is_none() {
         faults.add(format!("{key}: tls.client_certificate needs tls.client_ca, the CA that signs them"));

@@ -131,6 +131,9 @@ pub(crate) struct Http {
     pub cors_origins: Vec<String>,
     /// Whether each request is a line in the log.
     pub access_log: bool,
+    /// Certificate and key; none is plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
 }
 
 /// The ApsaraMQ-compatible API.
@@ -349,7 +352,12 @@ impl Default for Mqtt {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), cors_origins: Vec::new(), access_log: false }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            cors_origins: Vec::new(),
+            access_log: false,
+            tls: None,
+        }
     }
 }
 

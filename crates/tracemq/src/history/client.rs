@@ -17,9 +17,14 @@ use super::shown::shown;
 use crate::credentials;
 use crate::exit::{Ended, Ending};
 use crate::serve::ADDRESS_FILE;
+use crate::trust;
 
 /// Events of a page; the server gives no more at once.
 pub(super) const PAGE_MAX: u64 = 1_000;
+
+/// What to type when the server's certificate is not believed.
+const BELIEVED_IF: &str = "name the CA that signs its certificate with --ca FILE, and a name that the certificate has with \
+                           --url https://NAME:PORT";
 
 /// An event as the server gave it, and as it is understood.
 #[derive(Clone)]
@@ -79,14 +84,21 @@ pub(crate) struct Server {
 impl Server {
     /// The server named by `url`, or the one that runs on `data_dir`, or the default address. The key comes from
     /// `TRACEMQ_ACCESS_KEY_ID` and `TRACEMQ_ACCESS_KEY_SECRET`, or from the data folder.
+    /// Over HTTPS its certificate is signed by one of `ca`, a file, or else of the system's.
     /// `in_files` is the command that has the same from the files of a server that is down.
     ///
     /// # Errors
-    /// When there is no key, or the URL is none.
-    pub(crate) fn find(url: Option<&str>, data_dir: &Path, in_files: Option<String>) -> anyhow::Result<Self> {
+    /// When there is no key, the URL is none, or the CAs can't be used.
+    pub(crate) fn find(
+        url: Option<&str>,
+        ca: Option<&Path>,
+        data_dir: &Path,
+        in_files: Option<String>,
+    ) -> anyhow::Result<Self> {
         let running = || fs::read_to_string(data_dir.join(ADDRESS_FILE)).ok().map(|text| text.trim().to_owned());
         let url = url.map(str::to_owned).or_else(running).unwrap_or_else(|| "http://127.0.0.1:8080".into());
-        if !url.strip_prefix("http://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
+        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        if !rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
             return Err(Ended {
                 ending: Ending::Usage,
                 what: format!("`{url}` is no URL of a server"),
@@ -109,7 +121,13 @@ impl Server {
                 ),
             },
         };
+        let authorities = match ca {
+            Some(file) => trust::authorities("--ca", file)?,
+            None if url.starts_with("https://") => trust::of_the_system(),
+            None => Vec::new(),
+        };
         let config = ureq::Agent::config_builder()
+            .tls_config(trust::only(&authorities))
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(30)))
             .max_redirects(0)
@@ -158,7 +176,7 @@ impl Server {
         let mut response = sent.map_err(|error| Ended {
             ending: Ending::Unreachable,
             what: format!("no server answers at {}: {error}", self.url),
-            next: self.without_it.clone(),
+            next: if is_about_tls(&error) { BELIEVED_IF.to_owned() } else { self.without_it.clone() },
         })?;
         let status = response.status().as_u16();
         let body =
@@ -194,6 +212,13 @@ impl Server {
         };
         Ended { ending: Ending::Refused, what, next: next.into() }.into()
     }
+}
+
+fn is_about_tls(error: &ureq::Error) -> bool {
+    if let ureq::Error::Io(io) = error {
+        return io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    }
+    matches!(error, ureq::Error::Tls(_) | ureq::Error::Rustls(_))
 }
 
 fn target(question: &Question, newest_first: bool, limit: u64, cursor: Option<&str>) -> String {

@@ -66,7 +66,8 @@ impl<'a> Hints<'a> {
     }
 
     fn server(&self) -> String {
-        flag("--url", self.args.url.as_deref()) + &self.data_dir()
+        let ca = self.args.ca.as_ref().map(|path| path.to_string_lossy());
+        flag("--url", self.args.url.as_deref()) + &flag("--ca", ca.as_deref()) + &self.data_dir()
     }
 
     fn data_dir(&self) -> String {
@@ -129,12 +130,13 @@ mod tests {
 
     fn args(words: &[&str]) -> HistoryArgs {
         // Both given, for the environment of whoever runs the tests may have defaults for them.
-        let words = ["tracemq", "history", "-D", "my data", "--url", "http://h:1"].iter().chain(words);
+        let words =
+            ["tracemq", "history", "-D", "my data", "--url", "https://h:1", "--ca", "ca.pem"].iter().chain(words);
         let Command::History(args) = Cli::try_parse_from(words).unwrap().command else { unreachable!() };
         args
     }
 
-    const SERVER: &str = "--url http://h:1 -D 'my data'";
+    const SERVER: &str = "--url https://h:1 --ca ca.pem -D 'my data'";
 
     #[test]
     fn hints_are_whole_commands() {

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &HistoryArgs) -> anyhow::Result<()> {
     let data_dir = args.data_dir.as_deref().unwrap_or(Path::new("tracemq-data"));
     let program = shell::own_command();
     let hints = Hints::new(&program, args);
-    let server = Server::find(args.url.as_deref(), data_dir, Some(hints.in_its_files()))?;
+    let server = Server::find(args.url.as_deref(), args.ca.as_deref(), data_dir, Some(hints.in_its_files()))?;
     let asking = Asking { args, server, question, hints };
     match format {
         Format::Table => asking.print_table(clock, on_terminal),

@@ -4,6 +4,7 @@ pub(crate) mod access;
 mod book_file;
 mod clients;
 mod hook;
+mod http;
 mod issued;
 pub(crate) mod keys;
 mod log;
@@ -120,7 +121,7 @@ fn announce(config: &Config, server: &Server) -> std::io::Result<()> {
         let which = if name == DEFAULT_LISTENER { String::new() } else { format!("  {name} ({transport})") };
         writeln!(out, "  mqtt     {address}{which}")?;
     }
-    writeln!(out, "  http     http://{}", server.http)?;
+    writeln!(out, "  http     {}", server.url)?;
     writeln!(out, "  data     {data_dir}")?;
     if server.credentials_are_new {
         let (id, secret) = (&credentials.access_key_id, &credentials.access_key_secret);
@@ -136,7 +137,8 @@ fn announce(config: &Config, server: &Server) -> std::io::Result<()> {
             let (port, login) = (plain.address.port(), login_flags(config));
             writeln!(out, "  mosquitto_pub -p {port}{login} -i my-device -t hello -m world")?;
         }
-        writeln!(out, "  curl -s -u '{id}:{secret}' 'http://{}/api/v1/clients/my-device/events'", server.http)?;
+        let url = &server.url;
+        writeln!(out, "  curl -s -u '{id}:{secret}' '{url}/api/v1/clients/my-device/events'")?;
     }
     let (tracemq, folder) = (shell::own_command(), shell::data_dir_flag(&config.data_dir));
     writeln!(out, "\nNext: {tracemq} history my-device{folder}")?;

@@ -26,13 +26,13 @@ use super::issued::{self, Issuer};
 use super::messages::MessageTraces;
 use super::sessions::Sessions;
 use super::ways_in::{self, Listening, WaysIn};
-use super::{STOP_STAGE_MAX, access, connections_that_fit, create_data_dir, keys};
+use super::{STOP_STAGE_MAX, access, connections_that_fit, create_data_dir, http, keys};
 use crate::cli::ServeArgs;
 use crate::config::{self, Config, LOCAL_ACCOUNT, OnRefusal};
 use crate::credentials::{self, Credentials};
 use crate::store::progress::Progress;
 
-/// Holds the address of the HTTP listener while the server runs, so that commands find it.
+/// Holds the URL of the HTTP listener while the server runs, so that commands find it.
 pub(crate) const ADDRESS_FILE: &str = "http-address";
 
 /// What is counted and not yet recorded of connections without a byte.
@@ -44,6 +44,8 @@ pub(crate) struct Server {
     pub listeners: Vec<Listening>,
     /// Where HTTP listens.
     pub http: SocketAddr,
+    /// The same as a URL.
+    pub url: String,
     /// The key that the data folder had at the start.
     pub credentials: Credentials,
     /// Whether the key was made by this start.
@@ -78,12 +80,8 @@ impl Server {
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
         let access = access::read(&config.mqtt)?;
         let bound = ways_in::bind(&config)?;
-        let http_listener =
-            bind(config.http.listen, "http", "Choose another with --http ADDR, port 0 picks a free one")?;
-        let http = http_listener.local_addr()?;
-        if !http.ip().is_loopback() {
-            warn!(%http, "HTTP can be reached from other machines, and secrets cross it unencrypted: put a proxy with TLS in front");
-        }
+        let http_bound = http::bind(&config)?;
+        let (http, url) = (http_bound.address, http_bound.url());
         create_data_dir(&config)?;
         let segments = open_store(&config)?;
         let store: Arc<dyn EventStore> = Arc::clone(&segments) as Arc<dyn EventStore>;
@@ -99,7 +97,8 @@ impl Server {
         let brokers = sessions.brokers.clone();
         let messages = MessageTraces::start(&config, &brokers, wall_clock)?;
         let listeners = ways_in::told(&bound);
-        let WaysIn { doors, certificates } = ways_in::doors(&config, bound, &house, &guard, &brokers, &limits)?;
+        let WaysIn { doors, mut certificates } = ways_in::doors(&config, bound, &house, &guard, &brokers, &limits)?;
+        certificates.extend(http_bound.certificates());
         let (stop, stage) = watch::channel(Stage::Running);
         let clients = Arc::new(LiveClients { brokers: brokers.clone(), house: Arc::clone(&house) });
         let gauges = gauges(brokers.values().cloned().collect(), Arc::clone(&house), stage.clone());
@@ -124,11 +123,12 @@ impl Server {
             .into_iter()
             .map(|door| tokio::spawn(door.run(reached(stage.clone(), Stage::StopMqtt), STOP_STAGE_MAX)))
             .collect();
-        let api = tokio::spawn(tracemq_api::serve(http_listener, router, reached(stage, Stage::StopHttp)));
-        tell(&config, http, &listeners)?;
+        let api = tokio::spawn(tracemq_api::serve(http_bound.door(), router, reached(stage, Stage::StopHttp)));
+        tell(&config, &url, &listeners)?;
         Ok(Self {
             listeners,
             http,
+            url,
             credentials,
             credentials_are_new,
             config,
@@ -183,7 +183,7 @@ impl Server {
         info!(keys, "access keys reloaded; listeners, limits and other settings are not: they are read at the start");
     }
 
-    /// Puts the certificates, keys and CAs in force that stand in the listeners' files now, for handshakes from here on.
+    /// Puts the certificates, keys and CAs in force that stand in the listeners' files now, that of HTTP too, for handshakes from here on.
     /// Where they can't be used, the old ones stay.
     pub(crate) fn reload_certificates(&self) {
         for (listener, certificates) in &self.certificates {
@@ -253,13 +253,13 @@ async fn reached(mut stage: watch::Receiver<Stage>, wanted: Stage) {
 }
 
 /// Says where it listens, also to commands, which find it by a file.
-fn tell(config: &Config, http: SocketAddr, listeners: &[Listening]) -> anyhow::Result<()> {
+fn tell(config: &Config, http: &str, listeners: &[Listening]) -> anyhow::Result<()> {
     let file = config.data_dir.join(ADDRESS_FILE);
-    std::fs::write(&file, format!("http://{http}\n")).with_context(|| format!("can't write {}", file.display()))?;
+    std::fs::write(&file, format!("{http}\n")).with_context(|| format!("can't write {}", file.display()))?;
     for Listening { name, address, transport } in listeners {
         info!(name, %address, transport, "MQTT listens");
     }
-    info!(%http, data_dir = %config.data_dir.display(), "ready");
+    info!(http, data_dir = %config.data_dir.display(), "ready");
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use tracemq_door::{
 };
 use tracemq_model::InstanceId;
 
-use super::server;
+use super::{http, server};
 use crate::config::{ClientCertificate, Config, DEFAULT_LISTENER, Listener, Tls, UsernameFrom};
 
 /// A listener that is bound.
@@ -121,12 +121,13 @@ fn own_limits(listener: &Listener, limits: &Limits) -> Limits {
     }
 }
 
-/// Reads the certificates of all listeners.
+/// Reads the certificates of all listeners, that of HTTP too.
 ///
 /// # Errors
 /// When one can't be used: with the listener's name and the file.
 pub(crate) fn check_certificates(config: &Config) -> anyhow::Result<()> {
-    config.listeners().iter().try_for_each(|listener| certificates(listener).map(drop))
+    config.listeners().iter().try_for_each(|listener| certificates(listener).map(drop))?;
+    http::certificates(config).map(drop)
 }
 
 fn certificates(listener: &Listener) -> anyhow::Result<Option<Certificates>> {
@@ -142,7 +143,7 @@ fn proxies(listener: &Listener) -> anyhow::Result<Option<Arc<[Network]>>> {
     Ok(Some(networks.collect::<Result<Vec<_>, _>>().context("trusted_proxies")?.into()))
 }
 
-fn files(tls: &Tls) -> anyhow::Result<TlsFiles> {
+pub(super) fn files(tls: &Tls) -> anyhow::Result<TlsFiles> {
     let ca = || tls.client_ca.clone().context("tls.client_ca is missing");
     Ok(TlsFiles {
         cert: tls.cert.clone(),

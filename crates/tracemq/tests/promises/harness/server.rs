@@ -197,7 +197,7 @@ impl Server {
             let words: Vec<_> = line.split_whitespace().collect();
             match words[..] {
                 ["mqtt", address, ..] => self.mqtt = address.parse().unwrap(),
-                ["console" | "http", url, ..] => self.http = url.strip_prefix("http://").unwrap().parse().unwrap(),
+                ["console" | "http", url, ..] => self.http = url.split_once("://").unwrap().1.parse().unwrap(),
                 ["data", path, ..] => self.data = self.folder.join(path),
                 _ => {}
             }
