@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
@@ -38,6 +39,8 @@ pub(crate) enum Way {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Entry<'a> {
     pub(crate) time: String,
+    /// As in the answer and in the access log.
+    pub(crate) request_id: &'a str,
     /// Access key id.
     pub(crate) key: &'a str,
     /// Whose key it is, where it is not the account's own. The id of one for a time tells nobody.
@@ -50,7 +53,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) instance: Option<&'a str>,
     /// Whom or what it is about.
     pub(crate) target: &'a str,
-    /// `allowed` or `denied`; of a change `begun`, then what became of it.
+    /// `allowed`, `denied`, or `refused` with the code; of a change `begun`, then what became of it.
     pub(crate) outcome: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) peer: Option<String>,
@@ -60,6 +63,7 @@ pub(crate) struct Entry<'a> {
 #[derive(Default)]
 pub(crate) struct Audit {
     files: Option<Files>,
+    lost: AtomicU64,
 }
 
 struct Files {
@@ -73,12 +77,13 @@ impl Audit {
         let Some(dir) = dir else { return Ok(Self::default()) };
         let changes = Mutex::new(Log::open(dir, "audit-changes")?);
         let queries = with_queries.then(|| Log::open(dir, "audit-queries").map(Mutex::new)).transpose()?;
-        Ok(Self { files: Some(Files { changes, queries }) })
+        Ok(Self { files: Some(Files { changes, queries }), lost: AtomicU64::new(0) })
     }
 
     /// Notes a change, durably when it returns. Blocks.
     pub(crate) fn change(&self, entry: &Entry<'_>) -> io::Result<()> {
         tracing::info!(
+            request_id = entry.request_id,
             key = entry.key,
             user = entry.user,
             action = entry.action,
@@ -97,7 +102,10 @@ impl Audit {
         let Some(log) = self.files.as_ref().and_then(|files| files.queries.as_ref()) else { return };
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         match log.write(entry) {
-            Ok(()) => log.is_failing = false,
+            Ok(()) => {
+                log.is_failing = false;
+                return;
+            }
             // Once, until it works again: whoever may ask may ask also when the disk is full.
             Err(error) if !log.is_failing => {
                 log.is_failing = true;
@@ -105,6 +113,12 @@ impl Audit {
             }
             Err(_) => {}
         }
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many questions could not be written down. (A change that can't be is not made.)
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 }
 
@@ -177,6 +191,7 @@ mod tests {
         let time = "2026-11-22T08:00:00.000Z".to_owned();
         Entry {
             time,
+            request_id: "r",
             key: "k",
             user: None,
             account: "a",

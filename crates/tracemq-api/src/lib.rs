@@ -8,6 +8,7 @@
 //! [`router`] is all of it as a value, [`serve`] puts it on a listener. Nothing here writes to the store, and
 //! no data leaves without a key: [`ROUTES`] says of every path how callers prove who they are.
 
+mod access_log;
 mod apsara;
 mod audit;
 mod caller;
@@ -19,6 +20,7 @@ mod issuing;
 mod lookup;
 mod metrics;
 mod nonces;
+mod request_id;
 pub mod rest;
 mod routes;
 mod serve;

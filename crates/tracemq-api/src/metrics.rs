@@ -128,6 +128,11 @@ pub(crate) async fn scrape(State(app): State<Shared>) -> Response {
         let count = counter.load(Ordering::Relaxed);
         page.value("tracemq_api_metered_calls_total", &[("instance", instance.as_str())], count);
     }
+    let unaudited = "Questions that could not be written into the audit file.";
+    page.one("tracemq_audit_lines_lost_total", "counter", unaudited, app.audit.lost());
+    let unlogged = "Lines of the access log that found no room.";
+    let lost = app.access_log.as_ref().map_or(0, |log| log.lost());
+    page.one("tracemq_access_log_lines_lost_total", "counter", unlogged, lost);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.0).into_response()
 }
 

@@ -11,8 +11,10 @@ use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get};
 
+use crate::access_log::{self, Line, Told};
 use crate::audit::{Peer, Way};
 use crate::cors;
+use crate::request_id;
 use crate::rest::Problem;
 use crate::state::{ApiError, ApiState, App, Shared};
 use crate::{apsara, explorer, metrics, rest};
@@ -136,13 +138,16 @@ fn accepts_html(headers: &HeaderMap) -> bool {
 /// Before any handler: targets that are too long or could be read two ways. After it: headers on every answer.
 async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let id = request_id::drawn();
+    let asked = app.access_log.as_ref().map(|_| (request.method().clone(), access_log::cut(request.uri().path())));
     let peer = request.extensions().get::<Peer>().copied();
     let origin = cors::origin(&app.settings.cors_origins, request.headers());
     let mut response = match &origin {
-        _ if peer.is_some_and(|peer| peer.way == Way::PlainOnTlsPort) => Problem::plain_on_tls_port().into_response(),
+        _ if peer.is_some_and(|peer| peer.way == Way::PlainOnTlsPort) => {
+            request_id::during(id.clone(), async { Problem::plain_on_tls_port().into_response() }).await
+        }
         Some(_) if cors::is_preflight(&request) => cors::preflight(),
-        Some(_) | None => answer(request, next).await,
+        Some(_) | None => request_id::during(id.clone(), answer(request, next)).await,
     };
     let headers = response.headers_mut();
     cors::allow(origin, headers);
@@ -152,27 +157,23 @@ async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Respo
         .entry(header::CONTENT_SECURITY_POLICY)
         .or_insert(HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let id = match headers.get("x-acs-request-id") {
-        Some(id) => id.clone(),
-        None => headers.entry("x-request-id").or_insert_with(request_id_header).clone(),
-    };
-    if app.settings.access_log {
-        // Without the query, which names clients and holds signatures.
-        tracing::info!(
-            target: "tracemq::access",
-            peer = peer.map(|peer| peer.address.to_string()),
-            %method,
-            path,
-            status = response.status().as_u16(),
-            ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            request_id = id.to_str().unwrap_or_default(),
-        );
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+    if !headers.contains_key("x-acs-request-id")
+        && let Ok(id) = HeaderValue::try_from(&id)
+    {
+        headers.insert("x-request-id", id);
     }
-    response
-}
-
-fn request_id_header() -> HeaderValue {
-    HeaderValue::try_from(apsara::request_id()).unwrap_or_else(|_| HeaderValue::from_static(""))
+    let (Some(log), Some((method, path))) = (&app.access_log, asked) else { return response };
+    let line = Line {
+        peer: peer.map(|peer| peer.address),
+        is_tls: peer.is_some_and(|peer| peer.way == Way::Tls),
+        method,
+        path,
+        status: response.status().as_u16(),
+        request_id: id,
+        begun,
+    };
+    response.map(|body| Told::body(body, line, Arc::clone(log)))
 }
 
 async fn answer(request: Request, next: Next) -> Response {

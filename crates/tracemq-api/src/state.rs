@@ -10,6 +10,7 @@ use tracemq_model::{InstanceId, TimeMs};
 use tracemq_recorder::Recorder;
 use tracemq_store::EventStore;
 
+use crate::access_log::AccessLog;
 use crate::audit::{Audit, Peer};
 use crate::clients::Clients;
 use crate::gaps::Unstored;
@@ -41,6 +42,9 @@ pub enum ApiError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// There is no thread that could write the access log.
+    #[error("can't start the access log")]
+    AccessLog(#[source] io::Error),
 }
 
 /// An instance that can be asked about.
@@ -216,6 +220,7 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     pub(crate) live: Lives,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) access_log: Option<Arc<AccessLog>>,
     clock: Clock,
     accounts: Mutex<Throttle<AccountId>>,
     /// None: any number of calls.
@@ -230,8 +235,10 @@ impl App {
         let audit = Audit::open(settings.audit_dir.as_deref(), settings.audit_queries);
         let audit = audit
             .map_err(|source| ApiError::AuditFile { dir: settings.audit_dir.clone().unwrap_or_default(), source })?;
+        let access_log = settings.access_log.then(AccessLog::start).transpose().map_err(ApiError::AccessLog)?;
         Ok(Self {
             audit: Arc::new(audit),
+            access_log: access_log.map(Arc::new),
             accounts: Mutex::new(Throttle::new(settings.calls_per_second, ACCOUNTS_MAX)),
             addresses: (settings.calls_per_second_of_address > 0)
                 .then(|| Mutex::new(Throttle::new(settings.calls_per_second_of_address, ADDRESSES_MAX))),

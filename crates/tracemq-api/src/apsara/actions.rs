@@ -49,6 +49,27 @@ operations! {
     UnRegisterDeviceCredential = "UnRegisterDeviceCredential", &["mq:UnRegisterDeviceCredential"];
 }
 
+impl Operation {
+    /// Whether it changes what is kept.
+    pub(super) fn is_change(self) -> bool {
+        match self {
+            Self::ApplyToken
+            | Self::RevokeToken
+            | Self::RegisterDeviceCredential
+            | Self::RefreshDeviceCredential
+            | Self::UnRegisterDeviceCredential => true,
+            Self::TraceDevice
+            | Self::TraceMessageOfClient
+            | Self::TraceMessagePublish
+            | Self::TraceMessageSubscribe
+            | Self::QuerySessionByClientId
+            | Self::BatchQuerySessionByClientIds
+            | Self::QueryToken
+            | Self::GetDeviceCredential => false,
+        }
+    }
+}
+
 /// The names of the right that an operation needs, of which a policy may allow any, by one that is its own: `mq:ApplyToken`.
 pub fn names_of_right(action: &str) -> Option<&'static [&'static str]> {
     action.strip_prefix("mq:").and_then(Operation::of).map(Operation::permissions)

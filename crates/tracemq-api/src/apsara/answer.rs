@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::metrics::Outcome;
+use crate::request_id;
 
 use super::actions::Operation;
 use super::fault::{AccessDenied, Fault};
@@ -60,7 +61,7 @@ impl Envelope {
         let host =
             headers.get(header::HOST).map(HeaderValue::as_bytes).map(String::from_utf8_lossy).unwrap_or_default();
         let host = host.chars().take(HOST_MAX_CHARS).collect();
-        Self { format: Format::Json, request_id: request_id(), host }
+        Self { format: Format::Json, request_id: request_id::current(), host }
     }
 
     pub(super) fn success(&self, operation: Operation, answer: &Answer) -> (Response, Outcome) {
@@ -104,7 +105,7 @@ impl Envelope {
         if let Ok(id) = HeaderValue::from_str(&self.request_id) {
             headers.insert(HeaderName::from_static("x-acs-request-id"), id);
         }
-        if let Ok(id) = HeaderValue::from_str(&format!("{:032x}", random())) {
+        if let Ok(id) = HeaderValue::from_str(&format!("{:032x}", request_id::random())) {
             headers.insert(HeaderName::from_static("x-acs-trace-id"), id);
         }
         response
@@ -194,21 +195,4 @@ impl<'a> AccessDeniedDetail<'a> {
 
 pub(super) fn json(body: &impl Serialize) -> String {
     serde_json::to_string(body).expect("texts, numbers and lists of them are JSON")
-}
-
-fn random() -> u128 {
-    let mut bytes = [0; 16];
-    // Ids name answers and guard nothing: without randomness they are all alike, and calls still answered.
-    let _ = getrandom::fill(&mut bytes);
-    u128::from_be_bytes(bytes)
-}
-
-/// A random UUID, upper-case.
-pub(crate) fn request_id() -> String {
-    const VERSION_4: u128 = 4 << 76;
-    const VARIANT: u128 = 2 << 62;
-    let id = random() & !(15 << 76) & !(3 << 62) | VERSION_4 | VARIANT;
-    let hex = format!("{id:032X}");
-    let part = |range| hex.get(range).unwrap_or_default();
-    format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
 }

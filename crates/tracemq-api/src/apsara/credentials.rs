@@ -16,6 +16,7 @@ use crate::state::Shared;
 use super::actions::Operation;
 use super::fault::Fault;
 use super::incoming::Incoming;
+use super::noted::Note;
 use super::scope::{self, find_instance, is_plain, number, resource_names, text};
 
 /// How long a token lives: at least so long, and never longer, whatever is asked for.
@@ -54,7 +55,12 @@ pub(super) async fn call(
     let wanted = Wanted::read(operation, key, incoming, instance, now)?;
     let instance = find_instance(app, key, instance, None)?.id.clone();
     let (issuing, of) = (Arc::clone(&app.issuing), instance.clone());
-    let done = app.turns.take(move || wanted.have(&*issuing, &of)).await;
+    let note = operation.is_change().then(|| (Note::of(key, operation, incoming), Arc::clone(&app.audit)));
+    let done = app.turns.take(move || match note {
+        Some((note, audit)) => note.changing(&audit, || wanted.have(&*issuing, &of)),
+        None => wanted.have(&*issuing, &of),
+    });
+    let done = done.await;
     let given = done.map_err(|error| no_turn(&error))??;
     app.metrics.metered(&instance);
     Ok(given)

@@ -13,6 +13,7 @@ mod authenticate;
 mod credentials;
 mod fault;
 mod incoming;
+mod noted;
 mod scope;
 mod send_message;
 mod sessions;
@@ -24,6 +25,7 @@ mod xml;
 
 use axum::extract::Request;
 use axum::response::Response;
+use tracemq_model::TimeMs;
 
 use crate::audit::Peer;
 use crate::caller::Caller;
@@ -32,13 +34,13 @@ use crate::state::Shared;
 
 pub(crate) use actions::TRACE_DEVICE_PERMISSIONS as PERMISSIONS;
 pub use actions::names_of_right;
-pub(crate) use answer::request_id;
 pub(crate) use scope::resource_names;
 
 use actions::Operation;
 use answer::{Envelope, Format};
 use fault::Fault;
 use incoming::Incoming;
+use noted::Note;
 use success::Answer;
 
 pub(crate) async fn handle(app: &Shared, request: Request) -> Response {
@@ -72,7 +74,22 @@ async fn serve(
     let now = app.now();
     let keys = app.keys.in_force();
     let key = &Caller::new(authenticate::authenticate(app, &keys, incoming, now)?, peer, now);
-    let answer = match operation {
+    let answer = perform(app, key, operation, incoming, now).await;
+    // A change that was made wrote it down by itself.
+    if !operation.is_change() || answer.is_err() {
+        Note::of(key, operation, incoming).answered(&app.audit, &answer);
+    }
+    Ok((operation, answer?))
+}
+
+async fn perform(
+    app: &Shared,
+    key: &Caller,
+    operation: Operation,
+    incoming: &Incoming,
+    now: TimeMs,
+) -> Result<Answer, Fault> {
+    match operation {
         Operation::TraceDevice => trace_device::query(app, key, incoming).await.map(Answer::Page),
         Operation::TraceMessageOfClient | Operation::TraceMessagePublish | Operation::TraceMessageSubscribe => {
             trace_messages::query(app, key, operation, incoming).await.map(Answer::Messages)
@@ -90,6 +107,5 @@ async fn serve(
         | Operation::UnRegisterDeviceCredential => {
             credentials::call(app, key, operation, incoming, now).await.map(Answer::Given)
         }
-    };
-    Ok((operation, answer?))
+    }
 }

@@ -15,7 +15,6 @@ use tracemq_model::TimeMs;
 use utoipa::IntoParams;
 use utoipa::openapi::path::ParameterIn;
 
-use super::row::rfc_3339;
 use super::{Problem, login};
 use crate::audit::{self, Entry, Peer};
 use crate::caller::Caller;
@@ -30,7 +29,6 @@ pub(super) struct Call<'a> {
     /// When it came.
     pub(super) now: TimeMs,
     target: String,
-    peer: Option<Peer>,
     sent: Params,
     known: BTreeSet<String>,
 }
@@ -43,7 +41,6 @@ pub(super) struct Allowed {
     pub(super) now: TimeMs,
     /// What it is about.
     pub(super) instance: Instance,
-    pub(super) peer: Option<Peer>,
 }
 
 #[derive(serde::Deserialize, IntoParams)]
@@ -66,7 +63,7 @@ impl<'a> Call<'a> {
         let sent = Params::parse(query.as_bytes()).and_then(|sent| Params::joined(&sent, &Params::default()));
         let sent = sent.map_err(|error| Problem::field("query", &format_args!("can't be read: {error}")))?;
         let target = request.uri.path_and_query().map(|target| audit::cut(target.as_str())).unwrap_or_default();
-        Ok(Self { app, key, now, target, peer, sent, known: BTreeSet::new() })
+        Ok(Self { app, key, now, target, sent, known: BTreeSet::new() })
     }
 
     /// The parameters that `T` names.
@@ -109,26 +106,26 @@ impl<'a> Call<'a> {
             let unknown: String = unknown.chars().take(64).collect();
             return Err(Problem::field(&unknown, &"is not a parameter of this call"));
         }
-        let instance = login::instance(self.app, &self.key, instance.as_deref())?.clone();
+        let instance = match login::instance(self.app, &self.key, instance.as_deref()) {
+            Ok(instance) => instance.clone(),
+            Err(problem) => {
+                let (action, named) =
+                    (actions.first().copied().unwrap_or_default(), instance.as_deref().map(audit::cut));
+                let outcome = format!("refused: {}", problem.code());
+                self.app.audit.query(&self.key.entry(action, named.as_deref(), &self.target, &outcome));
+                return Err(problem);
+            }
+        };
         let checked = login::check_policy(&self.key, &instance, actions);
-        Ok((Allowed { key: self.key, now: self.now, instance, peer: self.peer }, checked))
+        Ok((Allowed { key: self.key, now: self.now, instance }, checked))
     }
 }
 
 impl Allowed {
     /// As it is written down.
     pub(super) fn entry<'a>(&'a self, actions: &[&'a str], target: &'a str, outcome: &'a str) -> Entry<'a> {
-        Entry {
-            time: rfc_3339(self.now),
-            key: &self.key.id,
-            user: self.key.user(),
-            account: self.key.account.as_str(),
-            action: actions.first().copied().unwrap_or_default(),
-            instance: Some(self.instance.id.as_str()),
-            target,
-            outcome,
-            peer: self.peer.map(|peer| peer.address.to_string()),
-        }
+        let action = actions.first().copied().unwrap_or_default();
+        self.key.entry(action, Some(self.instance.id.as_str()), target, outcome)
     }
 }
 

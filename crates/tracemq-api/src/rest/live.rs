@@ -160,7 +160,7 @@ fn begin(app: &Shared, request: &Parts) -> Result<(Live, Start), Problem> {
     };
     let open = app.live.streams.open(&call.key.account)?;
     let headers = request.headers.clone();
-    let (app, peer, instance) = (Arc::clone(app), call.peer, call.instance);
+    let (app, peer, instance) = (Arc::clone(app), call.key.peer(), call.instance);
     Ok((Live { app, headers, peer, instance, filter, recent, _open: open }, start))
 }
 

@@ -25,4 +25,5 @@ pub mod time_words;
 
 pub use crate::clients::ClientRow;
 pub(crate) use problem::Problem;
+pub(crate) use row::rfc_3339;
 pub use row::{EventRow, GapRow};

@@ -9,8 +9,8 @@ use serde::Serialize;
 use tracemq_access::Denial;
 use utoipa::{IntoResponses, ToSchema};
 
-use crate::apsara::request_id;
 use crate::lookup::LookupError;
+use crate::request_id;
 
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -79,6 +79,11 @@ impl Problem {
         let detail = format!("`{field}` {why}");
         let problem = Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", "A parameter is not valid", detail);
         Self { field: Some(field.to_owned()), ..problem }
+    }
+
+    /// The kind, as a stable code.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
     }
 
     pub(crate) fn login() -> Self {
@@ -178,7 +183,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let id = request_id();
+        let id = request_id::current();
         let body = ProblemDocument {
             r#type: format!("urn:tracemq:problem:{}", self.code),
             title: self.title,

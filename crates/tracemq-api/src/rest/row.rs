@@ -192,7 +192,7 @@ impl GapRow {
 
 /// RFC 3339 in UTC with milliseconds; moments before the year 1 and at the end of the year 9999 or after
 /// it are shown as the nearest that can be written.
-pub(super) fn rfc_3339(time: TimeMs) -> String {
+pub(crate) fn rfc_3339(time: TimeMs) -> String {
     let ms = time.0.clamp(-62_135_596_800_000, 253_402_207_200_000);
     let time = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH);
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()

@@ -12,10 +12,12 @@
 )]
 
 mod access;
+mod audit;
 mod connections;
 mod devices;
 mod erasure;
 mod export;
+mod exposition;
 mod faults_a01_a14;
 mod faults_a15_a28;
 mod faults_a29_a38;

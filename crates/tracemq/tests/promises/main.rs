@@ -24,6 +24,7 @@ mod harness;
 mod health_checks;
 mod history_cli;
 mod hostile;
+mod http_log;
 mod http_tls;
 mod issued;
 mod keys;
