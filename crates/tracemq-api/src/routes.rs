@@ -149,6 +149,7 @@ async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Respo
         Some(_) if cors::is_preflight(&request) => cors::preflight(),
         Some(_) | None => request_id::during(id.clone(), answer(request, next)).await,
     };
+    app.metrics.took(begun.elapsed());
     let headers = response.headers_mut();
     cors::allow(origin, headers);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -134,8 +134,14 @@ pub struct Gauges {
     pub sessions: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Bytes that all queues hold.
     pub queued_bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// PUBLISH packets taken from clients, since the start.
+    pub messages_received: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// PUBLISH packets sent to clients, since the start.
+    pub messages_sent: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Messages that were for a client and did not reach it, since the start.
     pub messages_dropped: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Bytes for which the store's disk has room; none when that can't be told.
+    pub free_bytes: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
     /// Whether the server takes work.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
 }
@@ -147,7 +153,10 @@ impl Default for Gauges {
             connections: Arc::new(|| 0),
             sessions: Arc::new(|| 0),
             queued_bytes: Arc::new(|| 0),
+            messages_received: Arc::new(|| 0),
+            messages_sent: Arc::new(|| 0),
             messages_dropped: Arc::new(|| 0),
+            free_bytes: Arc::new(|| None),
             ready: Arc::new(|| true),
         }
     }

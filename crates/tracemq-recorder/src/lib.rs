@@ -12,6 +12,7 @@ mod counts;
 mod queue;
 mod recent;
 mod recorder;
+mod seen;
 mod settings;
 mod size;
 mod start;

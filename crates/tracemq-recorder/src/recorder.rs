@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tracemq_model::{Event, Gap, TimeMs};
+use tracemq_model::{Event, Gap, Reason, TimeMs};
 use tracemq_store::{EventStore, StoreError};
 
 use crate::queue::Queue;
+use crate::seen::Seen;
 use crate::start::settle_last_run;
 use crate::writer::Writer;
 use crate::{Recent, RecorderCounts, RecorderSettings};
@@ -24,6 +25,7 @@ pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
 pub struct Recorder {
     /// None when recording is switched off.
     running: Option<Arc<Running>>,
+    seen: Arc<Seen>,
 }
 
 struct Running {
@@ -61,17 +63,21 @@ impl Recorder {
             thread::Builder::new().name("recorder".to_owned()).spawn(move || writer.run()).map_err(|source| {
                 StoreError::Io { operation: "start", path: PathBuf::from("the recorder's thread"), source }
             })?;
-        Ok(Self { running: Some(Arc::new(Running { queue, recent, thread: Mutex::new(Some(thread)) })) })
+        Ok(Self {
+            running: Some(Arc::new(Running { queue, recent, thread: Mutex::new(Some(thread)) })),
+            seen: Arc::default(),
+        })
     }
 
-    /// A recorder that drops everything and counts nothing: recording is switched off.
+    /// A recorder that drops everything, and counts it as neither recorded nor lost: recording is switched off.
     pub fn off() -> Self {
-        Self { running: None }
+        Self { running: None, seen: Arc::default() }
     }
 
     /// Hands `event` over: queued, or counted as lost when the queue is at its bound or the recorder has stopped.
     /// Never waits for the store.
     pub fn record(&self, event: Event) {
+        self.seen.note(&event);
         if let Some(running) = &self.running {
             running.queue.push(event);
         }
@@ -80,6 +86,17 @@ impl Recorder {
     /// What became of the events so far.
     pub fn counts(&self) -> RecorderCounts {
         self.running.as_ref().map(|running| running.queue.counts()).unwrap_or_default()
+    }
+
+    /// How many connections a CONNACK let in since the start, recorded or not.
+    pub fn connects(&self) -> u64 {
+        self.seen.connects()
+    }
+
+    /// How many connections ended since the start for each reason, recorded or not. Ends of an earlier run that were found out
+    /// later are not among them.
+    pub fn ends(&self) -> impl Iterator<Item = (Reason, u64)> {
+        self.seen.ends()
     }
 
     /// Whether recording is switched off.

@@ -1,11 +1,12 @@
 //! `/metrics` as a whole, by the rules of the text format and those that `promtool check metrics` lints by.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering::SeqCst;
 
-use tracemq_model::GapCause;
+use tracemq_model::{Action, GapCause, Reason};
 
 use crate::devices::get;
-use crate::world::{CLIENT, INSTANCE, OTHER_INSTANCE, World, parameters, parameters_with};
+use crate::world::{CLIENT, INSTANCE, NOW, OTHER_INSTANCE, World, event, parameters, parameters_with, send};
 
 /// A series: its name and its labels.
 type Series = (String, BTreeMap<String, String>);
@@ -136,10 +137,11 @@ async fn the_whole_page_is_as_the_format_and_its_lints_ask_and_calls_add_no_seri
     let after = scraped(&world).await;
     assert_eq!(series(&before), series(&after));
 
-    let sets: [(&str, Vec<&str>); 5] = [
+    let sets: [(&str, Vec<&str>); 6] = [
         ("cause", GapCause::ALL.iter().map(|cause| cause.code()).collect()),
         ("instance", vec![INSTANCE, OTHER_INSTANCE]),
         ("outcome", vec!["success", "client-error", "denied", "throttled", "server-error"]),
+        ("reason", Reason::ALL.iter().map(|reason| reason.code()).collect()),
         ("surface", vec!["apsara", "rest"]),
         ("version", vec![env!("CARGO_PKG_VERSION")]),
     ];
@@ -175,4 +177,60 @@ async fn each_successful_call_adds_one_to_its_instance_and_no_other_call_does() 
     let count = |outcome| value(&all, "tracemq_api_calls_total", &[("surface", "apsara"), ("outcome", outcome)]);
     assert_eq!((count("success"), count("denied")), (2.0, 1.0));
     assert!(world.get("/metrics", &[]).await.body.find(CLIENT).is_none());
+}
+
+#[tokio::test]
+async fn connections_are_counted_by_how_they_ended_and_requests_by_how_long_they_took() {
+    let world = World::new();
+    let of = |n, action, reason| {
+        let mut event = event(n, NOW, action, reason);
+        event.details.count = (n == 4).then_some(40);
+        event
+    };
+    for event in [
+        of(1, Action::Open, Reason::Opened),
+        of(1, Action::Connect, Reason::Accepted),
+        of(1, Action::Disconnect, Reason::ClientDisconnected),
+        of(2, Action::Connect, Reason::Accepted),
+        of(2, Action::Close, Reason::KeepAliveTimeout),
+        of(3, Action::Close, Reason::BadCredentials),
+        of(4, Action::Close, Reason::ClientClosed),
+    ] {
+        world.record(event);
+    }
+    let before = scraped(&world).await;
+    assert_eq!(value(&before, "tracemq_connects_total", &[]), 2.0);
+    let ended = |reason: Reason| value(&before, "tracemq_disconnects_total", &[("reason", reason.code())]);
+    let told = [Reason::ClientDisconnected, Reason::KeepAliveTimeout, Reason::BadCredentials, Reason::Kicked];
+    assert_eq!(told.map(ended), [1.0, 1.0, 1.0, 0.0]);
+    assert_eq!(ended(Reason::ClientClosed), 40.0, "one event that stands for several");
+    assert!(before.iter().all(|family| {
+        family.samples.iter().all(|((_, labels), _)| labels.get("reason").is_none_or(|reason| reason != "opened"))
+    }));
+
+    let took = "tracemq_http_request_duration_seconds";
+    get(&world, "/api/v1/gaps").await;
+    let after = scraped(&world).await;
+    let count = |page: &[Family]| value(page, &format!("{took}_count"), &[]);
+    assert_eq!(count(&after) - count(&before), 2.0, "the call, and the scrape before");
+    assert!(value(&after, &format!("{took}_sum"), &[]) > value(&before, &format!("{took}_sum"), &[]));
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_takes_only_its_own_numbers_out_of_the_page() {
+    let world = World::new();
+    world.store.stuck.store(true, SeqCst);
+    let waiting: Vec<_> =
+        (0..32).map(|_| tokio::spawn(send(world.router.clone(), world.signer("main").v1(&parameters())))).collect();
+    while world.questions() < 32 {
+        tokio::task::yield_now().await;
+    }
+    let stuck = scraped(&world).await;
+    world.store.stuck.store(false, SeqCst);
+    for call in waiting {
+        call.await.unwrap().assert_ok();
+    }
+    let missing: Vec<_> =
+        series(&scraped(&world).await).difference(&series(&stuck)).map(|(name, _)| name.clone()).collect();
+    assert_eq!(missing, ["tracemq_store_events", "tracemq_store_size_bytes"]);
 }

@@ -3,6 +3,7 @@
 pub(crate) mod access;
 mod book_file;
 mod clients;
+mod gauges;
 mod hook;
 mod http;
 mod issued;

@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tracemq_access::AccountId;
 use tracemq_access::mqtt::issued::UPLOAD_TOPIC;
 use tracemq_access::mqtt::{MqttAccess, Users};
-use tracemq_api::{ApiSettings, ApiState, Gauges, Instance, Issuing, Keys};
-use tracemq_broker::{Broker, Limits};
+use tracemq_api::{ApiSettings, ApiState, Instance, Issuing, Keys};
+use tracemq_broker::Limits;
 use tracemq_door::{Certificates, Guard, House, HouseSettings};
 use tracemq_model::TimeMs;
 use tracemq_recorder::{Recorder, RecorderSettings};
@@ -22,6 +22,7 @@ use tracemq_store::EventStore;
 use tracing::{error, info, warn};
 
 use super::clients::LiveClients;
+use super::gauges::gauges;
 use super::issued::{self, Issuer};
 use super::messages::MessageTraces;
 use super::sessions::Sessions;
@@ -101,7 +102,9 @@ impl Server {
         certificates.extend(http_bound.certificates());
         let (stop, stage) = watch::channel(Stage::Running);
         let clients = Arc::new(LiveClients { brokers: brokers.clone(), house: Arc::clone(&house) });
-        let gauges = gauges(brokers.values().cloned().collect(), Arc::clone(&house), stage.clone());
+        let watched = stage.clone();
+        let is_ready = move || *watched.borrow() == Stage::Running;
+        let gauges = gauges(brokers.values().cloned().collect(), Arc::clone(&house), &config.data_dir, is_ready);
         let router = tracemq_api::router(ApiState {
             store,
             recorder: recorder.clone(),
@@ -404,22 +407,6 @@ fn api_settings(config: &Config) -> anyhow::Result<ApiSettings> {
         allow_rpc_v1: api.signature_v1,
         allow_acs3: api.signature_v3,
     })
-}
-
-fn gauges(brokers: Vec<Arc<Broker>>, house: Arc<House>, stage: watch::Receiver<Stage>) -> Gauges {
-    Gauges {
-        connections: Arc::new(move || house.connections() as u64),
-        queued_bytes: {
-            let brokers = brokers.clone();
-            Arc::new(move || brokers.iter().map(|broker| broker.stats().queued_bytes as u64).sum())
-        },
-        messages_dropped: {
-            let brokers = brokers.clone();
-            Arc::new(move || brokers.iter().map(|broker| broker.stats().messages_dropped).sum())
-        },
-        sessions: Arc::new(move || brokers.iter().map(|broker| broker.stats().sessions as u64).sum()),
-        ready: Arc::new(move || *stage.borrow() == Stage::Running),
-    }
 }
 
 fn limits(mqtt: &config::Mqtt) -> Limits {

@@ -1,10 +1,12 @@
-//! The access log and the audit files tell the same request by the same id, and neither tells a secret.
+//! The access log and the audit files tell the same request by the same id, and neither tells a secret; the numbers tell what happened.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use serde_json::Value;
 
-use super::harness::{Home, Server, basic, get, signed_call, wait_until};
+use super::harness::{Connect, Home, Server, Version, basic, get, publish, signed_call, wait_until};
 
 fn access_lines(server: &Server) -> Vec<Value> {
     let lines = server.log();
@@ -57,4 +59,28 @@ fn lines_that_wait_are_written_before_the_end() {
     }
     assert!(server.stop().success());
     assert_eq!(access_lines(&server).len(), 50);
+}
+
+#[test]
+fn the_numbers_of_a_running_server_tell_what_happened() {
+    let home = Home::new("");
+    let server = home.start();
+    let mut device = TcpStream::connect(server.mqtt).unwrap();
+    device.write_all(&Connect::new(Version::V311, "pump").bytes()).unwrap();
+    device.read_exact(&mut [0; 4]).unwrap();
+    device.write_all(&publish(Version::V311, "a", b"x")).unwrap();
+    device.write_all(&[0xE0, 0]).unwrap();
+    let page = wait_until("its end among the numbers", || {
+        let page = get(server.http, "/metrics", &[]).unwrap().body;
+        if page.contains("tracemq_disconnects_total{reason=\"client-disconnected\"} 1\n") {
+            Ok(page)
+        } else {
+            Err(page)
+        }
+    });
+    for line in ["tracemq_connects_total 1", "tracemq_messages_received_total 1", "tracemq_connections 0"] {
+        assert!(page.lines().any(|found| found == line), "{line} in {page}");
+    }
+    let free = page.lines().find_map(|line| line.strip_prefix("tracemq_store_free_bytes ")).unwrap();
+    assert!(free.parse::<u64>().unwrap() > 0);
 }

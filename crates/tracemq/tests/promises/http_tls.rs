@@ -158,7 +158,8 @@ fn a_policy_that_asks_for_tls_holds() {
     let (answer, _) = world.ask(&server, "/api/v1/gaps", &format!("{login}\r\n"), "the server");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 
-    let plain = Home::new(&key).start();
+    let home = Home::new(&key);
+    let plain = home.start();
     let (name, value) = login.split_once(": ").unwrap();
     for more in [&[][..], &[("X-Forwarded-Proto", "https")]] {
         let answer = get(plain.http, "/api/v1/gaps", &[&[(name, value)][..], more].concat()).unwrap();
