@@ -3,10 +3,10 @@
 use axum::body::Body;
 use axum::http::Request;
 
-use tracemq_api::ROUTES;
+use tracemq_api::{Login, ROUTES};
 
 use crate::devices::get;
-use crate::world::{Answer, World, parameters_with};
+use crate::world::{Answer, SECRET, World, parameters_with};
 
 async fn with(world: &World, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
     let mut request = Request::builder().method(method).uri(target);
@@ -81,7 +81,7 @@ fn assert_secure(answer: &Answer, what: &str) {
 }
 
 #[tokio::test]
-async fn every_path_answers_with_the_headers_of_safety_also_when_it_refuses_or_fails() {
+async fn a65_every_path_answers_with_the_headers_of_safety_also_when_it_refuses_or_fails() {
     let world = World::new();
     for route in ROUTES {
         let path = route.path.replace("{ip}", "192.0.2.7").replace("{client_id}", "c").replace("{file}", "nothing.js");
@@ -142,4 +142,29 @@ async fn no_page_of_another_origin_reads_anything_unless_it_is_configured() {
     // Two origins are none.
     let two = [("origin", "https://fleet.example"), ("origin", "https://evil.example")];
     assert_eq!(with(&named, "GET", "/api/v1/gaps", &two).await.header("access-control-allow-origin"), "");
+}
+
+#[tokio::test]
+async fn a72_without_a_login_there_is_what_is_listed_and_nothing_to_look_inside() {
+    let open: Vec<_> = ROUTES.iter().filter(|route| route.login == Login::None).map(|route| route.path).collect();
+    assert_eq!(open, ["/api/v1/openapi.json", "/explorer", "/explorer/{file}", "/livez", "/readyz", "/metrics"]);
+    let world = World::new();
+    for path in [
+        "/debug",
+        "/debug/pprof/heap",
+        "/metrics/",
+        "/actuator/env",
+        "/-/reload",
+        "/status",
+        "/server-status",
+        "/.git/config",
+    ] {
+        assert_eq!(world.get(path, &[]).await.status, 404, "{path}");
+    }
+    for path in open {
+        let answer = world.get(&path.replace("{file}", "nothing"), &[]).await;
+        for inside in ["GID_test@@@producer", "192.0.2.7:4711", "secret-path", SECRET] {
+            assert!(!answer.body.contains(inside), "{inside} in {path}");
+        }
+    }
 }

@@ -201,3 +201,20 @@ fn a_caller_without_a_certificate_does_not_come_in_where_one_is_asked_for() {
     assert_eq!(asked(Some(&stranger)), "");
     assert_eq!(asked(None), "");
 }
+
+#[test]
+fn http_that_others_can_reach_without_tls_starts_and_says_so() {
+    let started = |config: &str| {
+        let home = Home::new(config);
+        Authority::new("our CA").server("the server").save(home.path(), "server");
+        let mut command = tracemq();
+        command.current_dir(home.path()).args(["serve", "--config", "tracemq.toml", "--data-dir", "data"]);
+        command.args(["--mqtt", "127.0.0.1:0", "--http", "0.0.0.0:0"]);
+        let server = home.start_command(command);
+        let is_warned = server.log().contains("secrets cross it unencrypted");
+        drop(server);
+        is_warned
+    };
+    assert!(started(""));
+    assert!(!started(CONFIG));
+}
