@@ -64,6 +64,7 @@ impl Operation {
             | Self::TraceMessageSubscribe
             | Self::QuerySessionByClientId
             | Self::BatchQuerySessionByClientIds
+            | Self::SendMessage
             | Self::QueryToken
             | Self::GetDeviceCredential => false,
         }
@@ -126,9 +127,8 @@ const NOT_SERVED: [&str; 36] = [
 
 /// The operation that is called.
 pub(super) fn called(incoming: &Incoming) -> Result<Operation, Fault> {
-    let lacks = |name| !incoming.headers.names().any(|known| known == name);
-    if lacks("authorization") && !lacks("x-acs-date") && incoming.all.get("AccessKeyId").is_none() {
-        return Err(Fault::missing("Authorization")); // all but signed in its headers
+    if incoming.lacks_authorization() {
+        return Err(Fault::missing("Authorization"));
     }
     let action = named_once(incoming, "Action", "x-acs-action")?;
     let version = named_once(incoming, "Version", "x-acs-version")?;

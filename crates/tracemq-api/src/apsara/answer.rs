@@ -27,7 +27,7 @@ impl Format {
         match incoming.all.get("Format") {
             Some(json) if json.eq_ignore_ascii_case("JSON") => Ok(Self::Json),
             Some(xml) if xml.eq_ignore_ascii_case("XML") => Ok(Self::Xml),
-            Some("") | None if incoming.is_signed_by_header() => {
+            Some("") | None if incoming.is_signed_by_header() || incoming.lacks_authorization() => {
                 let accept = incoming.headers.one("accept").map_err(|error| Fault::unreadable(&error))?;
                 let first = accept.unwrap_or_default().split([',', ';']).next().unwrap_or_default().trim();
                 Ok(if matches!(first, "application/xml" | "text/xml") { Self::Xml } else { Self::Json })

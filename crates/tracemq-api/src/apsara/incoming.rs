@@ -62,6 +62,12 @@ impl Incoming {
         self.headers.names().any(|name| name == "authorization")
     }
 
+    /// Whether it is as signed in its headers, but for the header that would hold the signature.
+    pub(super) fn lacks_authorization(&self) -> bool {
+        let has_date = self.headers.names().any(|name| name == "x-acs-date");
+        has_date && !self.is_signed_by_header() && self.all.get("AccessKeyId").is_none()
+    }
+
     pub(super) fn signed_parts(&self) -> signature::Request<'_> {
         signature::Request {
             method: &self.method,

@@ -13,6 +13,7 @@
 
 mod access;
 mod audit;
+mod bad_requests;
 mod connections;
 mod devices;
 mod erasure;

@@ -93,7 +93,7 @@ pub(crate) struct Signer {
 impl Signer {
     pub(crate) fn new(key_id: &str, secret: &str, now_ms: i64) -> Self {
         static NONCE: AtomicU64 = AtomicU64::new(0);
-        let timestamp = Timestamp::from_millisecond(now_ms).unwrap().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let timestamp = date(now_ms);
         Self {
             key_id: key_id.into(),
             secret: secret.into(),
@@ -204,6 +204,11 @@ impl Signer {
             format!("ACS3-HMAC-SHA256 Credential={},SignedHeaders={list},Signature={signature}", self.key_id);
         wire.set("Authorization", Some(&authorization))
     }
+}
+
+/// A moment as signatures have it.
+pub(crate) fn date(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).unwrap().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// SHA-256 in lower-case hex.
