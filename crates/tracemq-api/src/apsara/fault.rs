@@ -10,8 +10,11 @@ use tracemq_access::{AccessKey, Denial, Holder};
 
 use super::actions::Operation;
 
-/// Texts that callers sent are echoed up to this length: enough for any string to sign of an SDK.
+/// What was signed is echoed up to this length: enough for any string to sign of an SDK.
 const ECHO_MAX_BYTES: usize = 8_192;
+
+/// Other texts that callers sent are echoed up to this length, with what is said of them.
+const WHY_MAX_BYTES: usize = 256;
 
 /// Beside a refusal by policy.
 #[derive(Clone, Debug)]
@@ -49,7 +52,8 @@ impl Fault {
     // Can it be read?
 
     pub(super) fn unreadable(why: &dyn Display) -> Self {
-        Self::bad("InvalidParameter", format!("The request can't be read: {why}."))
+        let why = why.to_string();
+        Self::bad("InvalidParameter", format!("The request can't be read: {}.", capped(&why, WHY_MAX_BYTES)))
     }
 
     pub(super) fn method() -> Self {
@@ -100,7 +104,7 @@ impl Fault {
             ClaimError::Method => Self::bad("InvalidSignatureMethod", "Specified signature method is not valid."),
             ClaimError::Incomplete(why) => Self::bad(
                 "IncompleteSignature",
-                format!("The request signature does not conform to Aliyun standards: {}.", capped(why)),
+                format!("The request signature does not conform to Aliyun standards: {}.", capped(why, WHY_MAX_BYTES)),
             ),
         }
     }
@@ -147,7 +151,7 @@ impl Fault {
     /// Says what was signed by our reckoning, never by which signature. One SDK takes what stands behind the first
     /// colon of a message with no canonical request for that text, and compares.
     pub(super) fn signature(claim: &Claim<'_>) -> Self {
-        let signed = capped(&claim.string_to_sign);
+        let signed = capped(&claim.string_to_sign, ECHO_MAX_BYTES);
         let message = match &claim.canonical_request {
             None => {
                 format!("Specified signature is not matched with our calculation. server string to sign is:{signed}")
@@ -155,7 +159,7 @@ impl Fault {
             Some(canonical) => format!(
                 "Specified signature does not match our calculation. server StringToSign is [{signed}] \
                  server CanonicalRequest is [{}]",
-                capped(canonical)
+                capped(canonical, ECHO_MAX_BYTES)
             ),
         };
         Self::bad("SignatureDoesNotMatch", message)
@@ -232,8 +236,8 @@ impl Fault {
     }
 }
 
-fn capped(text: &str) -> &str {
-    let mut end = text.len().min(ECHO_MAX_BYTES);
+fn capped(text: &str, max_bytes: usize) -> &str {
+    let mut end = text.len().min(max_bytes);
     while !text.is_char_boundary(end) {
         end -= 1;
     }

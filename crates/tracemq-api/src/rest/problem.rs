@@ -12,6 +12,9 @@ use utoipa::{IntoResponses, ToSchema};
 use crate::lookup::LookupError;
 use crate::request_id;
 
+/// Of a text that may hold what a caller sent.
+const DETAIL_MAX_CHARS: usize = 512;
+
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
@@ -76,7 +79,7 @@ impl Problem {
 
     /// A part of the request, called `field`, that `why`.
     pub(crate) fn field(field: &str, why: &dyn Display) -> Self {
-        let detail = format!("`{field}` {why}");
+        let detail: String = format!("`{field}` {why}").chars().take(DETAIL_MAX_CHARS).collect();
         let problem = Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", "A parameter is not valid", detail);
         Self { field: Some(field.to_owned()), ..problem }
     }
@@ -111,7 +114,7 @@ impl Problem {
     }
 
     pub(crate) fn method_not_allowed() -> Self {
-        let detail = "this path takes GET (/api/v1/connections also DELETE)";
+        let detail = "this path takes other methods; the header `allow` names them";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not taken here", detail)
     }
 

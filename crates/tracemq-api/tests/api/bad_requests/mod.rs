@@ -4,9 +4,11 @@
 //! Whatever is asked: nothing of another account's is in the answer, nothing of the own history is in a refusal, the store is not asked,
 //! the answer is short, and the next good request is answered.
 
+mod cursors;
 mod doubled;
 mod encoding;
 mod foreign;
+mod huge;
 mod missing;
 mod rest;
 mod signed;
@@ -28,8 +30,10 @@ use tracemq_store::{Batch, ByMessage, EventStore, MemoryStore};
 use crate::issuing::Books;
 use crate::world::{Answer, CLIENT, INSTANCE, NOW, OTHER_INSTANCE, World, event};
 
-/// No answer to a bad request is longer: a string to sign is echoed up to 8 KiB, and escaped it is six times that at worst.
-const ANSWER_BYTES_MAX: usize = 50_000;
+/// No answer to a bad request is longer.
+const ANSWER_BYTES_MAX: usize = 4_096;
+/// But for what was signed by our reckoning: up to 8 KiB twice, and escaped for XML six times that.
+const ECHO_BYTES_MAX: usize = 60_000;
 
 /// What only the other account's records hold.
 const STRANGERS: [&str; 6] =
@@ -74,7 +78,8 @@ impl Bad {
     /// What is wrong with any answer to a bad request, whichever API gave it.
     fn common_faults(&self, answer: &Answer, questions_before: usize, may_ask: bool) -> Vec<String> {
         let mut faults = Vec::new();
-        if answer.body.len() > ANSWER_BYTES_MAX {
+        let is_echo = answer.body.contains("SignatureDoesNotMatch");
+        if answer.body.len() > if is_echo { ECHO_BYTES_MAX } else { ANSWER_BYTES_MAX } {
             faults.push(format!("an answer of {} bytes", answer.body.len()));
         }
         let headers = format!("{:?}", answer.headers);
@@ -185,6 +190,7 @@ fn expanded(text: &str) -> String {
 const SIGNED: &[(&str, &[signed::Case])] = &[
     ("missing", missing::SIGNED),
     ("doubled", doubled::SIGNED),
+    ("huge", huge::SIGNED),
     ("values", values::SIGNED),
     ("encoding", encoding::SIGNED),
     ("tampered", tampered::SIGNED),
@@ -194,6 +200,7 @@ const SIGNED: &[(&str, &[signed::Case])] = &[
 const REST: &[(&str, &[rest::Case])] = &[
     ("missing", missing::REST),
     ("doubled", doubled::REST),
+    ("huge", huge::REST),
     ("values", values::REST),
     ("encoding", encoding::REST),
     ("tampered", tampered::REST),
@@ -218,4 +225,66 @@ fn there_are_at_least_two_hundred_and_no_two_are_the_same() {
         let count = all.iter().filter(|(of, _)| of == kind).count();
         assert!(count >= 20, "{kind}: {count}");
     }
+}
+
+/// Status and code as `docs/http-api.md` has them, of both APIs.
+fn documented() -> BTreeSet<(u16, String)> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/http-api.md")).unwrap();
+    let mut documented = BTreeSet::new();
+    for row in text.lines().filter(|line| line.starts_with("| 4") || line.starts_with("| 5")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let statuses: Vec<u16> = cells[1].split(", ").map(|status| status.parse().unwrap()).collect();
+        let codes: Vec<&str> = cells[2].split('`').skip(1).step_by(2).collect();
+        assert!(statuses.len() == 1 || statuses.len() == codes.len(), "{row}");
+        // `.Expired` behind `A.Malformed` stands for `A.Expired`.
+        let family = codes.iter().find_map(|code| code.split_once('.').filter(|(family, _)| !family.is_empty()));
+        for (at, code) in codes.iter().enumerate() {
+            let family = if code.starts_with('.') { family.unwrap().0 } else { "" };
+            documented.insert((*statuses.get(at).unwrap_or(&statuses[0]), format!("{family}{code}")));
+        }
+    }
+    documented
+}
+
+/// A parameter's own code stands there as `Missing{Parameter}`.
+fn of_family(code: &str) -> String {
+    let family = ["Missing", "Invalid"].into_iter().find(|family| {
+        let name = code.strip_prefix(family).unwrap_or_default();
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic()) && name != "Parameter"
+    });
+    family.map(|family| format!("{family}{{Parameter}}")).unwrap_or_else(|| code.to_owned())
+}
+
+#[test]
+fn each_error_of_the_tables_is_documented_with_its_status() {
+    let documented = documented();
+    let signed = SIGNED.iter().flat_map(|(_, cases)| cases.iter().map(|(.., status, code)| (*status, *code)));
+    let rest = REST.iter().flat_map(|(_, cases)| cases.iter().map(|(.., status, code, _)| (*status, *code)));
+    let met: BTreeSet<_> = signed.chain(rest).collect();
+    for (status, code) in &met {
+        let named = [code.to_string(), of_family(code)].into_iter().any(|code| documented.contains(&(*status, code)));
+        assert!(named, "{status} {code} is not documented");
+    }
+    // What no single bad request brings about: it takes other settings, other circumstances, or many requests.
+    let of_circumstances = [
+        "ApplyTokenOverFlow",
+        "SystemOverFlow",
+        "InternalError",
+        "RequestTimeout",
+        "Forbidden.SignatureMethod",
+        "Throttling",
+        "Throttling.User",
+        "too-many-calls",
+        "too-many-streams",
+        "store-failed",
+        "busy",
+        "recording-is-off",
+        "audit-failed",
+    ];
+    let met: BTreeSet<String> = met.iter().flat_map(|(_, code)| [code.to_string(), of_family(code)]).collect();
+    let unmet: Vec<_> = documented
+        .iter()
+        .filter(|(_, code)| !met.contains(code) && !of_circumstances.contains(&code.as_str()))
+        .collect();
+    assert!(unmet.is_empty(), "no case is refused with {unmet:?}");
 }

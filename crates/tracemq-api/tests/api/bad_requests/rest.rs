@@ -66,6 +66,9 @@ pub(super) fn unlike(answer: &Answer, status: u16, code: &str, field: &str) -> V
     if (status == 401) != answer.header("www-authenticate").starts_with("Basic ") {
         faults.push("the challenge".to_owned());
     }
+    if (status == 405) != answer.header("allow").contains("GET") {
+        faults.push(format!("the methods that are allowed: {}", answer.header("allow")));
+    }
     faults
 }
 

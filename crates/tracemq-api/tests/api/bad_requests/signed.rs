@@ -196,14 +196,14 @@ impl Draft {
                 operation.clone_into(&mut signer.action);
                 self.parameters = good_parameters(operation);
             }
-            Named(operation) => operation.clone_into(&mut signer.action),
-            Version(version) => version.clone_into(&mut signer.version),
+            Named(operation) => signer.action = expanded(operation),
+            Version(version) => signer.version = expanded(version),
             With(name, value) => {
                 if !self.set.contains(&name) {
                     self.parameters.retain(|(known, _)| known != name);
                     self.set.push(name);
                 }
-                self.parameters.push((name.to_owned(), expanded(value)));
+                self.parameters.push((expanded(name), expanded(value)));
             }
             Without(name) => self.parameters.retain(|(known, _)| known != name),
             StrangersToken => {
@@ -216,7 +216,7 @@ impl Draft {
             Head(name, value) => self.headers.push((name, Some(expanded(value)))),
             NoHead(name) => self.headers.push((name, None)),
             Unlisted(name) => self.unlisted.push(name),
-            Key(id) => id.clone_into(&mut signer.key_id),
+            Key(id) => signer.key_id = expanded(id),
             Secret(secret) => signer.secret = expanded(secret),
             Token(token) => signer.token = Some(expanded(token)),
             Nonce(nonce) => signer.nonce = expanded(nonce),
