@@ -5,7 +5,7 @@ mod wire;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tracemq_broker::{Permissions, Tick};
+use tracemq_broker::{Broker, Limits, Permissions, Tick};
 use tracemq_model::Reason;
 use wire::{Changing, Peer, ack, broker, connect, publish, subscribe};
 
@@ -85,6 +85,70 @@ fn b55_a_message_of_qos_2_is_judged_when_it_comes_and_its_release_publishes_noth
     assert_eq!(sub.payloads(), ["x"]);
     publisher.send(&publish(true, 4, "a", 2, &[], b"y"));
     assert_eq!(publisher.reason(), Reason::PublishNotAuthorized);
+}
+
+// MQTT 5.0: 4.3.3-9
+#[test]
+fn b55_who_is_told_that_a_message_of_qos_2_is_refused_uses_its_identifier_for_the_next_one() {
+    for v5 in BOTH {
+        let broker = Broker::new(Limits { refuses_by_code: true, ..Limits::default() });
+        let rules = Arc::new(Changing::default());
+        let mut sub = Peer::connected(&broker, 1, &connect(v5, "sub"));
+        sub.send(&subscribe(v5, &[("a", 2)]));
+        let lasting = connect(v5, "pub").lasting(100);
+        let mut publisher = Peer::with_rules(&broker, 2, &lasting, &rules);
+        publisher.send(&publish(v5, 4, "a", 5, &[], b"first")).link.gone(Tick(0)); // its PUBREC is lost
+        rules.forbid(&["a"]);
+        let mut publisher = Peer::with_rules(&broker, 3, &lasting, &rules);
+        publisher.send(&publish(v5, 0x0c, "a", 5, &[], b"first"));
+        if v5 {
+            assert_eq!(publisher.packets(), [(0x50, vec![0, 5, 0x87, 0])]);
+        } else {
+            assert_eq!(publisher.packets(), [(0x50, vec![0, 5])]);
+            publisher.send(&ack(0x62, 5));
+            assert_eq!(publisher.packets(), [(0x70, vec![0, 5])]);
+        }
+        rules.forbid(&[]);
+        publisher.send(&publish(v5, 4, "a", 5, &[], b"second"));
+        assert_eq!(publisher.packets().pop().map(|packet| packet.0), Some(0x50));
+        assert_eq!(sub.payloads(), ["first", "second"]);
+        assert_eq!(broker.stats().messages_dropped, 1);
+    }
+}
+
+// MQTT 3.1.1: 4.6.0-2 to 4.6.0-4
+#[test]
+fn a_refusal_by_code_waits_for_its_turn_behind_acknowledgements_that_wait() {
+    for (v5, publish_flags, ack_first) in [(false, 2, 0x40), (true, 2, 0x40), (false, 4, 0x50), (true, 4, 0x50)] {
+        let limits =
+            Limits { refuses_by_code: true, queue_messages_max: 1, slow_consumer_ms: 1_000, ..Limits::default() };
+        let broker = Broker::new(limits);
+        let rules = Arc::new(Changing::default());
+        rules.forbid(&["secret"]);
+        let mut sub = Peer::connected(&broker, 1, &connect(v5, "sub"));
+        sub.send(&subscribe(v5, &[("a", 1), ("secret", 1)]));
+        let mut publisher = Peer::with_rules(&broker, 2, &connect(v5, "pub"), &rules);
+        for (id, topic) in [(1, "a"), (2, "a"), (3, "secret"), (4, "a")] {
+            publisher.send(&publish(v5, publish_flags, topic, id, &[], topic.as_bytes()));
+        }
+        let ids = |peer: &mut Peer| -> Vec<(u8, u8, Option<u8>)> {
+            peer.packets().iter().map(|(first, body)| (*first, body[1], body.get(2).copied().filter(|_| v5))).collect()
+        };
+        let success = v5.then_some(0);
+        assert_eq!(
+            ids(&mut publisher),
+            [(ack_first, 1, success)],
+            "the second waits, and so does the refusal behind it"
+        );
+        assert_eq!(sub.payloads(), ["a"]);
+        publisher.deliver();
+        let refused = v5.then_some(0x87);
+        assert_eq!(ids(&mut publisher), [(ack_first, 2, success), (ack_first, 3, refused)]);
+        assert_eq!(sub.payloads(), ["a"]);
+        publisher.deliver();
+        assert_eq!(ids(&mut publisher), [(ack_first, 4, success)]);
+        assert_eq!(sub.payloads(), ["a"]);
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::{Fault, Link, Stage};
 use crate::broker::{Counters, Progress, Rest};
 use crate::limits::Tick;
 use crate::packet::{Message, Publish, Qos};
-use crate::session::Receipt;
+use crate::session::{Receipt, Session};
 use tracemq_model::{ProtocolVersion, Reason};
 
 /// A publication of QoS 1 or 2 on its way.
@@ -34,6 +34,8 @@ enum PendingStage {
     RestInSession,
     /// It was for the server itself.
     Heard,
+    /// It may not be published, and the client is told by a code.
+    Refused,
 }
 
 /// Publications that wait, in their order.
@@ -98,21 +100,40 @@ impl Link {
         publish: Publish,
         output: &mut BytesMut,
     ) -> Result<(), Fault> {
+        let Publish { message, packet_id, .. } = publish;
+        let (qos, bytes) = (message.qos, message.bytes());
+        let pending = Pending { packet_id, qos, stage: PendingStage::Unrouted(message) };
+        self.take_up(now, pending, bytes, output)
+    }
+
+    /// A PUBLISH of QoS 1 or 2 that may not be: it goes nowhere, and is answered in its turn.
+    pub(super) fn refuse_acknowledged(
+        &mut self,
+        now: Tick,
+        publish: &Publish,
+        output: &mut BytesMut,
+    ) -> Result<(), Fault> {
+        let Publish { message, packet_id, .. } = publish;
+        let pending = Pending { packet_id: *packet_id, qos: message.qos, stage: PendingStage::Refused };
+        self.take_up(now, pending, 0, output)
+    }
+
+    /// Brings a publication of so many bytes as far as it comes now, or puts it behind those that wait.
+    fn take_up(&mut self, now: Tick, pending: Pending, bytes: usize, output: &mut BytesMut) -> Result<(), Fault> {
         let window = self.limits.window();
         let connected = self.connected()?;
         let v5 = connected.version == ProtocolVersion::V5;
-        let Publish { message, packet_id, .. } = publish;
-        let (qos, bytes) = (message.qos, message.bytes());
         if let Some(backlog) = &mut connected.backlog {
             if v5 && backlog.waiting.len() >= usize::from(window) {
                 let detail = format!("PUBLISH: more than {window} under way [MQTT-3.3.4-7]");
                 return Err(Fault::new(Reason::ProtocolError, 0x93, detail));
             }
             backlog.bytes += bytes;
-            backlog.waiting.push_back(Pending { packet_id, qos, stage: PendingStage::Unrouted(message) });
+            backlog.waiting.push_back(pending);
             return Ok(());
         }
-        match self.try_publish(now, packet_id, qos, PendingStage::Unrouted(message))? {
+        let Pending { packet_id, qos, stage } = pending;
+        match self.try_publish(now, packet_id, qos, stage)? {
             Fared::Acknowledge { code, kept } => self.acknowledge(packet_id, qos, code, kept, output),
             Fared::Waits(stage, until) => {
                 let waiting = VecDeque::from([Pending { packet_id, qos, stage }]);
@@ -230,6 +251,11 @@ impl Link {
                 }
                 Progress::Done { kept: false }
             }
+            PendingStage::Refused => {
+                let lost = session.lock().refuse(mailbox, packet_id, qos, v5);
+                Counters::add(&broker.counters().dropped, lost);
+                return Ok(Fared::Acknowledge { code: 0x87, kept: session.lock().is_kept() });
+            }
             PendingStage::RestInSession => {
                 let rest = session.lock().take_rest(packet_id);
                 match rest {
@@ -239,35 +265,7 @@ impl Link {
                 }
             }
         };
-        Ok(match progress {
-            Progress::Waits(rest) => {
-                let until = rest.until;
-                if once {
-                    session.lock().keep_rest(packet_id, Some(rest));
-                    Fared::Waits(PendingStage::RestInSession, until)
-                } else {
-                    Fared::Waits(PendingStage::Rest(rest), until)
-                }
-            }
-            Progress::Done { mut kept } => {
-                if once {
-                    let mut state = session.lock();
-                    state.routed(packet_id);
-                    kept |= state.is_kept();
-                }
-                Fared::Acknowledge { code: 0, kept }
-            }
-            Progress::Refused => {
-                let code = if v5 { 0x97 } else { 0 };
-                let mut state = session.lock();
-                if once && v5 {
-                    state.release(packet_id);
-                } else if once {
-                    state.routed(packet_id);
-                }
-                Fared::Acknowledge { code, kept: once && state.is_kept() }
-            }
-        })
+        Ok(fared(progress, session, packet_id, once, v5))
     }
 
     fn acknowledge(
@@ -290,8 +288,41 @@ impl Link {
     pub(super) fn give_up(&self, backlog: &Backlog) {
         let copies = backlog.waiting.iter().map(|pending| match &pending.stage {
             PendingStage::Rest(rest) => rest.copies(),
-            PendingStage::Unrouted(_) | PendingStage::RestInSession | PendingStage::Heard => 0,
+            PendingStage::Unrouted(_) | PendingStage::RestInSession | PendingStage::Heard | PendingStage::Refused => 0,
         });
         Counters::add(&self.broker.counters().dropped, copies.sum());
+    }
+}
+
+/// What follows for the client from how far its publication has come; the session notes what of QoS 2 is to be noted.
+fn fared(progress: Progress, session: &Session, packet_id: u16, once: bool, v5: bool) -> Fared {
+    match progress {
+        Progress::Waits(rest) => {
+            let until = rest.until;
+            if once {
+                session.lock().keep_rest(packet_id, Some(rest));
+                Fared::Waits(PendingStage::RestInSession, until)
+            } else {
+                Fared::Waits(PendingStage::Rest(rest), until)
+            }
+        }
+        Progress::Done { mut kept } => {
+            if once {
+                let mut state = session.lock();
+                state.routed(packet_id);
+                kept |= state.is_kept();
+            }
+            Fared::Acknowledge { code: 0, kept }
+        }
+        Progress::Refused => {
+            let code = if v5 { 0x97 } else { 0 };
+            let mut state = session.lock();
+            if once && v5 {
+                state.release(packet_id);
+            } else if once {
+                state.routed(packet_id);
+            }
+            Fared::Acknowledge { code, kept: once && state.is_kept() }
+        }
     }
 }

@@ -208,7 +208,7 @@ impl Link {
         let Message { topic, qos, retain, .. } = &publish.message;
         if !connected.permissions.may_publish(topic, qos.code(), *retain) {
             if self.broker.limits().refuses_by_code {
-                return self.refuse_publish(publish.message.qos, publish.packet_id, output);
+                return self.refuse_publish(now, &publish, output);
             }
             let detail = format!("PUBLISH: no permission for topic {:?}", &**topic);
             let fault = Fault::new(Reason::PublishNotAuthorized, 0x87, detail);
@@ -227,16 +227,12 @@ impl Link {
     }
 
     /// The message goes nowhere, and is counted. Only MQTT 5.0 has a code to say so.
-    fn refuse_publish(&mut self, qos: Qos, packet_id: u16, output: &mut BytesMut) -> Result<(), Fault> {
-        Counters::add(&self.broker.counters().dropped, 1);
-        let code = 0x87;
-        let answer = match qos {
-            Qos::AtMostOnce => return Ok(()),
-            Qos::AtLeastOnce => Answer::PubAck { packet_id, code },
-            Qos::ExactlyOnce => Answer::PubRec { packet_id, code },
-        };
-        let kept = self.is_kept();
-        self.answer(kept, answer, output)
+    fn refuse_publish(&mut self, now: Tick, publish: &Publish, output: &mut BytesMut) -> Result<(), Fault> {
+        if publish.message.qos == Qos::AtMostOnce {
+            Counters::add(&self.broker.counters().dropped, 1);
+            return Ok(());
+        }
+        self.refuse_acknowledged(now, publish, output)
     }
 
     /// An acknowledgement of the client. One that nobody waits for is passed over: it may be late, from before a

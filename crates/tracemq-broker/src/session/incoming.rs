@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Mailbox, State};
 use crate::broker::Rest;
+use crate::packet::Qos;
 
 /// A message that was routed, but not yet to all who should get it.
 #[derive(Debug)]
@@ -78,6 +79,22 @@ impl State {
     pub(crate) fn routed(&mut self, packet_id: u16) {
         self.keep_rest(packet_id, None);
         self.keep_received(packet_id);
+    }
+
+    /// A message that came by the link of `mailbox` is refused. Who is told so, `by_code`, takes the packet identifier of QoS 2 for
+    /// the next message [MQTT-4.3.3-9], also when it had sent this one before and it was routed: who did not get it then does not
+    /// any more. Gives how many copies are lost.
+    pub(crate) fn refuse(&mut self, mailbox: &Arc<Mailbox>, packet_id: u16, qos: Qos, by_code: bool) -> u64 {
+        if qos != Qos::ExactlyOnce || !self.is_owned_by(mailbox) {
+            return 1;
+        }
+        let copies = self.take_rest(packet_id).map_or(1, |rest| rest.copies());
+        if by_code {
+            self.release(packet_id);
+        } else {
+            self.keep_rest(packet_id, None); // its PUBREL is to come
+        }
+        copies
     }
 
     /// The client releases a QoS 2 message, or it was refused; tells whether it was known.
