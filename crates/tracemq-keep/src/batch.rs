@@ -72,7 +72,9 @@ pub(crate) fn bytes(change: &Change) -> usize {
     let own = size_of::<Change>() + 64;
     match change {
         Change::Session(_, session) => {
-            own + session.client.len() + session.subscriptions.iter().map(|one| one.filter.len() + 64).sum::<usize>()
+            let username = session.username.as_ref().map_or(0, String::len);
+            let subscriptions = session.subscriptions.iter().map(|one| one.filter.len() + 64);
+            own + session.client.len() + username + subscriptions.sum::<usize>()
         }
         Change::Message(_, message) => own + of_message(message),
         Change::Will(_, Some(will)) => {
@@ -82,8 +84,10 @@ pub(crate) fn bytes(change: &Change) -> usize {
         Change::Owed(_, filter, owed) => {
             own + filter.len() + owed.as_ref().and_then(|owed| owed.after.as_ref()).map_or(0, String::len)
         }
+        Change::Entry(_, _, entry) => {
+            own + size_of_val(&*entry.subscription_ids) + entry.shared.as_ref().map_or(0, String::len)
+        }
         Change::SessionEnded(_)
-        | Change::Entry(..)
         | Change::EntryGone(..)
         | Change::Received(..)
         | Change::Released(..)
@@ -94,6 +98,8 @@ pub(crate) fn bytes(change: &Change) -> usize {
 fn of_message(message: &KeptMessage) -> usize {
     message.topic.len()
         + message.payload.len()
+        + message.content_type.as_ref().map_or(0, String::len)
+        + message.response_topic.as_ref().map_or(0, String::len)
         + message.correlation_data.as_ref().map_or(0, bytes::Bytes::len)
         + message.user.iter().map(|(name, value)| name.len() + value.len() + 64).sum::<usize>()
 }

@@ -318,6 +318,61 @@ fn whoever_waits_is_woken_when_it_is_durable_and_not_before() {
     assert_eq!((keep.stats().commits, keep.stats().waiting_bytes), (2, 0));
 }
 
+/// A change of each kind that has something of the client's choice in it, each part of it so many bytes long.
+fn changes_of(bytes: usize) -> Vec<Change> {
+    let text = || "x".repeat(bytes);
+    let data = || Bytes::from(vec![7; bytes]);
+    let message = |change: fn(&mut KeptMessage, String, Bytes)| {
+        let mut message = KeptMessage::default();
+        change(&mut message, text(), data());
+        message
+    };
+    let messages = [
+        message(|message, text, _| message.topic = text),
+        message(|message, _, data| message.payload = data),
+        message(|message, text, _| message.content_type = Some(text)),
+        message(|message, text, _| message.response_topic = Some(text)),
+        message(|message, _, data| message.correlation_data = Some(data)),
+        message(|message, text, _| message.user = vec![(text, String::new())]),
+        message(|message, text, _| message.user = vec![(String::new(), text)]),
+    ];
+    let session = |change: fn(&mut KeptSession, String)| {
+        let mut session = session("");
+        change(&mut session, text());
+        Change::Session(1, session)
+    };
+    let entry = |change: fn(&mut KeptEntry, String)| {
+        let mut entry = entry(1, KeptStage::Queued);
+        change(&mut entry, text());
+        Change::Entry(1, 1, entry)
+    };
+    let wills =
+        messages.clone().map(|message| Change::Will(1, Some(Box::new(KeptWill { message, ..KeptWill::default() }))));
+    let mut changes: Vec<Change> = messages.map(|message| Change::Message(1, Arc::new(message))).into();
+    changes.extend(wills);
+    changes.extend([
+        session(|session, text| session.client = text),
+        session(|session, text| session.username = Some(text)),
+        session(|session, text| session.subscriptions[0].filter = text),
+        entry(|entry, text| entry.shared = Some(text)),
+        entry(|entry, text| entry.subscription_ids = vec![std::num::NonZeroU32::MIN; text.len() / 4]),
+        Change::Owed(1, text(), None),
+        Change::Owed(1, String::new(), Some(KeptOwed { after: Some(text()), upto: 1 })),
+        Change::Retained(text(), Some(1)),
+        Change::Will(1, Some(Box::new(KeptWill { keepsake: Some(text()), ..KeptWill::default() }))),
+    ]);
+    changes
+}
+
+#[test]
+fn whatever_part_of_a_change_is_long_counts_towards_what_waits() {
+    const BYTES: usize = 60_000;
+    for (short, long) in changes_of(0).iter().zip(&changes_of(BYTES)) {
+        let grown = crate::batch::bytes(long).saturating_sub(crate::batch::bytes(short));
+        assert!(grown >= BYTES, "{grown} of {BYTES} bytes count of {short:?}");
+    }
+}
+
 #[test]
 fn a_file_of_a_newer_version_or_of_somebody_else_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
