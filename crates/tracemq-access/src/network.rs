@@ -27,7 +27,14 @@ impl FromStr for Network {
         let address: IpAddr = address.parse().map_err(|_| NetworkError)?;
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = prefix.unwrap_or(bits);
-        if prefix > bits { Err(NetworkError) } else { Ok(Self { address, prefix }) }
+        match address.to_canonical() {
+            _ if prefix > bits => Err(NetworkError),
+            // IPv4 written as IPv6: what it is held against is written as IPv4.
+            IpAddr::V4(own) if address.is_ipv6() && prefix >= 96 => {
+                Ok(Self { address: own.into(), prefix: prefix - 96 })
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => Ok(Self { address, prefix }),
+        }
     }
 }
 
@@ -65,6 +72,9 @@ mod tests {
         assert!(has("10.0.0.7", "10.0.0.7") && has("10.0.0.7", "::ffff:10.0.0.7") && !has("10.0.0.7", "10.0.0.6"));
         assert!(has("0.0.0.0/0", "192.0.2.1") && !has("0.0.0.0/0", "2001:db8::1"));
         assert!(has("2001:db8::/32", "2001:db8:7::1") && !has("2001:db8::/32", "2001:db9::1"));
+        assert!(has("::ffff:10.0.0.7", "10.0.0.7") && !has("::ffff:10.0.0.7", "10.0.0.6"), "IPv4 written as IPv6");
+        assert!(has("::ffff:10.0.0.0/104", "10.255.0.1") && !has("::ffff:10.0.0.0/104", "::ffff:11.0.0.1"));
+        assert!(has("::ffff:0.0.0.0/96", "192.0.2.1") && !has("::/64", "192.0.2.1") && has("::/64", "::1"));
         for bad in ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0/8", "::/129", "x"] {
             assert_eq!(bad.parse::<Network>(), Err(NetworkError), "{bad}");
         }
