@@ -228,6 +228,17 @@ fn disconnect_can_shorten_and_not_invent_an_expiry() {
 }
 
 #[test]
+fn an_expiry_in_a_disconnect_is_no_error_where_the_one_of_connect_was_not_granted() {
+    let broker = Broker::new(Limits { session_expiry_s_max: 0, ..Limits::default() });
+    let mut watcher = Peer::connected(&broker, 1, &connect(true, "watcher"));
+    watcher.send(&subscribe(true, &[("will", 0)]));
+    let mut peer = Peer::connected(&broker, 2, &connect(true, "dev").lasting(100).will(&[], "will", "gone"));
+    peer.send(&packet(0xe0, &[0, 5, 0x11, 0, 0, 0, 9]));
+    assert_eq!(peer.closed, Some(Closing::DisconnectReceived { reason_code: Some(0) }));
+    assert!(watcher.payloads().is_empty() && broker.stats().sessions == 1, "it took its leave");
+}
+
+#[test]
 fn sessions_are_counted_and_bounded() {
     let broker = Broker::new(Limits { sessions_max: 1, ..Limits::default() });
     let _one = Peer::connected(&broker, 1, &connect(true, "a"));

@@ -29,6 +29,8 @@ pub(super) struct Connected {
     /// The largest packet that the client takes.
     pub(super) packet_bytes_max: u32,
     pub(super) keep_alive_s: u16,
+    /// Whether its CONNECT asked for a session that outlives the connection, granted or not.
+    asked_for_expiry: bool,
     /// Whether the client wants reasons in words.
     pub(super) wants_problems: bool,
     /// Of what is sent to it.
@@ -56,6 +58,7 @@ impl Connected {
             will: connect.will.clone(),
             packet_bytes_max: connect.packet_bytes_max,
             keep_alive_s,
+            asked_for_expiry: connect.session_expiry_s != 0,
             wants_problems: connect.wants_problems,
             aliases_out: Aliases::new(connect.topic_alias_max.min(topic_alias_max)),
             aliases: BTreeMap::new(),
@@ -340,13 +343,13 @@ impl Link {
         let mailbox = Arc::clone(&self.mailbox);
         let connected = self.connected()?;
         if let Some(expiry_s) = session_expiry_s {
+            if !connected.asked_for_expiry && expiry_s != 0 {
+                return Err(Fault::protocol(
+                    "DISCONNECT: session expiry is set, but was 0 in CONNECT [MQTT-3.14.2.2.2]",
+                ));
+            }
             let mut state = connected.session.lock();
             if state.is_owned_by(&mailbox) {
-                if state.expiry_s == 0 && expiry_s != 0 {
-                    return Err(Fault::protocol(
-                        "DISCONNECT: session expiry is set, but was 0 in CONNECT [MQTT-3.14.2.2.2]",
-                    ));
-                }
                 state.expiry_s = expiry_s.min(expiry_max);
             }
         }
