@@ -190,7 +190,7 @@ impl<W: Write + Send> Sink<W> {
 fn as_it_is(error: FileError) -> anyhow::Error {
     match error {
         FileError::Io(error) => error.into(),
-        other => other.into(),
+        FileError::Parquet(_) | FileError::Json(_) | FileError::Unreadable(_) => error.into(),
     }
 }
 

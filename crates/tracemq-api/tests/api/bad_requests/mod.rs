@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tracemq_access::mqtt::issued::Grant;
-use tracemq_api::{Clients, ConnectedClient, Issuing, MessageRecord, Whose};
+use tracemq_api::{Clients, ConnectedClient, Issuing, MessageRecord, SendError, Whose};
 use tracemq_model::{
     Action, ClientId, ConnectionId, Details, Event, InstanceId, MessageDetails, MessageId, Reason, TimeMs,
 };
@@ -176,6 +176,10 @@ impl Clients for Connected {
 
     fn end(&self, _: &InstanceId, whose: &Whose, _: &str, _: usize) -> usize {
         panic!("a bad request ends {whose}")
+    }
+
+    fn send(&self, _: &InstanceId, topic: &str, _: Vec<u8>) -> Result<MessageId, SendError> {
+        panic!("a bad request is published to {topic}")
     }
 }
 
