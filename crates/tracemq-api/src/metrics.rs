@@ -189,6 +189,17 @@ fn http(page: &mut Page, app: &App) {
         page.value("tracemq_api_metered_calls_total", &[("instance", instance.as_str())], count);
     }
     page.durations(&app.metrics.durations);
+    let failed = "TLS handshakes of HTTP that failed or took too long.";
+    page.one("tracemq_http_handshakes_failed_total", "counter", failed, (app.gauges.handshakes_failed)());
+    let certificates = (app.gauges.certificates)();
+    if !certificates.is_empty() {
+        let help = "Until when the certificate of a listener is good, in seconds since 1970.";
+        page.family("tracemq_certificate_expiry_timestamp_seconds", "gauge", help);
+        for (listener, until) in certificates {
+            let labels = [("listener", listener.as_str())];
+            page.value("tracemq_certificate_expiry_timestamp_seconds", &labels, until.0.div_euclid(1_000));
+        }
+    }
     let unaudited = "Questions that could not be written into the audit file.";
     page.one("tracemq_audit_lines_lost_total", "counter", unaudited, app.audit.lost());
     let unlogged = "Lines of the access log that found no room.";

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -36,19 +37,26 @@ pub type Handshake = Arc<dyn Fn(TcpStream) -> Shaking + Send + Sync>;
 pub struct Door {
     listener: TcpListener,
     handshake: Option<Handshake>,
+    failed: Arc<AtomicU64>,
 }
 
 impl From<TcpListener> for Door {
     /// Plain HTTP.
     fn from(listener: TcpListener) -> Self {
-        Self { listener, handshake: None }
+        Self { listener, handshake: None, failed: Arc::default() }
     }
 }
 
 impl Door {
     /// HTTP over TLS.
     pub fn tls(listener: TcpListener, handshake: Handshake) -> Self {
-        Self { listener, handshake: Some(handshake) }
+        Self { listener, handshake: Some(handshake), failed: Arc::default() }
+    }
+
+    /// How many handshakes failed, or took too long.
+    pub fn failed_handshakes(&self) -> Arc<dyn Fn() -> u64 + Send + Sync> {
+        let failed = Arc::clone(&self.failed);
+        Arc::new(move || failed.load(Ordering::Relaxed))
     }
 }
 
@@ -93,7 +101,7 @@ pub async fn serve(door: impl Into<Door>, router: Router, shutdown: impl Future)
 
 /// As [`serve`], with other bounds.
 pub async fn serve_within(limits: ServeLimits, door: impl Into<Door>, router: Router, shutdown: impl Future) {
-    let Door { listener, handshake } = door.into();
+    let Door { listener, handshake, failed } = door.into();
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -108,10 +116,12 @@ pub async fn serve_within(limits: ServeLimits, door: impl Into<Door>, router: Ro
             Some(_) = connections.join_next() => {}
             (slot, accepted) = accepted => match (slot, accepted) {
                 (Ok(slot), Ok((stream, peer))) => {
-                    let handshake = handshake.clone();
+                    let (handshake, failed) = (handshake.clone(), Arc::clone(&failed));
                     let serving = connection(limits, stream, peer, handshake, router.clone(), stopped.clone());
                     connections.spawn(async move {
-                        serving.await;
+                        if serving.await.is_err() {
+                            failed.fetch_add(1, Ordering::Relaxed);
+                        }
                         drop(slot);
                     });
                 }
@@ -139,21 +149,34 @@ async fn connection(
     handshake: Option<Handshake>,
     router: Router,
     mut stopped: watch::Receiver<()>,
-) {
+) -> Result<(), NoHandshake> {
     let _ = stream.set_nodelay(true);
     let came = |way| router.layer(Extension(Peer { address, way }));
-    let Some(handshake) = handshake else { return http(limits, stream, came(Way::Plain), stopped).await };
+    let Some(handshake) = handshake else {
+        http(limits, stream, came(Way::Plain), stopped).await;
+        return Ok(());
+    };
     let shaken = tokio::select! {
         shaken = timeout(limits.handshake_timeout, shake_hands(stream, &handshake)) => shaken,
-        _ = stopped.changed() => return,
+        _ = stopped.changed() => return Ok(()),
     };
     match shaken {
         Ok(Ok(Shaken::Tls(stream))) => http(limits, stream, came(Way::Tls), stopped).await,
         Ok(Ok(Shaken::Plain(stream))) => http(limits, stream, came(Way::PlainOnTlsPort), stopped).await,
-        Ok(Err(error)) => debug!(%error, peer = %address, "TLS handshake failed"),
-        Err(_) => debug!(peer = %address, "TLS handshake took too long"),
+        Ok(Err(error)) => {
+            debug!(%error, peer = %address, "TLS handshake failed");
+            return Err(NoHandshake);
+        }
+        Err(_) => {
+            debug!(peer = %address, "TLS handshake took too long");
+            return Err(NoHandshake);
+        }
     }
+    Ok(())
 }
+
+/// It did not come as far as HTTP.
+struct NoHandshake;
 
 enum Shaken {
     Tls(Box<dyn Stream>),

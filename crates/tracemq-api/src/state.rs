@@ -142,6 +142,10 @@ pub struct Gauges {
     pub messages_dropped: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Bytes for which the store's disk has room; none when that can't be told.
     pub free_bytes: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
+    /// TLS handshakes of HTTP that failed, since the start.
+    pub handshakes_failed: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// The certificates of listeners, by the listener's name: until when each is good.
+    pub certificates: Arc<dyn Fn() -> Vec<(String, TimeMs)> + Send + Sync>,
     /// Whether the server takes work.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
 }
@@ -157,6 +161,8 @@ impl Default for Gauges {
             messages_sent: Arc::new(|| 0),
             messages_dropped: Arc::new(|| 0),
             free_bytes: Arc::new(|| None),
+            handshakes_failed: Arc::new(|| 0),
+            certificates: Arc::new(Vec::new),
             ready: Arc::new(|| true),
         }
     }

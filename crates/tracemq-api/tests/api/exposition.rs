@@ -137,9 +137,10 @@ async fn the_whole_page_is_as_the_format_and_its_lints_ask_and_calls_add_no_seri
     let after = scraped(&world).await;
     assert_eq!(series(&before), series(&after));
 
-    let sets: [(&str, Vec<&str>); 6] = [
+    let sets: [(&str, Vec<&str>); 7] = [
         ("cause", GapCause::ALL.iter().map(|cause| cause.code()).collect()),
         ("instance", vec![INSTANCE, OTHER_INSTANCE]),
+        ("listener", vec!["[http]", "devices"]),
         ("outcome", vec!["success", "client-error", "denied", "throttled", "server-error"]),
         ("reason", Reason::ALL.iter().map(|reason| reason.code()).collect()),
         ("surface", vec!["apsara", "rest"]),

@@ -268,6 +268,10 @@ impl World {
                 messages_sent: Arc::new(|| 7),
                 messages_dropped: Arc::new(|| 5),
                 free_bytes: Arc::new(|| Some(9)),
+                handshakes_failed: Arc::new(|| 10),
+                certificates: Arc::new(|| {
+                    vec![("[http]".into(), TimeMs(NOW)), ("devices".into(), TimeMs(NOW + 1_999))]
+                }),
                 ready: Arc::new(|| true),
             },
             clients: Arc::new(NoClients),

@@ -75,7 +75,13 @@ pub struct Certificates(Arc<Inner>);
 
 struct Inner {
     files: TlsFiles,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Current>,
+}
+
+/// What is in force.
+struct Current {
+    config: Arc<ServerConfig>,
+    not_after: Option<TimeMs>,
 }
 
 impl fmt::Debug for Certificates {
@@ -90,7 +96,7 @@ impl Certificates {
     /// # Errors
     /// When one is missing, not whole, or does not fit the others.
     pub fn load(files: TlsFiles) -> Result<Self, CertificatesError> {
-        let current = RwLock::new(Arc::new(read(&files)?));
+        let current = RwLock::new(read(&files)?);
         Ok(Self(Arc::new(Inner { files, current })))
     }
 
@@ -99,9 +105,15 @@ impl Certificates {
     /// # Errors
     /// As in [`load`](Self::load); what was in force stays so.
     pub fn reload(&self) -> Result<(), CertificatesError> {
-        let new = Arc::new(read(&self.0.files)?);
+        let new = read(&self.0.files)?;
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())
+    }
+
+    /// The last moment at which what is in force is good: that of the first to expire, up to the CA. None when that can't be
+    /// read of one.
+    pub fn not_after(&self) -> Option<TimeMs> {
+        self.0.current.read().unwrap_or_else(PoisonError::into_inner).not_after
     }
 
     /// The server's end of a handshake on `stream`, with what is in force now: for listeners of which nothing goes on record,
@@ -114,7 +126,7 @@ impl Certificates {
     }
 
     pub(super) fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.0.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.current.read().unwrap_or_else(PoisonError::into_inner).config)
     }
 
     pub(super) fn user_is_common_name(&self) -> bool {
@@ -122,9 +134,11 @@ impl Certificates {
     }
 }
 
-fn read(files: &TlsFiles) -> Result<ServerConfig, CertificatesError> {
+fn read(files: &TlsFiles) -> Result<Current, CertificatesError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(&files.cert)?;
+    let ends: Option<Vec<_>> = chain.iter().map(|certificate| look_at(certificate).not_after).collect();
+    let not_after = ends.and_then(|ends| ends.into_iter().min());
     let key_pem = std::fs::read(&files.key).map_err(|error| CertificatesError::Read(files.key.clone(), error))?;
     let key = PrivateKeyDer::from_pem_slice(&key_pem)
         .map_err(|error| CertificatesError::Pem(files.key.clone(), error.to_string()))?;
@@ -145,7 +159,7 @@ fn read(files: &TlsFiles) -> Result<ServerConfig, CertificatesError> {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
-    Ok(config)
+    Ok(Current { config: Arc::new(config), not_after })
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificatesError> {

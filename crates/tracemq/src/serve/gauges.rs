@@ -5,13 +5,21 @@ use std::sync::Arc;
 
 use tracemq_api::Gauges;
 use tracemq_broker::{Broker, BrokerStats};
-use tracemq_door::House;
+use tracemq_door::{Certificates, House};
+
+/// What listeners have to tell.
+pub(super) struct Listeners {
+    pub(super) handshakes_failed: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Those of MQTT, too.
+    pub(super) certificates: Vec<(String, Certificates)>,
+}
 
 /// Of all `brokers` together, the connections of `house`, and the room on the disk of `data_dir`.
 pub(super) fn gauges(
     brokers: Vec<Arc<Broker>>,
     house: Arc<House>,
     data_dir: &Path,
+    listeners: Listeners,
     is_ready: impl Fn() -> bool + Send + Sync + 'static,
 ) -> Gauges {
     let brokers: Arc<[Arc<Broker>]> = brokers.into();
@@ -28,6 +36,11 @@ pub(super) fn gauges(
         messages_sent: sum(|stats| stats.messages_sent),
         messages_dropped: sum(|stats| stats.messages_dropped),
         free_bytes: Arc::new(move || free_bytes(&data_dir)),
+        handshakes_failed: listeners.handshakes_failed,
+        certificates: Arc::new(move || {
+            let until = |(name, tls): &(String, Certificates)| Some((name.clone(), tls.not_after()?));
+            listeners.certificates.iter().filter_map(until).collect()
+        }),
         ready: Arc::new(is_ready),
     }
 }

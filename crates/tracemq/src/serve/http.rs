@@ -11,8 +11,8 @@ use tracing::warn;
 use super::{server, ways_in};
 use crate::config::Config;
 
-/// What `[http]` is called in the log, beside the names of the MQTT listeners.
-const NAME: &str = "http";
+/// What it is called in the log and in metrics, beside MQTT listeners: none of them can have a name with brackets.
+const NAME: &str = "[http]";
 
 /// A listener that is bound.
 pub(super) struct Bound {
@@ -29,7 +29,7 @@ pub(super) struct Bound {
 pub(super) fn bind(config: &Config) -> anyhow::Result<Bound> {
     let tls = certificates(config)?;
     let advice = "Choose another with --http ADDR, port 0 picks a free one";
-    let socket = server::bind(config.http.listen, NAME, advice)?;
+    let socket = server::bind(config.http.listen, "http", advice)?;
     let address = socket.local_addr()?;
     if tls.is_none() && !address.ip().is_loopback() {
         warn!(

@@ -22,7 +22,7 @@ use tracemq_store::EventStore;
 use tracing::{error, info, warn};
 
 use super::clients::LiveClients;
-use super::gauges::gauges;
+use super::gauges::{Listeners, gauges};
 use super::issued::{self, Issuer};
 use super::messages::MessageTraces;
 use super::sessions::Sessions;
@@ -100,11 +100,12 @@ impl Server {
         let listeners = ways_in::told(&bound);
         let WaysIn { doors, mut certificates } = ways_in::doors(&config, bound, &house, &guard, &brokers, &limits)?;
         certificates.extend(http_bound.certificates());
+        let http_door = http_bound.door();
         let (stop, stage) = watch::channel(Stage::Running);
         let clients = Arc::new(LiveClients { brokers: brokers.clone(), house: Arc::clone(&house) });
-        let watched = stage.clone();
-        let is_ready = move || *watched.borrow() == Stage::Running;
-        let gauges = gauges(brokers.values().cloned().collect(), Arc::clone(&house), &config.data_dir, is_ready);
+        let told = Listeners { handshakes_failed: http_door.failed_handshakes(), certificates: certificates.clone() };
+        let of_brokers = brokers.values().cloned().collect();
+        let gauges = gauges(of_brokers, Arc::clone(&house), &config.data_dir, told, is_running(stage.clone()));
         let router = tracemq_api::router(ApiState {
             store,
             recorder: recorder.clone(),
@@ -126,7 +127,7 @@ impl Server {
             .into_iter()
             .map(|door| tokio::spawn(door.run(reached(stage.clone(), Stage::StopMqtt), STOP_STAGE_MAX)))
             .collect();
-        let api = tokio::spawn(tracemq_api::serve(http_bound.door(), router, reached(stage, Stage::StopHttp)));
+        let api = tokio::spawn(tracemq_api::serve(http_door, router, reached(stage, Stage::StopHttp)));
         tell(&config, &url, &listeners)?;
         Ok(Self {
             listeners,
@@ -253,6 +254,10 @@ impl Server {
 async fn reached(mut stage: watch::Receiver<Stage>, wanted: Stage) {
     // An error means that the server is gone without a stop: then it is time as well.
     let _ = stage.wait_for(|stage| *stage >= wanted).await;
+}
+
+fn is_running(stage: watch::Receiver<Stage>) -> impl Fn() -> bool {
+    move || *stage.borrow() == Stage::Running
 }
 
 /// Says where it listens, also to commands, which find it by a file.

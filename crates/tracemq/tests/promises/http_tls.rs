@@ -70,7 +70,14 @@ fn the_same_api_is_served_over_tls_and_whoever_speaks_plain_is_told() {
     noise.set_read_timeout(Some(PATIENCE)).unwrap();
     noise.write_all(b"\x16\x03\x01\x00\x05hello").unwrap();
     let _ = noise.read_to_end(&mut Vec::new()); // closed, with an alert
-    assert_eq!(world.ask(&server, "/livez", "", "the server").0.lines().next(), Some("HTTP/1.1 200 OK"));
+    wait_until("the failed handshake among the numbers, and until when the certificate is good", || {
+        let page = world.ask(&server, "/metrics", "", "the server").0;
+        let wanted = [
+            "tracemq_http_handshakes_failed_total 1",
+            "tracemq_certificate_expiry_timestamp_seconds{listener=\"[http]\"} 4102358400", // 2099-12-31
+        ];
+        if wanted.iter().all(|line| page.lines().any(|found| found == *line)) { Ok(()) } else { Err(page) }
+    });
 }
 
 #[test]
