@@ -1,6 +1,6 @@
 //! Apache Parquet: a row an event, a column a field. What names the format's library is in here alone.
 //!
-//! Gaps have no place in such a table: they stand in the file's metadata, under [`GAPS`], as a JSON array.
+//! Gaps have no place in such a table: they stand in the file's metadata, under `GAPS`, as a JSON array.
 
 mod columns;
 mod read;
