@@ -257,6 +257,27 @@ fn b31_a_flood_of_wrong_passwords_is_refused_unheard_and_good_clients_come_in() 
     }
 }
 
+#[test]
+fn b31_failures_of_an_address_count_together_at_all_listeners() {
+    const TRIES: usize = 20;
+    let listener = |name: &str| format!("[[mqtt.listeners]]\nname = '{name}'\nlisten = '127.0.0.1:0'\n");
+    let listeners = ["one", "other"].map(listener).concat();
+    let home = Home::new(&format!("{CONFIG}max_failed_logins_per_s = 1\n{listeners}"));
+    let server = home.start_listeners();
+    let begun = Instant::now();
+    let mut heard = 0;
+    for number in 0..TRIES {
+        for listener in ["one", "other"] {
+            let mut device = Device::dial_at(server.listener(listener)).unwrap();
+            let client = format!("{listener}-{number}");
+            device.send(&Connect::new(Version::V5, &client).login("ops", "guess").bytes());
+            heard += u64::from(device.receive_until_closed()[3] == 0x86);
+        }
+    }
+    let most = 5 + 1 + begun.elapsed().as_secs() + 1; // five at once, one a second, and the one that uses it up
+    assert!((5..=most).contains(&heard), "{heard} of {} were heard, at most {most} may be", 2 * TRIES);
+}
+
 fn signature(secret: &str, client: &str) -> &'static str {
     let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(client.as_bytes());
