@@ -16,7 +16,9 @@ use tracemq_access::mqtt::MqttAccess;
 use tracemq_access::mqtt::issued::Issued;
 use tracemq_broker::{Broker, Limits};
 use tracemq_door::{Door, DoorSettings, Guard, GuardSettings, House, HouseSettings};
-use tracemq_model::{Action, ClientId, Event, InstanceId, Order, Reason, Subject, TimeMs, TimeRange, TraceQuery};
+use tracemq_model::{
+    Action, ClientId, Event, InstanceId, Order, PacketKind, Reason, Subject, TimeMs, TimeRange, TraceQuery,
+};
 use tracemq_recorder::{Recorder, RecorderSettings};
 use tracemq_store::{EventStore, MemoryStore};
 
@@ -206,6 +208,11 @@ async fn a_disconnect_that_comes_with_a_reset_is_the_reason() {
 async fn the_end_tells_what_had_passed() {
     let world = world(|_| ()).await;
     let mut stream = world.join("meter").await;
+    stream.write_all(b"\x82\x0a\x00\x01\x00\x01a\x01\x00\x01b\x00").await.unwrap();
+    stream.read_exact(&mut [0; 6]).await.unwrap();
+    let mut other = world.join("other").await;
+    other.write_all(b"\x32\x05\x00\x01a\x00\x09").await.unwrap();
+    stream.read_exact(&mut [0; 7]).await.unwrap(); // and is not acknowledged
     stream.write_all(&[0xc0, 0]).await.unwrap();
     stream.read_exact(&mut [0; 2]).await.unwrap();
     stream.shutdown().await.unwrap();
@@ -215,9 +222,11 @@ async fn the_end_tells_what_had_passed() {
     assert_eq!((end.action, end.reason), (Action::Close, Reason::ClientClosed));
     assert_eq!(end.peer, Some(stream.local_addr().unwrap()));
     let traffic = end.details.traffic.unwrap();
-    assert_eq!((traffic.bytes_in, traffic.bytes_out), (19 + 2, 4 + 2));
-    assert_eq!((traffic.packets_in, traffic.packets_out), (2, 2));
+    assert_eq!((traffic.bytes_in, traffic.bytes_out), (19 + 12 + 2, 4 + 6 + 7 + 2));
+    assert_eq!((traffic.packets_in, traffic.packets_out), (3, 4));
+    assert_eq!((traffic.last_in_kind, traffic.last_out_kind), (Some(PacketKind::PingReq), Some(PacketKind::PingResp)));
+    assert_eq!((traffic.subscriptions, traffic.in_flight), (Some(2), Some(1)));
     assert_eq!(traffic.missed_keep_alives, Some(0));
-    assert!(traffic.last_in_age_ms.is_some() && end.details.duration_ms.is_some());
+    assert!(traffic.last_in_age_ms.is_some() && traffic.last_out_age_ms.is_some() && end.details.duration_ms.is_some());
     assert_eq!(end.details.listener.as_deref(), Some("mqtt"));
 }
