@@ -14,8 +14,8 @@ use crate::signing::{Place, Signer, Wire};
 use crate::world::{World, parameters, parameters_with};
 
 /// A world on a socket, until it is dropped.
-struct Served {
-    world: World,
+pub(crate) struct Served {
+    pub(crate) world: World,
     address: SocketAddr,
     _stop: oneshot::Sender<()>,
 }
@@ -24,7 +24,7 @@ async fn served(limits: ServeLimits) -> Served {
     served_world(limits, World::new()).await
 }
 
-async fn served_world(limits: ServeLimits, world: World) -> Served {
+pub(crate) async fn served_world(limits: ServeLimits, world: World) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
@@ -43,7 +43,7 @@ impl Served {
     }
 
     /// Sends `bytes`, and reads all that comes until the server closes.
-    async fn exchange(&self, bytes: &[u8]) -> String {
+    pub(crate) async fn exchange(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect().await;
         let _ = stream.write_all(bytes).await;
         read_to_end(&mut stream).await

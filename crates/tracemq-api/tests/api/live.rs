@@ -12,21 +12,30 @@ use tracemq_model::{Action, Reason};
 use crate::devices::of;
 use crate::world::{NOW, SECRET, World};
 
-struct Stream {
+pub(crate) struct Stream {
     body: Body,
     text: String,
 }
 
 #[derive(Debug)]
-struct Message {
+pub(crate) struct Message {
     id: String,
     event: String,
-    data: Value,
+    pub(crate) data: Value,
 }
 
 impl Stream {
-    async fn open(world: &World, query: &str, last: Option<&str>) -> Result<Self, (u16, Value)> {
-        let login = format!("Basic {}", BASE64.encode(format!("main:{SECRET}")));
+    pub(crate) async fn open(world: &World, query: &str, last: Option<&str>) -> Result<Self, (u16, Value)> {
+        Self::open_as(world, "main", query, last).await
+    }
+
+    pub(crate) async fn open_as(
+        world: &World,
+        key: &str,
+        query: &str,
+        last: Option<&str>,
+    ) -> Result<Self, (u16, Value)> {
+        let login = format!("Basic {}", BASE64.encode(format!("{key}:{SECRET}")));
         let mut request = Request::builder().uri(format!("/api/v1/live?{query}")).header("Authorization", login);
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last);
@@ -59,7 +68,7 @@ impl Stream {
     }
 
     /// The next message that is no comment.
-    async fn message(&mut self) -> Option<Message> {
+    pub(crate) async fn message(&mut self) -> Option<Message> {
         loop {
             let block = self.block().await?;
             if !block.event.is_empty() {

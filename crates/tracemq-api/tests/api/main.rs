@@ -22,6 +22,7 @@ mod exposition;
 mod faults_a01_a14;
 mod faults_a15_a28;
 mod faults_a29_a38;
+mod faults_a48_a69;
 mod fleet;
 mod golden;
 mod handshakes;
