@@ -150,7 +150,9 @@ fn every_test_that_a_table_names_exists() {
     for folder in ["crates", "e2e", "fuzz"] {
         collect(&workspace().join(folder), &mut code);
     }
-    for (table, at_least) in [("conformance", 100), ("connection-faults", 100), ("store-faults", 90)] {
+    for (table, at_least) in
+        [("conformance", 100), ("connection-faults", 100), ("store-faults", 90), ("api-faults", 70)]
+    {
         let text = read(&format!("docs/{table}.md"));
         let mut named = 0;
         for word in text.split('`').skip(1).step_by(2) {
@@ -253,6 +255,21 @@ fn the_table_of_store_faults_has_a_row_and_a_test_for_each() {
         }
     }
     assert_eq!(seen, (1..=61).collect());
+}
+
+/// Each attack on the API has its row, in order, and each row a test that carries its number, but for what there is not.
+#[test]
+fn the_table_of_api_faults_has_a_row_and_a_test_for_each() {
+    let text = read("docs/api-faults.md");
+    let mut seen = Vec::new();
+    for row in text.lines().filter(|line| line.starts_with("| A")) {
+        let number: u32 = row.strip_prefix("| A").unwrap().split(' ').next().unwrap().parse().unwrap();
+        let is_of = |name: &str| format!("_{name}").contains(&format!("_a{number:02}_"));
+        let mut names = row.split('`').skip(1).step_by(2);
+        assert!([71, 73].contains(&number) || names.any(is_of), "A{number} names no test of its own");
+        seen.push(number);
+    }
+    assert_eq!(seen, (1..=52).chain(61..=73).collect::<Vec<_>>());
 }
 
 fn is_name(word: &str) -> bool {

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_door_must_be_asked_for_by_name() {
+    fn a63_an_open_door_must_be_asked_for_by_name() {
         assert!(faults("mqtt.listen = '0.0.0.0:1883'").contains("mqtt.allow_anonymous = true"));
         assert!(faults("mqtt.listen = '[::]:1883'").contains("mqtt.listen"));
         assert_eq!(faults("mqtt.listen = '0.0.0.0:1883'\nmqtt.allow_anonymous = true"), "");

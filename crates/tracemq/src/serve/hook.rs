@@ -46,3 +46,37 @@ impl Hook for HttpHook {
         verdict(status, &body)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a70_a_redirect_is_not_followed() {
+        let inside = TcpListener::bind("127.0.0.1:0").unwrap();
+        inside.set_nonblocking(true).unwrap();
+        let target = inside.local_addr().unwrap();
+        let program = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", program.local_addr().unwrap());
+        let answering = thread::spawn(move || {
+            for status in ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"] {
+                let (mut stream, _) = program.accept().unwrap();
+                let _ = stream.read(&mut [0; 4_096]).unwrap();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nLocation: http://{target}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        for _ in 0..5 {
+            let hook = HttpHook::new(&url, None, Duration::from_secs(10)).unwrap();
+            assert!(hook.ask("{}").is_err());
+        }
+        answering.join().unwrap();
+        assert!(inside.accept().is_err(), "it was followed");
+    }
+}
