@@ -12,7 +12,10 @@ from alibabacloud_onsmqtt20200420.client import Client
 from alibabacloud_onsmqtt20200420.models import (
     ApplyTokenRequest,
     BatchQuerySessionByClientIdsRequest,
+    CreateGroupIdRequest,
+    DeleteGroupIdRequest,
     GetDeviceCredentialRequest,
+    ListGroupIdRequest,
     QuerySessionByClientIdRequest,
     SendMessageRequest,
     QueryTokenRequest,
@@ -24,7 +27,7 @@ from alibabacloud_onsmqtt20200420.models import (
 from alibabacloud_tea_openapi.exceptions import ClientException
 from alibabacloud_tea_openapi.utils_models import Config
 
-from conftest import PATIENCE_S, wait_until
+from conftest import PATIENCE_S, run_server, wait_until
 
 SIGNATURES = pytest.mark.parametrize("signature", [{}, {"signature_algorithm": "v2"}], ids=["ACS3", "RPC V1"])
 VERSIONS = pytest.mark.parametrize("version", [mqtt.MQTTv311, mqtt.MQTTv5], ids=["3.1.1", "5.0"])
@@ -252,3 +255,35 @@ def test_the_official_sdk_sends_a_message(server, signature):
     with pytest.raises(ClientException) as refused:
         client.send_message(SendMessageRequest(server.instance, "cmd/#", "x"))
     assert (refused.value.code, refused.value.status_code) == ("InvalidMqttTopic", 400)
+
+
+def test_groups_that_the_official_sdk_creates_open_and_close_the_door(tmp_path):
+    def online(server, name):
+        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name, reconnect_on_failure=False)
+        codes = []
+        client.on_connect = lambda _, __, ___, code, ____: codes.append(code.value)
+        client.connect(server.host, server.mqtt_port)
+        client.loop_start()
+        wait_until(lambda: codes)
+        return client, codes[0] == 0
+
+    config = 'mqtt.groups = ["GID_first"]\n'
+    with run_server(tmp_path, config) as server:
+        sdk_client = sdk(server)
+        groups = lambda: [row.group_id for row in sdk_client.list_group_id(ListGroupIdRequest(server.instance)).body.data]
+        assert groups() == ["GID_first"]
+        assert not online(server, "GID_second@@@1")[1]
+        sdk_client.create_group_id(CreateGroupIdRequest("GID_second", server.instance))
+        device, is_in = online(server, "GID_second@@@1")
+        assert is_in and groups() == ["GID_first", "GID_second"]
+    with run_server(tmp_path, config) as server:
+        sdk_client = sdk(server)
+        device, is_in = online(server, "GID_second@@@1")
+        assert is_in, "it outlives a restart"
+        sdk_client.delete_group_id(DeleteGroupIdRequest("GID_second", server.instance))
+        wait_until(lambda: not device.is_connected())
+        wait_until(lambda: "credentials-withdrawn" in [event["reason"] for event in server.events("GID_second@@@1")])
+        assert not online(server, "GID_second@@@1")[1]
+        with pytest.raises(ClientException) as refused:
+            sdk_client.delete_group_id(DeleteGroupIdRequest("GID_first", server.instance))
+        assert refused.value.code == "ParameterCheckFailed"

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tracemq_access::mqtt::issued::{DeviceCredential, DeviceError, Grant, TokenError};
+use tracemq_access::mqtt::issued::{DeviceCredential, DeviceError, Grant, Group, GroupError, TokenError};
 use tracemq_model::{ClientId, InstanceId};
 
 /// Why nothing was given out or changed.
@@ -14,6 +14,9 @@ pub enum IssueError {
     /// No credential is registered.
     #[error("no device credential is registered")]
     Device(#[source] DeviceError),
+    /// No group is created.
+    #[error("no group is created")]
+    Group(#[source] GroupError),
     /// It could not be made durable, so it is not in force.
     #[error("the change could not be written")]
     Write(#[source] io::Error),
@@ -60,6 +63,22 @@ pub trait Issuing: Send + Sync {
     /// # Errors
     /// When that can't be written.
     fn unregister_device(&self, instance: &InstanceId, client: &ClientId) -> Result<bool, IssueError>;
+
+    /// The groups that client identifiers may name: those of the configuration, created at 0, then those that were created by
+    /// calls.
+    fn groups(&self, instance: &InstanceId) -> Vec<Group>;
+
+    /// Creates a group.
+    ///
+    /// # Errors
+    /// When it can't be called that, is there, there are too many, or it can't be written.
+    fn create_group(&self, instance: &InstanceId, group: &str) -> Result<(), IssueError>;
+
+    /// Deletes a group that was created by a call. False when it was not.
+    ///
+    /// # Errors
+    /// When that can't be written.
+    fn delete_group(&self, instance: &InstanceId, group: &str) -> Result<bool, IssueError>;
 }
 
 /// Gives nothing out.
@@ -92,6 +111,18 @@ impl Issuing for NoIssuing {
     }
 
     fn unregister_device(&self, _: &InstanceId, _: &ClientId) -> Result<bool, IssueError> {
+        Err(IssueError::Off)
+    }
+
+    fn groups(&self, _: &InstanceId) -> Vec<Group> {
+        Vec::new()
+    }
+
+    fn create_group(&self, _: &InstanceId, _: &str) -> Result<(), IssueError> {
+        Err(IssueError::Off)
+    }
+
+    fn delete_group(&self, _: &InstanceId, _: &str) -> Result<bool, IssueError> {
         Err(IssueError::Off)
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tracemq_model::{Reason, TimeMs};
 
+use super::group_of;
 use super::hook::HookGrant;
 use super::issued::{Bearer, Code, Issued, Notice, TokenDigest, TokenFault, Tokens};
 use super::rules::{ClientRules, Deed, Use, Who};
@@ -116,6 +117,10 @@ impl Identity {
         matches!(self.proof, Proof::Device(_)) && *self.instance == *instance && *self.client_id == *client_id
     }
 
+    pub(super) fn is_of_group(&self, instance: &str, group: &str) -> bool {
+        *self.instance == *instance && group_of(&self.client_id) == Some(group)
+    }
+
     /// Takes a token that it publishes to renew one that it came in with. None when it came in without.
     pub fn renew(&self, payload: &[u8], issued: &Issued, now: TimeMs) -> Option<Result<(), Refusal>> {
         let tokens = self.tokens()?;
@@ -189,8 +194,8 @@ impl MqttAccess {
             return Err(Refusal::new(Reason::Banned, "client, user or address is in mqtt.banned since a reload"));
         }
         let withdrawn = |detail: &'static str| Err(Refusal::new(Reason::CredentialsWithdrawn, detail));
-        if self.check_group(&who.client_id).is_err() {
-            return withdrawn("the client's group is not in mqtt.groups any more");
+        if self.check_group(&who.instance, &who.client_id, issued).is_err() {
+            return withdrawn("the client's group is not in mqtt.groups any more, or was deleted by a call");
         }
         let user = || self.users.as_ref().zip(who.user.as_deref()).and_then(|(users, name)| users.get(name));
         match &who.proof {

@@ -130,7 +130,7 @@ impl MqttAccess {
         if self.bans.iter().any(|ban| ban.fits_identity(&identity)) {
             return Err(Refusal::new(Reason::Banned, "client, user or address is in mqtt.banned"));
         }
-        self.check_group(login.client_id)?;
+        self.check_group(login.instance, login.client_id, issued)?;
         if let Some(user) = login.proven {
             return self.proven(identity, user).map(Judgement::Admitted);
         }
@@ -164,11 +164,14 @@ impl MqttAccess {
         Ok(Judgement::Compare(Comparison { stored, user, identity }))
     }
 
-    pub(super) fn check_group(&self, client_id: &str) -> Result<(), Refusal> {
+    pub(super) fn check_group(&self, instance: &str, client_id: &str, issued: &Issued) -> Result<(), Refusal> {
         let Some(groups) = &self.groups else { return Ok(()) };
         match group_of(client_id) {
-            Some(group) if groups.contains(group) => Ok(()),
-            Some(_) => Err(Refusal::new(Reason::NotAuthorized, "the client's group is not in mqtt.groups")),
+            Some(group) if groups.contains(group) || issued.groups.has(instance, group) => Ok(()),
+            Some(_) => Err(Refusal::new(
+                Reason::NotAuthorized,
+                "the client's group is not in mqtt.groups, nor was it created by a call",
+            )),
             None => Err(Refusal::new(Reason::NotAuthorized, "the client identifier is not GROUP@@@DEVICE")),
         }
     }

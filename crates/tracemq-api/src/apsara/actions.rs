@@ -40,6 +40,9 @@ operations! {
     QuerySessionByClientId = "QuerySessionByClientId", &["mq:QuerySessionByClientId"];
     BatchQuerySessionByClientIds = "BatchQuerySessionByClientIds", &["mq:BatchQuerySessionByClientIds"];
     SendMessage = "SendMessage", &["mq:SendMessage"];
+    ListGroupId = "ListGroupId", &["mq:ListGroupId"];
+    CreateGroupId = "CreateGroupId", &["mq:CreateGroupId"];
+    DeleteGroupId = "DeleteGroupId", &["mq:DeleteGroupId"];
     ApplyToken = "ApplyToken", &["mq:ApplyToken"];
     QueryToken = "QueryToken", &["mq:QueryToken"];
     RevokeToken = "RevokeToken", &["mq:RevokeToken"];
@@ -53,7 +56,9 @@ impl Operation {
     /// Whether it changes what is kept.
     pub(super) fn is_change(self) -> bool {
         match self {
-            Self::ApplyToken
+            Self::CreateGroupId
+            | Self::DeleteGroupId
+            | Self::ApplyToken
             | Self::RevokeToken
             | Self::RegisterDeviceCredential
             | Self::RefreshDeviceCredential
@@ -65,6 +70,7 @@ impl Operation {
             | Self::QuerySessionByClientId
             | Self::BatchQuerySessionByClientIds
             | Self::SendMessage
+            | Self::ListGroupId
             | Self::QueryToken
             | Self::GetDeviceCredential => false,
         }
@@ -86,20 +92,18 @@ pub(crate) const TRACE_DEVICE_PERMISSIONS: &[&str] = &[TRACE, "mq:QueryMqttTrace
 const VERSION: &str = "2020-04-20";
 
 /// The other operations of that version.
-const NOT_SERVED: [&str; 36] = [
+const NOT_SERVED: [&str; 33] = [
     "ActiveCaCertificate",
     "ActiveDeviceCertificate",
     "AddCustomAuthConnectBlack",
     "AddCustomAuthIdentity",
     "AddCustomAuthPermission",
     "CloseConnection",
-    "CreateGroupId",
     "DeleteCaCertificate",
     "DeleteCustomAuthConnectBlack",
     "DeleteCustomAuthIdentity",
     "DeleteCustomAuthPermission",
     "DeleteDeviceCertificate",
-    "DeleteGroupId",
     "DisasterDowngrade",
     "DisasterRecovery",
     "GetCaCertificate",
@@ -111,7 +115,6 @@ const NOT_SERVED: [&str; 36] = [
     "ListDeviceCertificate",
     "ListDeviceCertificateByCaSn",
     "ListDeviceCredentialClientId",
-    "ListGroupId",
     "ListInstances",
     "ListTagResources",
     "QueryCustomAuthConnectBlack",

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use tracemq_access::mqtt::issued::{DeviceCredential, Grant, TokenError};
+use tracemq_access::mqtt::issued::{DeviceCredential, Grant, Group, GroupError, TokenError};
 use tracemq_access::{AccessKey, Holder};
 use tracemq_model::{ClientId, InstanceId, TimeMs};
 
@@ -34,6 +34,7 @@ pub(super) enum Given {
     Token(String),
     TokenStatus(bool),
     Device(DeviceCredential),
+    Groups(Vec<Group>),
     /// That it is done.
     Nothing,
 }
@@ -128,6 +129,9 @@ enum Wanted {
     Device(ClientId),
     NewSecret(ClientId),
     NoDevice(ClientId),
+    Groups,
+    NewGroup(String),
+    NoGroup(String),
 }
 
 impl Wanted {
@@ -147,6 +151,9 @@ impl Wanted {
             | Operation::QuerySessionByClientId
             | Operation::BatchQuerySessionByClientIds
             | Operation::SendMessage => return Err(Fault::internal()), // it is none of these
+            Operation::ListGroupId => Self::Groups,
+            Operation::CreateGroupId => Self::NewGroup(text(incoming, "GroupId")?.to_owned()),
+            Operation::DeleteGroupId => Self::NoGroup(text(incoming, "GroupId")?.to_owned()),
             Operation::ApplyToken => Self::Token(grant(key, incoming, instance, now)?),
             Operation::QueryToken => Self::TokenStatus(token()?),
             Operation::RevokeToken => Self::NoToken(token()?),
@@ -178,6 +185,15 @@ impl Wanted {
                 true => Ok(Given::Nothing),
                 false => Err(unknown_client()),
             },
+            Self::Groups => Ok(Given::Groups(issuing.groups(instance))),
+            Self::NewGroup(group) => issuing.create_group(instance, &group).map(|()| Given::Nothing).map_err(failed),
+            Self::NoGroup(group) => match issuing.delete_group(instance, &group).map_err(failed)? {
+                true => Ok(Given::Nothing),
+                false if issuing.groups(instance).iter().any(|known| known.group == group) => Err(Fault::unknown(
+                    "The group stands in mqtt.groups of the server's configuration: take it out there.",
+                )),
+                false => Err(Fault::unknown("There is no such group.")),
+            },
         }
     }
 }
@@ -193,6 +209,9 @@ fn failure(error: &IssueError) -> Fault {
             tracing::warn!(error = full as &dyn std::error::Error, "no device credential is registered");
             Fault::overloaded()
         }
+        IssueError::Group(GroupError::Name) => Fault::invalid("GroupId"),
+        IssueError::Group(GroupError::Exists) => Fault::unknown("There is such a group."),
+        IssueError::Group(GroupError::Full(_)) => Fault::unknown("The instance has as many groups as it may have."),
         IssueError::Write(source) => {
             tracing::error!(error = source as &dyn std::error::Error, "what is given out can't be written");
             Fault::internal()

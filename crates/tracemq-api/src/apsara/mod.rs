@@ -98,7 +98,10 @@ async fn perform(
             sessions::query(app, key, operation, incoming).map(Answer::Online)
         }
         Operation::SendMessage => send_message::call(app, key, operation, incoming).await.map(Answer::Sent),
-        Operation::ApplyToken
+        Operation::ListGroupId
+        | Operation::CreateGroupId
+        | Operation::DeleteGroupId
+        | Operation::ApplyToken
         | Operation::QueryToken
         | Operation::RevokeToken
         | Operation::RegisterDeviceCredential

@@ -1,7 +1,7 @@
 //! Answers of calls that succeed, in JSON and XML, each in the order in which it is documented.
 
 use serde::Serialize;
-use tracemq_access::mqtt::issued::DeviceCredential;
+use tracemq_access::mqtt::issued::{DeviceCredential, Group};
 
 use super::actions::Operation;
 use super::answer::json;
@@ -42,6 +42,7 @@ impl Answer {
                 token: token_of(given),
                 token_status: status_of(given),
                 device_credential: device_of(given).map(Device::of),
+                data: groups_of(given).map(|groups| groups.iter().map(GroupRow::of).collect()),
             }),
         }
     }
@@ -101,41 +102,52 @@ impl Answer {
                 writer.text("MsgId", &id.to_string());
                 writer.text("RequestId", request_id);
             }
-            Self::Given(given) => {
-                writer.text("RequestId", request_id);
-                if let Some(token) = token_of(given) {
-                    writer.text("Token", token);
-                }
-                if let Some(status) = status_of(given) {
-                    writer.text("TokenStatus", &status.to_string());
-                }
-                if let Some(device) = device_of(given).map(Device::of) {
-                    writer.element("DeviceCredential", |writer| device.write(writer));
-                }
-            }
+            Self::Given(given) => write_given(writer, given, request_id),
         });
         writer.finish()
+    }
+}
+
+fn write_given(writer: &mut Writer, given: &Given, request_id: &str) {
+    writer.text("RequestId", request_id);
+    if let Some(token) = token_of(given) {
+        writer.text("Token", token);
+    }
+    if let Some(status) = status_of(given) {
+        writer.text("TokenStatus", &status.to_string());
+    }
+    if let Some(device) = device_of(given).map(Device::of) {
+        writer.element("DeviceCredential", |writer| device.write(writer));
+    }
+    for group in groups_of(given).unwrap_or_default().iter().map(GroupRow::of) {
+        writer.element("Data", |writer| {
+            writer.text("GroupId", group.group_id);
+            writer.text("InstanceId", group.instance_id);
+            writer.text("IndependentNaming", &group.independent_naming.to_string());
+            writer.text("CreateTime", &group.create_time.to_string());
+            writer.text("UpdateTime", &group.update_time.to_string());
+        });
     }
 }
 
 fn token_of(given: &Given) -> Option<&str> {
     match given {
         Given::Token(token) => Some(token),
-        Given::TokenStatus(_) | Given::Device(_) | Given::Nothing => None,
+        Given::TokenStatus(_) | Given::Device(_) | Given::Groups(_) | Given::Nothing => None,
     }
 }
 
 fn status_of(given: &Given) -> Option<bool> {
     match given {
         Given::TokenStatus(status) => Some(*status),
-        Given::Token(_) | Given::Device(_) | Given::Nothing => None,
+        Given::Token(_) | Given::Device(_) | Given::Groups(_) | Given::Nothing => None,
     }
 }
 
 fn device_of(given: &Given) -> Option<&DeviceCredential> {
     match given {
         Given::Device(device) => Some(device),
-        Given::Token(_) | Given::TokenStatus(_) | Given::Nothing => None,
+        Given::Token(_) | Given::TokenStatus(_) | Given::Groups(_) | Given::Nothing => None,
     }
 }
 
@@ -219,6 +231,36 @@ impl<'a> MessagesBody<'a> {
     }
 }
 
+fn groups_of(given: &Given) -> Option<&[Group]> {
+    match given {
+        Given::Groups(groups) => Some(groups),
+        Given::Token(_) | Given::TokenStatus(_) | Given::Device(_) | Given::Nothing => None,
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct GroupRow<'a> {
+    group_id: &'a str,
+    instance_id: &'a str,
+    /// Whether names of groups are the instance's own; they are.
+    independent_naming: bool,
+    create_time: i64,
+    update_time: i64,
+}
+
+impl<'a> GroupRow<'a> {
+    fn of(group: &'a Group) -> Self {
+        Self {
+            group_id: &group.group,
+            instance_id: &group.instance,
+            independent_naming: true,
+            create_time: group.created_ms,
+            update_time: group.created_ms,
+        }
+    }
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct GivenBody<'a> {
@@ -229,6 +271,8 @@ struct GivenBody<'a> {
     token_status: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device_credential: Option<Device<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Vec<GroupRow<'a>>>,
 }
 
 #[derive(Serialize)]

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use serde_json::Value;
-use tracemq_access::mqtt::issued::{Change, DeviceCredential, Grant, Issued, TokenState};
+use tracemq_access::mqtt::issued::{Change, DeviceCredential, Grant, Group, Issued, TokenState};
 use tracemq_api::{IssueError, Issuing};
 use tracemq_model::{ClientId, InstanceId, TimeMs};
 
@@ -67,6 +67,20 @@ impl Issuing for Books {
     }
     fn unregister_device(&self, instance: &InstanceId, client: &ClientId) -> Result<bool, IssueError> {
         let change = self.issued.lock().unwrap().unregister_device(instance.as_str(), client.as_str());
+        self.apply(change.map(|change| ((), change))).map(|done| done.is_some())
+    }
+    fn groups(&self, instance: &InstanceId) -> Vec<Group> {
+        let configured = Group { instance: instance.to_string(), group: "GID_configured".into(), created_ms: 0 };
+        let mut all = vec![configured];
+        all.extend(self.issued.lock().unwrap().groups.of(instance.as_str()));
+        all
+    }
+    fn create_group(&self, instance: &InstanceId, group: &str) -> Result<(), IssueError> {
+        let drawn = self.issued.lock().unwrap().create_group(instance.as_str(), group, TimeMs(NOW));
+        self.apply(Some(((), drawn.map_err(IssueError::Group)?))).map(drop)
+    }
+    fn delete_group(&self, instance: &InstanceId, group: &str) -> Result<bool, IssueError> {
+        let change = self.issued.lock().unwrap().delete_group(instance.as_str(), group);
         self.apply(change.map(|change| ((), change))).map(|done| done.is_some())
     }
 }
@@ -300,4 +314,40 @@ async fn answers_in_xml_have_the_same_members() {
     {
         assert!(body.contains(part), "{part}: {body}");
     }
+}
+
+#[tokio::test]
+async fn groups_are_listed_created_and_deleted() {
+    let world = World::new();
+    let of = [("InstanceId", INSTANCE)];
+    let named = |group| [("InstanceId", INSTANCE), ("GroupId", group)];
+    let names = |answer: &Answer| -> Vec<String> {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let rows = answer.json();
+        rows["Data"].as_array().unwrap().iter().map(|row| row["GroupId"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&call(&world, "main", "ListGroupId", &of).await), ["GID_configured"]);
+    assert_eq!(call(&world, "main", "CreateGroupId", &named("GID_new")).await.status, 200);
+    let listed = call(&world, "main", "ListGroupId", &of).await;
+    assert_eq!(names(&listed), ["GID_configured", "GID_new"]);
+    let row = &listed.json()["Data"][1];
+    assert_eq!((row["InstanceId"].as_str(), row["CreateTime"].as_i64()), (Some(INSTANCE), Some(NOW)));
+    let xml = call(&world, "main", "ListGroupId", &[of[0], ("Format", "XML")]).await.body;
+    assert!(xml.contains("<Data><GroupId>GID_new</GroupId>"), "{xml}");
+    for (action, group, code) in [
+        ("CreateGroupId", "GID_new", "ParameterCheckFailed"),
+        ("CreateGroupId", "new", "InvalidGroupId"),
+        ("CreateGroupId", "", "MissingGroupId"),
+        ("DeleteGroupId", "GID_configured", "ParameterCheckFailed"),
+        ("DeleteGroupId", "GID_nothing", "ParameterCheckFailed"),
+    ] {
+        assert_refused(&call(&world, "main", action, &named(group)).await, 400, code);
+    }
+    for action in ["ListGroupId", "CreateGroupId", "DeleteGroupId"] {
+        let parameters = if action == "ListGroupId" { of.to_vec() } else { named("GID_new").to_vec() };
+        assert_refused(&call(&world, "nothing", action, &parameters).await, 403, "NoPermission");
+        assert_refused(&call(&world, "foreign", action, &parameters).await, 400, "InstancePermissionCheckFailed");
+    }
+    assert_eq!(call(&world, "main", "DeleteGroupId", &named("GID_new")).await.status, 200);
+    assert_eq!(names(&call(&world, "main", "ListGroupId", &of).await), ["GID_configured"]);
 }

@@ -267,6 +267,14 @@ impl Guard {
     }
 
     /// Looks at what was given out.
+    /// The groups of the configuration, by name.
+    pub fn groups(&self) -> Vec<String> {
+        let mut groups: Vec<String> = self.access().groups.iter().flatten().cloned().collect();
+        groups.sort_unstable();
+        groups
+    }
+
+    /// Reads what calls have given out and created.
     pub fn read_issued<T>(&self, read: impl FnOnce(&Issued) -> T) -> T {
         read(&self.issued())
     }

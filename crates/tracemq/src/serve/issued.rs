@@ -5,24 +5,28 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, anyhow};
-use tracemq_access::mqtt::issued::{Book, Change, DeviceBook, DeviceCredential, Grant, Issued, TokenBook, TokenState};
+use tracemq_access::mqtt::issued::{
+    Book, Change, DeviceBook, DeviceCredential, Grant, Group, GroupBook, GroupError, Issued, TokenBook, TokenState,
+};
 use tracemq_api::{IssueError, Issuing};
 use tracemq_door::{Clock, Guard};
 use tracemq_model::{ClientId, InstanceId, TimeMs};
 
 use super::book_file::BookFile;
 
-/// The file of tokens, and that of device credentials, in the data folder.
+/// The files of tokens, of device credentials and of groups, in the data folder.
 const TOKENS_FILE: &str = "mqtt-tokens";
 const DEVICES_FILE: &str = "mqtt-devices";
+const GROUPS_FILE: &str = "mqtt-groups";
 
 /// Lines that are written while nobody can come in: some milliseconds' work.
 const LINES_AT_ONCE: usize = 4_096;
 
-/// The files of both books.
+/// The files of the books.
 pub(super) struct Files {
     tokens: BookFile,
     devices: BookFile,
+    groups: BookFile,
 }
 
 /// What was given out, and the files that it stands in.
@@ -36,12 +40,14 @@ pub(super) fn read(data_dir: &Path) -> anyhow::Result<(Issued, Files)> {
         BookFile::open(path).context(said)
     };
     let ((tokens, token_lines), (devices, device_lines)) = (open(TOKENS_FILE)?, open(DEVICES_FILE)?);
+    let (groups, group_lines) = open(GROUPS_FILE)?;
     let damaged = |error, file| anyhow!("{}: {error}", data_dir.join(file).display());
     let issued = Issued {
         tokens: TokenBook::parse(&token_lines).map_err(|error| damaged(error, TOKENS_FILE))?,
         devices: DeviceBook::parse(&device_lines).map_err(|error| damaged(error, DEVICES_FILE))?,
+        groups: GroupBook::parse(&group_lines).map_err(|error| damaged(error, GROUPS_FILE))?,
     };
-    Ok((issued, Files { tokens, devices }))
+    Ok((issued, Files { tokens, devices, groups }))
 }
 
 /// Gives out what the guard then lets in by. One change after the other.
@@ -68,6 +74,7 @@ impl Issuer {
         let file = match book {
             Book::Tokens => &mut files.tokens,
             Book::Devices => &mut files.devices,
+            Book::Groups => &mut files.groups,
         };
         let count = self.guard.read_issued(|issued| issued.line_count(book));
         file.add(&change.line(), count, || self.whole(book, now)).map_err(IssueError::Write)?;
@@ -133,6 +140,34 @@ impl Issuing for Issuer {
         let change = |issued: &Issued, _| {
             Ok(issued.unregister_device(instance.as_str(), client.as_str()).map(|change| ((), change)))
         };
+        self.change(change).map(|done| done.is_some())
+    }
+
+    fn groups(&self, instance: &InstanceId) -> Vec<Group> {
+        let configured = self.guard.groups();
+        let created = self.guard.read_issued(|issued| issued.groups.of(instance.as_str()).collect::<Vec<_>>());
+        let mut all: Vec<Group> = configured
+            .into_iter()
+            .filter(|name| created.iter().all(|group| group.group != *name))
+            .map(|group| Group { instance: instance.to_string(), group, created_ms: 0 })
+            .collect();
+        all.extend(created);
+        all
+    }
+
+    fn create_group(&self, instance: &InstanceId, group: &str) -> Result<(), IssueError> {
+        if self.guard.groups().iter().any(|known| known == group) {
+            return Err(IssueError::Group(GroupError::Exists));
+        }
+        let change = |issued: &Issued, now| {
+            let drawn = issued.create_group(instance.as_str(), group, now).map_err(IssueError::Group);
+            drawn.map(|change| Some(((), change)))
+        };
+        self.change(change).map(drop)
+    }
+
+    fn delete_group(&self, instance: &InstanceId, group: &str) -> Result<bool, IssueError> {
+        let change = |issued: &Issued, _| Ok(issued.delete_group(instance.as_str(), group).map(|change| ((), change)));
         self.change(change).map(|done| done.is_some())
     }
 }

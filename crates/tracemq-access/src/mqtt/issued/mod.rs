@@ -1,15 +1,18 @@
-//! What the server itself gave out for devices to log in with: tokens and device credentials, as ApsaraMQ knows them.
+//! What calls have changed of who may come in: tokens and device credentials that were given out, and groups that were created, as
+//! ApsaraMQ knows them.
 //!
-//! Both books are kept as files of JSON lines, in which a later line stands in place of an earlier one of the same
-//! token or client. So a [`Change`] is one line: whoever owns the files writes [`Change::line`] first, and when that is
+//! The books are kept as files of JSON lines, in which a later line stands in place of an earlier one of the same
+//! token, client or group. So a [`Change`] is one line: whoever owns the files writes [`Change::line`] first, and when that is
 //! durable has it applied by [`Issued::apply`]. [`Issued::lines`] are those of a whole file anew.
 
 mod devices;
+mod groups;
 mod held;
 mod notice;
 mod tokens;
 
 pub use devices::{DeviceBook, DeviceCredential, DeviceError};
+pub use groups::{Group, GroupBook, GroupError};
 pub use notice::{Notice, UPLOAD_TOPIC};
 pub use tokens::{Grant, TokenBook, TokenError, TokenState};
 
@@ -18,6 +21,7 @@ pub(super) use notice::Code;
 pub(super) use tokens::TokenDigest;
 
 use devices::Unregistered;
+use groups::Deleted;
 use serde::Serialize;
 use tokens::Token;
 use tracemq_model::TimeMs;
@@ -29,13 +33,15 @@ use super::Identity;
 #[error("line {0} is not what was written there")]
 pub struct BookError(pub usize);
 
-/// Both books.
+/// All books.
 #[derive(Debug, Default)]
 pub struct Issued {
     /// Tokens.
     pub tokens: TokenBook,
     /// Credentials of devices.
     pub devices: DeviceBook,
+    /// Groups.
+    pub groups: GroupBook,
 }
 
 /// Which of the books.
@@ -45,6 +51,8 @@ pub enum Book {
     Tokens,
     /// [`Issued::devices`].
     Devices,
+    /// [`Issued::groups`].
+    Groups,
 }
 
 /// A change of a book that is not in force yet.
@@ -57,6 +65,8 @@ enum Inside {
     Token(Token),
     Device(DeviceCredential),
     NoDevice(Unregistered),
+    Group(Group),
+    NoGroup(Deleted),
 }
 
 impl Change {
@@ -65,6 +75,7 @@ impl Change {
         match &self.0 {
             Inside::Token(_) => Book::Tokens,
             Inside::Device(_) | Inside::NoDevice(_) => Book::Devices,
+            Inside::Group(_) | Inside::NoGroup(_) => Book::Groups,
         }
     }
 
@@ -79,6 +90,8 @@ impl Change {
             Inside::Token(token) => who.came_by_token(&token.digest),
             Inside::Device(device) => who.came_by_credential(&device.instance, &device.client_id),
             Inside::NoDevice(gone) => who.came_by_credential(&gone.instance, &gone.client_id),
+            Inside::Group(_) => false,
+            Inside::NoGroup(gone) => who.is_of_group(&gone.instance, &gone.group),
         }
     }
 }
@@ -130,12 +143,27 @@ impl Issued {
         self.devices.unregistered(instance, client_id).map(|gone| Change(Inside::NoDevice(gone)))
     }
 
+    /// A new group, and the change that creates it.
+    ///
+    /// # Errors
+    /// When it is there, can't be called that, or there are too many.
+    pub fn create_group(&self, instance: &str, group: &str, now: TimeMs) -> Result<Change, GroupError> {
+        self.groups.draw(instance, group, now).map(|group| Change(Inside::Group(group)))
+    }
+
+    /// What takes a group away. None when it was not created.
+    pub fn delete_group(&self, instance: &str, group: &str) -> Option<Change> {
+        self.groups.deleted(instance, group).map(|gone| Change(Inside::NoGroup(gone)))
+    }
+
     /// Puts a change in force.
     pub fn apply(&mut self, change: Change, now: TimeMs) {
         match change.0 {
             Inside::Token(token) => self.tokens.put(token, now),
             Inside::Device(credential) => self.devices.put(credential),
             Inside::NoDevice(gone) => self.devices.take_out(&gone),
+            Inside::Group(group) => self.groups.put(group),
+            Inside::NoGroup(gone) => self.groups.take_out(gone),
         }
     }
 
@@ -145,6 +173,7 @@ impl Issued {
         match book {
             Book::Tokens => self.tokens.lines(now, from, count),
             Book::Devices => self.devices.lines(from, count),
+            Book::Groups => self.groups.lines(from, count),
         }
     }
 
@@ -153,6 +182,7 @@ impl Issued {
         match book {
             Book::Tokens => self.tokens.len(),
             Book::Devices => self.devices.len(),
+            Book::Groups => self.groups.len(),
         }
     }
 }
@@ -174,6 +204,7 @@ mod tests {
         Issued {
             tokens: TokenBook::parse(&tokens.concat()).unwrap(),
             devices: DeviceBook::parse(&devices.concat()).unwrap(),
+            groups: GroupBook::default(),
         }
     }
 
