@@ -59,7 +59,8 @@ pub struct Limits {
     pub queue_messages_max: usize,
     /// Bytes (topic, payload, properties) waiting in one session. A message larger than this is dropped.
     pub queue_bytes_max: usize,
-    /// Bytes in all queues and on their way to clients: each message once, and 128 for each queue that it is in. Beyond, only
+    /// Bytes in all queues and on their way to clients: each message once, and 128 for each queue that it is in (and 4 for each
+    /// subscription identifier but the first). Beyond, only
     /// a client that is there and has nothing waiting gets more; for all others it is as if their own queue were full. 1 GiB,
     /// as for retained messages: a million sessions could else ask for 4 TiB.
     pub all_queues_bytes_max: usize,

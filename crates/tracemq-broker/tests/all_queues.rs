@@ -7,7 +7,7 @@ mod wire;
 use std::sync::Arc;
 
 use tracemq_broker::{Broker, Limits, Tick};
-use wire::{Got, Peer, ack, connect, publish, subscribe};
+use wire::{Got, Peer, ack, connect, publish, subscribe, subscribe_with};
 
 const BOTH: [bool; 2] = [false, true];
 /// Of one message with a payload of 872 bytes and a topic of one in one queue.
@@ -124,6 +124,28 @@ fn b77_nobody_waits_for_ever_and_nobody_is_ended_for_what_others_left() {
     assert!(publisher.time_out(Tick(1_000)).packets().len() == 3, "after its grace nobody waits");
     assert!(sub.deliver().closed.is_none(), "{:?}", sub.closed);
     assert_eq!(broker.stats().messages_dropped, 2 + 3);
+}
+
+#[test]
+fn b77_subscription_identifiers_count_in_what_all_queues_hold() {
+    let broker = Broker::new(Limits { all_queues_bytes_max: 10_000, ..Limits::default() });
+    let mut away = Peer::connected(&broker, 1, &connect(true, "away").lasting(1_000));
+    for number in 0..100_u8 {
+        let levels: Vec<_> = (0..7).map(|bit| if number >> bit & 1 == 1 { "+" } else { "a" }).collect();
+        away.send(&subscribe_with(true, 1, &[0x0b, number + 1], &[(&levels.join("/"), 1)]));
+    }
+    away.link.gone(Tick(0));
+    let mut publisher = Peer::connected(&broker, 2, &connect(true, "pub"));
+    for id in 1..=30 {
+        publisher.send(&publish(true, 2, "a/a/a/a/a/a/a", id, &[], b"x"));
+    }
+    let one = 14 + 128 + 99 * 4;
+    assert_eq!((held(&broker), broker.stats().messages_dropped), (10_000 / one * one, 30 - 10_000 / one as u64));
+    let mut back = Peer::connected(&broker, 3, &connect(true, "away").lasting(1_000));
+    for got in back.messages() {
+        back.send(&ack(0x40, got.id));
+    }
+    assert_eq!(held(&broker), 0);
 }
 
 #[test]

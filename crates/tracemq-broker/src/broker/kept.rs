@@ -280,7 +280,7 @@ impl<'a> Restoring<'a> {
             return None;
         };
         let queued = Queued {
-            held: Some(Hold::take(&routed.message)),
+            held: Some(Hold::take(&routed.message, entry.subscription_ids.len())),
             routed,
             qos: qos(entry.qos),
             retain: entry.retain,

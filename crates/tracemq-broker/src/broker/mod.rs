@@ -59,7 +59,8 @@ pub struct BrokerStats {
     pub shared_subscriptions: usize,
     /// Retained messages.
     pub retained: usize,
-    /// Bytes that all queues hold together: each message once, and 128 for each queue that it is in or on its way from.
+    /// Bytes that all queues hold together: each message once, and 128 for each queue that it is in or on its way from,
+    /// with 4 for each subscription identifier but the first.
     pub queued_bytes: usize,
     /// PUBLISH packets taken from clients.
     pub messages_received: u64,
@@ -251,7 +252,7 @@ impl Broker {
         for session in self.read().sessions.values() {
             session.lock().count_holds(&mut holds);
         }
-        holds.into_values().map(|(message, count)| message.cost(count)).sum()
+        holds.into_values().map(|(message, beside)| message.cost(beside)).sum()
     }
 
     pub(crate) fn limits(&self) -> &Limits {

@@ -9,8 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::packet::Message;
 
-/// What a message in one queue is taken to cost beside its own bytes.
+/// What a message in one queue is taken to cost beside its own bytes, one subscription identifier included.
 const HOLD_BYTES: usize = 128;
+/// What each further one costs: a session has as many as subscriptions that match.
+const IDENTIFIER_BYTES: usize = 4;
+
+/// What a message by so many subscription identifiers costs in one queue beside its own bytes.
+pub(crate) fn beside(identifiers: usize) -> usize {
+    HOLD_BYTES + IDENTIFIER_BYTES * identifiers.saturating_sub(1)
+}
 
 /// The sum.
 #[derive(Debug, Default)]
@@ -35,15 +42,15 @@ impl Published {
         Arc::new(Self { message, holds: AtomicUsize::new(0), pool: Arc::clone(pool) })
     }
 
-    /// Whether one more hold on it is within `most`.
+    /// Whether one more hold on it, with one subscription identifier at most, is within `most`.
     pub(crate) fn has_room(&self, most: usize) -> bool {
         let own = if self.holds.load(Ordering::Relaxed) == 0 { self.bytes() } else { 0 };
         self.pool.bytes().saturating_add(HOLD_BYTES + own) <= most
     }
 
-    /// What it counts for with so many holds on it.
-    pub(crate) fn cost(&self, holds: usize) -> usize {
-        if holds == 0 { 0 } else { self.bytes() + holds * HOLD_BYTES }
+    /// What it counts for with holds on it that cost so much beside it.
+    pub(crate) fn cost(&self, beside: usize) -> usize {
+        if beside == 0 { 0 } else { self.bytes() + beside }
     }
 }
 
@@ -57,33 +64,37 @@ impl Deref for Published {
 
 /// A queue's hold on a message.
 #[derive(Debug)]
-pub(crate) struct Hold(Arc<Published>);
+pub(crate) struct Hold {
+    of: Arc<Published>,
+    beside: usize,
+}
 
 impl Hold {
-    /// Counts one, whatever there is already.
-    pub(crate) fn take(message: &Arc<Published>) -> Self {
-        Self::count(message).0
+    /// Counts one by so many subscription identifiers, whatever there is already.
+    pub(crate) fn take(message: &Arc<Published>, identifiers: usize) -> Self {
+        Self::count(message, identifiers).0
     }
 
     /// Counts one if the sum stays within `most`.
-    pub(crate) fn take_within(message: &Arc<Published>, most: usize) -> Option<Self> {
-        let (hold, sum) = Self::count(message);
+    pub(crate) fn take_within(message: &Arc<Published>, identifiers: usize, most: usize) -> Option<Self> {
+        let (hold, sum) = Self::count(message, identifiers);
         (sum <= most).then_some(hold) // dropped, it is counted back
     }
 
-    fn count(message: &Arc<Published>) -> (Self, usize) {
+    fn count(message: &Arc<Published>, identifiers: usize) -> (Self, usize) {
+        let beside = beside(identifiers);
         let is_first = message.holds.fetch_add(1, Ordering::AcqRel) == 0;
-        let cost = HOLD_BYTES + if is_first { message.bytes() } else { 0 };
+        let cost = beside + if is_first { message.bytes() } else { 0 };
         let before = message.pool.0.fetch_add(cost, Ordering::Relaxed);
-        (Self(Arc::clone(message)), before.saturating_add(cost))
+        (Self { of: Arc::clone(message), beside }, before.saturating_add(cost))
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let was_last = self.0.holds.fetch_sub(1, Ordering::AcqRel) == 1;
-        let cost = HOLD_BYTES + if was_last { self.0.bytes() } else { 0 };
-        self.0.pool.0.fetch_sub(cost, Ordering::Relaxed);
+        let was_last = self.of.holds.fetch_sub(1, Ordering::AcqRel) == 1;
+        let cost = self.beside + if was_last { self.of.bytes() } else { 0 };
+        self.of.pool.0.fetch_sub(cost, Ordering::Relaxed);
     }
 }
 
@@ -114,23 +125,26 @@ mod tests {
     proptest! {
         #[test]
         fn the_sum_is_that_of_all_holds_and_within_the_bound_whatever_comes_and_goes(
-            steps in proptest::collection::vec((0_usize..5, any::<bool>(), any::<prop::sample::Index>()), 0..200),
+            steps in proptest::collection::vec(
+                (0_usize..5, 0_usize..4, any::<bool>(), any::<prop::sample::Index>()), 0..200
+            ),
             most in 0_usize..10_000,
         ) {
             let pool = Arc::default();
             let messages: Vec<_> = (0..5).map(|at| message(&pool, at * 300)).collect();
-            let mut held: Vec<(usize, Hold)> = Vec::new();
-            for (at, comes, which) in steps {
+            let mut held: Vec<(usize, usize, Hold)> = Vec::new();
+            for (at, identifiers, comes, which) in steps {
                 if comes {
                     let fits = messages[at].has_room(most);
-                    let hold = Hold::take_within(&messages[at], most);
-                    prop_assert_eq!(hold.is_some(), fits);
-                    held.extend(hold.map(|hold| (at, hold)));
+                    let hold = Hold::take_within(&messages[at], identifiers, most);
+                    prop_assert!(hold.is_none() || fits);
+                    prop_assert!(hold.is_some() || !fits || identifiers > 1);
+                    held.extend(hold.map(|hold| (at, identifiers, hold)));
                 } else if !held.is_empty() {
                     held.swap_remove(which.index(held.len()));
                 }
                 let cost = |(at, message): (usize, &Arc<Published>)| {
-                    message.cost(held.iter().filter(|(of, _)| *of == at).count())
+                    message.cost(held.iter().filter(|(of, ..)| *of == at).map(|(_, identifiers, _)| beside(*identifiers)).sum())
                 };
                 let sum: usize = messages.iter().enumerate().map(cost).sum();
                 prop_assert_eq!(pool.bytes(), sum);
@@ -149,8 +163,8 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..20_000 {
-                        let one = Hold::take_within(&shared, 1_300);
-                        drop((Hold::take_within(&shared, 1_300), one));
+                        let one = Hold::take_within(&shared, 1, 1_300);
+                        drop((Hold::take_within(&shared, 1, 1_300), one));
                     }
                 });
             }

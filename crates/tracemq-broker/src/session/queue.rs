@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tracemq_model::End;
 
+use super::pool::beside;
 use super::{Congested, Hold, Mailbox, Published, Queued, Stage, State};
 use crate::limits::{Limits, Tick};
 use crate::packet::Qos;
@@ -85,11 +86,11 @@ impl State {
 
     /// Counts it with what all queues hold, if that leaves room.
     fn take_hold(&self, queued: &mut Queued, limits: &Limits) -> bool {
-        let message = &queued.routed.message;
+        let (message, identifiers) = (&queued.routed.message, queued.subscription_ids.len());
         queued.held = if self.may_hold_more() {
-            Some(Hold::take(message))
+            Some(Hold::take(message, identifiers))
         } else {
-            Hold::take_within(message, limits.all_queues_bytes_max)
+            Hold::take_within(message, identifiers, limits.all_queues_bytes_max)
         };
         queued.held.is_some()
     }
@@ -180,7 +181,7 @@ impl State {
         taken
     }
 
-    /// Counts the holds on each message.
+    /// Counts what the holds on each message cost beside it.
     pub(crate) fn count_holds(&self, holds: &mut HashMap<usize, (Arc<Published>, usize)>) {
         let sent = self.in_flight.iter().filter_map(|one| match &one.stage {
             Stage::Published(queued) => Some(queued),
@@ -188,7 +189,8 @@ impl State {
         });
         for queued in self.queue.iter().chain(sent) {
             let message = &queued.routed.message;
-            holds.entry(Arc::as_ptr(message).addr()).or_insert_with(|| (Arc::clone(message), 0)).1 += 1;
+            let of_message = holds.entry(Arc::as_ptr(message).addr()).or_insert_with(|| (Arc::clone(message), 0));
+            of_message.1 += beside(queued.subscription_ids.len());
         }
     }
 
