@@ -70,9 +70,17 @@ struct Shared {
 struct State {
     waiting: Vec<Change>,
     waiting_bytes: usize,
-    wakers: BTreeMap<u64, Vec<Waker>>,
+    /// By the mark that they wait for, and whose they are.
+    wakers: BTreeMap<(u64, Whose), Waker>,
     stopping: bool,
     stats: KeepStats,
+}
+
+/// What tells wakers apart, as [`Waker::will_wake`] does it: all connections may wait for the same mark, and each may ask again.
+type Whose = (usize, usize);
+
+fn whose(waker: &Waker) -> Whose {
+    (waker.data().addr(), std::ptr::from_ref(waker.vtable()).addr())
 }
 
 /// The changes of one transaction.
@@ -168,10 +176,7 @@ impl Keeper for Keep {
             waker.wake_by_ref();
             return;
         }
-        let wakers = state.wakers.entry(mark.0).or_default();
-        if !wakers.iter().any(|known| known.will_wake(waker)) {
-            wakers.push(waker.clone());
-        }
+        state.wakers.entry((mark.0, whose(waker))).or_insert_with(|| waker.clone());
     }
 
     fn has_room(&self) -> bool {
@@ -247,10 +252,10 @@ impl Shared {
         self.unkept_bytes.fetch_sub(bytes, Ordering::AcqRel);
         state.stats.commits += 1;
         state.stats.changes += u64::try_from(changes).unwrap_or(u64::MAX);
-        let later = state.wakers.split_off(&(mark + 1));
+        let later = state.wakers.split_off(&(mark + 1, Whose::default()));
         let woken = std::mem::replace(&mut state.wakers, later);
         drop(state);
-        woken.into_values().flatten().for_each(Waker::wake);
+        woken.into_values().for_each(Waker::wake);
     }
 }
 

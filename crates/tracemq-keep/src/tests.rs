@@ -318,6 +318,25 @@ fn whoever_waits_is_woken_when_it_is_durable_and_not_before() {
     assert_eq!((keep.stats().commits, keep.stats().waiting_bytes), (2, 0));
 }
 
+#[test]
+fn all_connections_may_wait_for_one_moment_and_ask_again_and_each_is_woken_once() {
+    const CONNECTIONS: usize = 100_000;
+    let store = Store::new();
+    let (keep, _) = store.open();
+    let woken: Vec<_> = (0..CONNECTIONS).map(|_| Arc::new(Woken::default())).collect();
+    let begun = Instant::now();
+    for _ in 0..3 {
+        for one in &woken {
+            keep.wake_at(Mark(1), &Waker::from(Arc::clone(one)));
+        }
+    }
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?}: a look at all who wait already, for each");
+    wait_for(&keep, keep.keep(vec![Change::Session(1, session("c"))]));
+    keep.stop(); // it has woken all by then
+    assert!(woken.iter().all(|one| one.times.load(Ordering::SeqCst) == 1));
+}
+
 /// A change of each kind that has something of the client's choice in it, each part of it so many bytes long.
 fn changes_of(bytes: usize) -> Vec<Change> {
     let text = || "x".repeat(bytes);
