@@ -220,7 +220,7 @@ impl Broker {
     /// Leaves a notice for the client of a connection, to be sent before whatever ends it later. False when there is no such
     /// connection; one that is too many is dropped, and counted.
     pub fn tell(&self, connection: ConnectionId, notice: Notice) -> bool {
-        let link = self.lock().links.get(&connection).cloned();
+        let link = self.read().links.get(&connection).cloned();
         if let Some(link) = &link
             && !link.tell(notice)
         {
