@@ -128,6 +128,27 @@ fn retained_messages_are_bounded_and_leave_when_expired() {
     assert_eq!(broker.stats().retained, 0);
 }
 
+#[test]
+fn a_publisher_of_5_0_is_told_when_its_message_was_neither_retained_nor_anybodys() {
+    for v5 in [false, true] {
+        let broker = Broker::new(Limits { retained_messages_max: 1, ..Limits::default() });
+        let mut publisher = Peer::connected(&broker, 1, &connect(v5, "pub"));
+        let mut code = |flags, topic, id| {
+            publisher.send(&publish(v5, flags, topic, id, &[], b"x"));
+            let (first, body) = publisher.packets().pop().unwrap();
+            (first, body.get(2).copied())
+        };
+        assert_eq!(code(3, "a", 1), (0x40, v5.then_some(0)));
+        assert_eq!(code(3, "b", 2), (0x40, v5.then_some(0x97)));
+        assert_eq!(code(5, "b", 3), (0x50, v5.then_some(0x97)));
+        let mut sub = Peer::connected(&broker, 2, &connect(v5, "sub"));
+        sub.send(&subscribe(v5, &[("b", 1)]));
+        assert_eq!(code(3, "b", 4), (0x40, v5.then_some(0)), "somebody has it");
+        assert_eq!(code(3, "a", 5), (0x40, v5.then_some(0)), "it takes the place of the one before");
+        assert_eq!((sub.payloads().len(), broker.stats().retained, broker.stats().messages_dropped), (1, 1, 3));
+    }
+}
+
 // MQTT 5.0: 3.3.2-15 to 3.3.2-18, 3.3.2-20
 #[test]
 fn all_properties_of_a_message_go_through_and_none_is_added() {

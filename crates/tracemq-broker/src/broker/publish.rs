@@ -223,8 +223,11 @@ impl Broker {
                 let (count_max, bytes_max) = (self.limits.retained_messages_max, self.limits.retained_bytes_max);
                 tables.retained.set(routed.clone(), count_max, bytes_max)
             };
-            attempt.reached |= has_room;
-            attempt.dropped += u64::from(!has_room);
+            if has_room {
+                attempt.reached = true;
+            } else {
+                attempt.lose(routed.message.qos);
+            }
             attempt.kept |= !is_own && self.keep_retained(&routed, has_room);
             attempt.give_groups(&tables.subscriptions, &routed, publisher)
         } else {
