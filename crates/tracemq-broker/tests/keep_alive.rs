@@ -4,7 +4,7 @@ mod wire;
 
 use tracemq_broker::{Closing, Tick};
 use tracemq_model::Reason;
-use wire::{Peer, broker, connect, packet};
+use wire::{Peer, broker, connect, packet, publish};
 
 #[test]
 fn the_end_says_how_many_keep_alives_were_missed() {
@@ -47,4 +47,19 @@ fn the_end_says_how_many_keep_alives_were_missed() {
     let mut unconnected = Peer::open(&broker, 4, Tick(0));
     unconnected.time_out(Tick(1_000_000)).assert_ended(Reason::ConnectTimeout, "no CONNECT");
     assert_eq!(unconnected.link.missed_keep_alives(Tick(1_000_000)), 0);
+}
+
+#[test]
+fn a_part_of_a_packet_is_none() {
+    for v5 in [false, true] {
+        let mut slow = Peer::connected(&broker(), 1, &connect(v5, "slow").keep_alive(10));
+        let large = publish(v5, 2, "t", 1, &[], &[7; 1_000]);
+        for (at, piece) in (1..).zip(large.chunks(100)).take(5) {
+            slow.now = Tick(at * 2_900);
+            slow.send(piece);
+        }
+        slow.time_out(Tick(14_999));
+        assert!(slow.closed.is_none());
+        slow.time_out(Tick(15_000)).assert_ended(Reason::KeepAliveTimeout, "bytes came, and no packet");
+    }
 }
