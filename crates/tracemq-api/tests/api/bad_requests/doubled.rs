@@ -4,7 +4,7 @@ use super::rest::As::{Key, Main, Nobody, Token, Twice};
 use super::rest::{self, Case as RestCase};
 use super::signed::By::{Both, V1, V3};
 use super::signed::Do::{Add, Auth, Calls, Form, Head, More, MoreBody, System, With};
-use super::signed::{self, APPLY, Case, QUERY, SESSIONS};
+use super::signed::{self, APPLY, Case, QUERY, SEND, SESSIONS};
 
 const KEYED: &str = "ACS3-HMAC-SHA256 Credential=main,SignedHeaders=host,Signature=00";
 const OTHERS: &str = "mqtt-cn-other";
@@ -24,6 +24,8 @@ pub(super) const SIGNED: &[Case] = &[
     ("nobody reads it", Both, &[With("Extra", "1"), With("Extra", "2")], 400, "InvalidParameter"),
     ("one of the list", Both, &[Calls(SESSIONS), With("clientidlist.1", "b")], 400, "InvalidParameter"),
     ("token", Both, &[Calls(QUERY), With("Token", "a"), With("Token", "b")], 400, "InvalidParameter"),
+    ("topic", Both, &[Calls(SEND), With("mqtttopic", "b")], 400, "InvalidParameter"),
+    ("appended payload", Both, &[Calls(SEND), More("&Payload=off")], 400, "InvalidParameter"),
     ("resources", Both, &[Calls(APPLY), With("resources", "#")], 400, "InvalidParameter"),
     ("a list by one name", Both, &[Calls(SESSIONS), With("ClientIdList.01", "b")], 400, "InvalidClientIdList"),
     // Appended behind the signature.

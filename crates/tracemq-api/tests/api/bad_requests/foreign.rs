@@ -5,8 +5,8 @@ use super::rest::{self, Case as RestCase};
 use super::signed::By::{Both, V1, V3};
 use super::signed::Do::{Calls, Form, Head, Key, Named, StrangersToken, With, Without};
 use super::signed::{
-    self, APPLY, Case, Do, GET, OF_CLIENT, PUBLISH, QUERY, REFRESH, REGISTER, REVOKE, SESSION, SESSIONS, SUBSCRIBE,
-    UNREGISTER,
+    self, APPLY, Case, Do, GET, OF_CLIENT, PUBLISH, QUERY, REFRESH, REGISTER, REVOKE, SEND, SESSION, SESSIONS,
+    SUBSCRIBE, UNREGISTER,
 };
 
 const THEIRS: Do = With("InstanceId", "mqtt-cn-other");
@@ -29,6 +29,8 @@ pub(super) const SIGNED: &[Case] = &[
     ("whether its token is good", Both, &[Calls(QUERY), StrangersToken, THEIRS], 400, FOREIGN),
     ("its token revoked", Both, &[Calls(REVOKE), StrangersToken, THEIRS], 400, FOREIGN),
     ("its token revoked as our own", Both, &[Calls(REVOKE), StrangersToken], 400, "ParameterCheckFailed"),
+    ("a message to its devices", Both, &[Calls(SEND), THEIRS], 400, FOREIGN),
+    ("a message the other way about", Both, &[Calls(SEND), Key("foreign")], 400, FOREIGN),
     ("a credential for it", Both, &[Calls(REGISTER), THEIRS], 400, FOREIGN),
     ("its credential", Both, &[Calls(GET), THEIRS], 400, FOREIGN),
     ("a new secret for it", Both, &[Calls(REFRESH), THEIRS], 400, FOREIGN),
@@ -51,6 +53,8 @@ pub(super) const SIGNED: &[Case] = &[
     ("sessions by a key for histories", Both, &[Calls(SESSION), Key("by-name")], 403, "NoPermission"),
     ("a token by a key for histories", Both, &[Calls(APPLY), Key("by-name")], 403, "NoPermission"),
     ("a token revoked by a key for histories", Both, &[Calls(REVOKE), Key("by-name")], 403, "NoPermission"),
+    ("a message by a key for histories", Both, &[Calls(SEND), Key("by-name")], 403, "NoPermission"),
+    ("a message by a key for other instances", Both, &[Calls(SEND), Key("good-only")], 403, "NoPermission"),
     ("a credential by a key for histories", Both, &[Calls(GET), Key("by-name")], 403, "NoPermission"),
     ("a credential taken out by a key for histories", Both, &[Calls(UNREGISTER), Key("by-name")], 403, "NoPermission"),
     ("bad parameters, forbidden too", Both, &[Key("nothing"), With("PageSize", "0")], 403, "NoPermission"),

@@ -8,7 +8,7 @@ use super::signed::Do::{
     Without,
 };
 use super::signed::{
-    self, APPLY, Case, GET, OF_CLIENT, PUBLISH, QUERY, REFRESH, REGISTER, REVOKE, SESSION, SESSIONS, SUBSCRIBE,
+    self, APPLY, Case, GET, OF_CLIENT, PUBLISH, QUERY, REFRESH, REGISTER, REVOKE, SEND, SESSION, SESSIONS, SUBSCRIBE,
     UNREGISTER,
 };
 
@@ -49,6 +49,10 @@ pub(super) const SIGNED: &[Case] = &[
     ("no token to look up", Both, &[Calls(QUERY), Without("Token")], 400, "MissingToken"),
     ("no instance of a token", Both, &[Calls(QUERY), Without("InstanceId")], 400, "MissingInstanceId"),
     ("no token to revoke", Both, &[Calls(REVOKE), Without("Token")], 400, "MissingToken"),
+    ("sent nowhere", Both, &[Calls(SEND), Without("InstanceId")], 400, "MissingInstanceId"),
+    ("sent to no topic", Both, &[Calls(SEND), Without("MqttTopic")], 400, "MissingMqttTopic"),
+    ("sent to an empty topic", Both, &[Calls(SEND), With("MqttTopic", "")], 400, "MissingMqttTopic"),
+    ("nothing sent", Both, &[Calls(SEND), Without("Payload")], 400, "MissingPayload"),
     ("nobody registered", Both, &[Calls(REGISTER), Without("ClientId")], 400, "MissingClientId"),
     ("registered nowhere", Both, &[Calls(REGISTER), Without("InstanceId")], 400, "MissingInstanceId"),
     ("nobody's credential", Both, &[Calls(GET), Without("ClientId")], 400, "MissingClientId"),

@@ -89,6 +89,7 @@ pub(super) const SESSIONS: &str = "BatchQuerySessionByClientIds";
 pub(super) const APPLY: &str = "ApplyToken";
 pub(super) const QUERY: &str = "QueryToken";
 pub(super) const REVOKE: &str = "RevokeToken";
+pub(super) const SEND: &str = "SendMessage";
 pub(super) const REGISTER: &str = "RegisterDeviceCredential";
 pub(super) const GET: &str = "GetDeviceCredential";
 pub(super) const REFRESH: &str = "RefreshDeviceCredential";
@@ -280,6 +281,7 @@ pub(super) fn good_parameters(operation: &str) -> Vec<(String, String)> {
         }
         SESSIONS => vec![("ClientIdList.1", CLIENT), ("ClientIdList.2", "another")],
         APPLY => vec![("Resources", "t/1,u"), ("Actions", "R,W"), ("ExpireTime", "1795399999999")],
+        SEND => vec![("MqttTopic", "a/b"), ("Payload", "on")],
         QUERY | REVOKE => vec![("Token", "nobodys-token")],
         SESSION | REGISTER | GET | REFRESH | UNREGISTER => vec![("ClientId", CLIENT)],
         _ => return parameters(),

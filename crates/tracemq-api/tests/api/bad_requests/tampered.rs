@@ -6,7 +6,7 @@ use super::signed::By::{Both, V1, V3};
 use super::signed::Do::{
     Auth, BodyIs, Calls, Drop, Form, Head, Key, Method, More, MoreBody, Secret, Set, Swap, Token, Unlisted, With,
 };
-use super::signed::{self, APPLY, Case};
+use super::signed::{self, APPLY, Case, SEND};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const EMPTY_IN_UPPER_CASE: &str = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
@@ -71,6 +71,8 @@ pub(super) const SIGNED: &[Case] = &[
     ("another token", Both, &[Key("sts"), Token("CAIS+token/==%25")], 400, MISMATCH),
     ("a made-up token", Both, &[Key("sts"), Token("TMQ1.e30.x")], 400, MISMATCH),
     ("a token for more topics", V1, &[Calls(APPLY), Swap("t%2F1", "%23")], 400, "SignatureDoesNotMatch"),
+    ("another payload", Both, &[Calls(SEND), Swap("Payload=on", "Payload=off")], 400, "SignatureDoesNotMatch"),
+    ("another topic", Both, &[Calls(SEND), Swap("a%2Fb", "a%2Fc")], 400, "SignatureDoesNotMatch"),
     ("a token for longer", Both, &[Calls(APPLY), Swap("ExpireTime=1", "ExpireTime=2")], 400, "SignatureDoesNotMatch"),
     ("what nobody reads", Both, &[With("Extra", "1"), Swap("Extra=1", "Extra=2")], 400, "SignatureDoesNotMatch"),
     ("a header of theirs that nobody signed", V3, &[Set("x-acs-extra", "1")], 400, "IncompleteSignature"),
