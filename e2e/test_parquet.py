@@ -57,6 +57,7 @@ COLUMNS = {
     "message_qos": pa.uint8(),
     "message_payload_bytes": LONG,
     "message_client": pa.string(),
+    "certificate_issuer": TEXT,
 }
 NEVER_NULL = ["time", "instance", "connection", "action", "reason", "provenance"]
 

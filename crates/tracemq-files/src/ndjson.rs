@@ -164,7 +164,8 @@ fn surplus(found: &Value, known: &Value) -> Option<String> {
 
 /// Refuses texts that no event on record has.
 pub(crate) fn bounded(event: &Event) -> Result<(), String> {
-    let Details { listener, username, detail, server_name, certificate_subject, message, .. } = &event.details;
+    let Details { listener, username, detail, server_name, certificate_subject, certificate_issuer, message, .. } =
+        &event.details;
     let topic = message.as_ref().map(|message| Arc::clone(&message.topic));
     if message.as_ref().and_then(|message| message.client.as_ref()).is_some_and(|name| ClientId::new(name).is_err()) {
         return Err("details.message.client: is no client identifier".to_owned());
@@ -175,6 +176,7 @@ pub(crate) fn bounded(event: &Event) -> Result<(), String> {
         ("detail", detail),
         ("server_name", server_name),
         ("certificate_subject", certificate_subject),
+        ("certificate_issuer", certificate_issuer),
         ("message.topic", &topic),
     ];
     for (name, text) in texts {
@@ -236,6 +238,7 @@ pub(crate) mod tests {
                 tls_version: Some(TlsVersion::V13),
                 server_name: Some("mqtt.example".into()),
                 certificate_subject: Some("CN=pump-07".into()),
+                certificate_issuer: Some("CN=fleet".into()),
                 certificate_not_after: Some(TimeMs(1_893_456_000_000)),
                 count: Some(59),
                 message: Some(Box::new(MessageDetails {

@@ -210,6 +210,9 @@ pub struct Details {
     /// Subject of the certificate that the client showed, whether it was taken or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_subject: Option<Arc<str>>,
+    /// Issuer of that certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_issuer: Option<Arc<str>>,
     /// The last moment at which that certificate is valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_not_after: Option<TimeMs>,

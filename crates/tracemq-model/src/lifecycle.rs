@@ -32,6 +32,8 @@ pub struct TlsFacts {
     pub server_name: Option<Arc<str>>,
     /// Subject of the client's certificate.
     pub certificate_subject: Option<Arc<str>>,
+    /// Who issued it.
+    pub certificate_issuer: Option<Arc<str>>,
     /// The last moment at which that certificate is valid.
     pub certificate_not_after: Option<TimeMs>,
 }
@@ -256,6 +258,7 @@ impl Lifecycle {
                 tls_version: tls.and_then(|tls| tls.version),
                 server_name: tls.and_then(|tls| tls.server_name.as_deref()).map(Details::text),
                 certificate_subject: tls.and_then(|tls| tls.certificate_subject.as_deref()).map(Details::text),
+                certificate_issuer: tls.and_then(|tls| tls.certificate_issuer.as_deref()).map(Details::text),
                 certificate_not_after: tls.and_then(|tls| tls.certificate_not_after),
                 ..Details::default()
             },
@@ -387,6 +390,7 @@ mod tests {
             version: Some(TlsVersion::V13),
             server_name: Some("mqtt.example".into()),
             certificate_subject: Some("CN=pump-07".into()),
+            certificate_issuer: Some("CN=fleet".into()),
             certificate_not_after: Some(TimeMs(99)),
         };
         let client: SocketAddr = "198.51.100.7:50000".parse().unwrap();
@@ -403,6 +407,7 @@ mod tests {
             assert_eq!((event.peer, event.details.tls_version), (Some(client), Some(TlsVersion::V13)));
             assert_eq!(event.details.server_name.as_deref(), Some("mqtt.example"));
             assert_eq!(event.details.certificate_subject.as_deref(), Some("CN=pump-07"));
+            assert_eq!(event.details.certificate_issuer.as_deref(), Some("CN=fleet"));
             assert_eq!(event.details.certificate_not_after, Some(TimeMs(99)));
         }
     }

@@ -48,11 +48,12 @@ pub(crate) enum Column {
     MessageQos = 30,
     MessageBytes = 31,
     MessageClient = 32,
+    CertificateIssuer = 33,
 }
 
 impl Column {
     /// All of them, at the place of their number.
-    pub(crate) const ALL: [Self; 33] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::Listener,
         Self::Protocol,
         Self::Username,
@@ -86,6 +87,7 @@ impl Column {
         Self::MessageQos,
         Self::MessageBytes,
         Self::MessageClient,
+        Self::CertificateIssuer,
     ];
 
     /// The column of `number`; none when this version doesn't know it.
@@ -104,6 +106,7 @@ impl Column {
                 | Self::CertificateSubject
                 | Self::MessageTopic
                 | Self::MessageClient
+                | Self::CertificateIssuer
         )
     }
 
@@ -131,6 +134,7 @@ impl Column {
             Self::ServerName => "server_name",
             Self::CertificateSubject => "certificate_subject",
             Self::CertificateNotAfter => "certificate_not_after",
+            Self::CertificateIssuer => "certificate_issuer",
             Self::Count => "count",
             Self::LastInKind => "last_in_kind",
             Self::LastOutKind => "last_out_kind",
@@ -174,6 +178,7 @@ pub(crate) fn each_cell(
         tls_version,
         server_name,
         certificate_subject,
+        certificate_issuer,
         certificate_not_after,
         count,
         message,
@@ -214,12 +219,11 @@ pub(crate) fn each_cell(
     if let Some(version) = tls_version {
         push(Column::TlsVersion, tls_number(*version));
     }
-    if let Some(text) = server_name {
-        push(Column::ServerName, u64::from(intern(text)));
-    }
-    if let Some(text) = certificate_subject {
-        push(Column::CertificateSubject, u64::from(intern(text)));
-    }
+    each_text(
+        [(Column::ServerName, server_name), (Column::CertificateSubject, certificate_subject)],
+        &mut intern,
+        &mut push,
+    );
     if let Some(time) = certificate_not_after {
         push(Column::CertificateNotAfter, varint::zigzag(time.0));
     }
@@ -228,6 +232,19 @@ pub(crate) fn each_cell(
     }
     each_later_cell_of_traffic(traffic.as_ref(), &mut push);
     each_cell_of_message(message.as_deref(), &mut intern, &mut push);
+    each_text([(Column::CertificateIssuer, certificate_issuer)], &mut intern, &mut push);
+}
+
+fn each_text<const N: usize>(
+    texts: [(Column, &Option<Arc<str>>); N],
+    intern: &mut impl FnMut(&Arc<str>) -> u32,
+    push: &mut impl FnMut(Column, u64),
+) {
+    for (column, text) in texts {
+        if let Some(text) = text {
+            push(column, u64::from(intern(text)));
+        }
+    }
 }
 
 fn each_cell_of_message(
@@ -247,11 +264,14 @@ fn each_cell_of_message(
     }
 }
 
-/// The message that `cells` tell of, if they do.
+/// The message that `cells` tell of, if they do: as [`details`] reads it, also of cells that nobody wrote.
 pub(crate) fn message_of(cells: &[(Column, u64)]) -> Option<MessageId> {
-    let half = |wanted: Column| cells.iter().find(|(column, _)| *column == wanted).map(|(_, value)| *value);
-    let (high, low) = (half(Column::MessageHigh)?, half(Column::MessageLow)?);
-    Some(MessageId(u128::from(high) << 64 | u128::from(low)))
+    let is_told = cells.iter().any(|(column, _)| (Column::MessageHigh..=Column::MessageClient).contains(column));
+    let half = |wanted: Column| {
+        let found = cells.iter().find(|(column, _)| *column == wanted);
+        u128::from(found.map_or(0, |(_, value)| *value))
+    };
+    is_told.then(|| MessageId(half(Column::MessageHigh) << 64 | half(Column::MessageLow)))
 }
 
 fn each_cell_of_traffic(traffic: Option<&Traffic>, push: &mut impl FnMut(Column, u64)) {
@@ -339,6 +359,7 @@ pub(crate) fn set(
         Column::TlsVersion => details.tls_version = Some(tls_of(value)?),
         Column::ServerName => details.server_name = Some(text(value)?),
         Column::CertificateSubject => details.certificate_subject = Some(text(value)?),
+        Column::CertificateIssuer => details.certificate_issuer = Some(text(value)?),
         Column::CertificateNotAfter => details.certificate_not_after = Some(TimeMs(varint::unzigzag(value))),
         Column::Count => details.count = Some(value),
         Column::LastInKind => traffic(details).last_in_kind = Some(packet_kind(value)?),
@@ -470,6 +491,7 @@ mod tests {
             tls_version: Some(TlsVersion::V12),
             server_name: Some("mqtt.example".into()),
             certificate_subject: Some("CN=pump-07".into()),
+            certificate_issuer: Some("CN=fleet, O=é".into()),
             certificate_not_after: Some(TimeMs(-1)),
             count: Some(u64::MAX),
             message: Some(Box::new(MessageDetails {
@@ -491,6 +513,18 @@ mod tests {
             let columns: Vec<_> = cells(&bytes).map(|cell| cell.unwrap().0).collect();
             assert!(columns.is_sorted(), "{columns:?}");
             assert_eq!(super::details(&bytes, |n| texts.get(n as usize).cloned()), Some(details));
+        }
+    }
+
+    #[test]
+    fn a_message_is_the_same_in_cells_and_details_also_in_part() {
+        for cells in [&[][..], &[(Column::MessageLow, 7)], &[(Column::MessageHigh, 1)], &[(Column::MessageQos, 2)]] {
+            let mut bytes = Vec::new();
+            for (column, value) in cells {
+                push_cell(&mut bytes, *column, *value);
+            }
+            let read = details(&bytes, |_| None).unwrap();
+            assert_eq!(message_of(cells), read.message.map(|message| message.id), "{cells:?}");
         }
     }
 

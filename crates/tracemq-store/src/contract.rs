@@ -209,6 +209,7 @@ fn details(number: u32) -> Details {
         tls_version: Some(if number.is_multiple_of(2) { TlsVersion::V12 } else { TlsVersion::V13 }),
         server_name: Some("mqtt.example".into()),
         certificate_subject: Some(format!("CN=device-{number}").into()),
+        certificate_issuer: Some("CN=fleet".into()),
         certificate_not_after: Some(TimeMs::MIN),
         count: Some(u64::MAX),
         message: None, // it would be whose the event is, where there is no client

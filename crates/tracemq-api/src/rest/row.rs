@@ -88,6 +88,9 @@ pub struct EventRow {
     /// Subject of the client's certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_subject: Option<String>,
+    /// Issuer of that certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_issuer: Option<String>,
     /// The last moment at which that certificate is valid, RFC 3339 in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_not_after: Option<String>,
@@ -146,6 +149,7 @@ impl EventRow {
             tls_version: details.tls_version.map(|version| version.to_string()),
             server_name: details.server_name.as_deref().map(str::to_owned),
             certificate_subject: details.certificate_subject.as_deref().map(str::to_owned),
+            certificate_issuer: details.certificate_issuer.as_deref().map(str::to_owned),
             certificate_not_after: details.certificate_not_after.map(rfc_3339),
             count: details.count,
             last_in_kind: traffic.and_then(|traffic| traffic.last_in_kind).map(|kind| kind.name().to_owned()),

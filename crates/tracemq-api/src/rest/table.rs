@@ -46,6 +46,7 @@ columns!(
     tls_version,
     server_name,
     certificate_subject,
+    certificate_issuer,
     certificate_not_after,
     count,
     last_in_kind,

@@ -11,6 +11,7 @@ const HOUR: i64 = 3_600_000;
 
 fn listener(mut event: Event, name: &str) -> Event {
     event.details.listener = Some(name.into());
+    event.details.certificate_issuer = (name == "tls").then(|| "CN=fleet".into());
     event
 }
 
@@ -148,10 +149,21 @@ async fn what_the_dropped_have_in_common_comes_first() {
         (Some(19), Some(21), Some(false))
     );
     let first = &found["items"][0];
-    assert_eq!((&first["dimension"], &first["value"]), (&json!("listener"), &json!("tls")));
+    assert_eq!((&first["dimension"], &first["value"]), (&json!("certificate_issuer"), &json!("CN=fleet")));
+    assert_eq!(found["items"][1]["value"], "tls", "what tells as much comes by its name");
     assert_eq!((first["dropped"].as_u64(), first["stayed"].as_u64()), (Some(18), Some(2)));
     assert!((first["dropped_share"].as_f64().unwrap() - 18.0 / 19.0).abs() < 1e-9);
     assert_eq!(found["items"].as_array().unwrap().len(), 2);
+    let all = get(&world, "/api/v1/fleet/common?since=1h").await.json();
+    let dimensions: Vec<&str> =
+        all["items"].as_array().unwrap().iter().map(|item| item["dimension"].as_str().unwrap()).collect();
+    for dimension in
+        ["subnet", "username", "protocol", "tls_version", "certificate_issuer", "keep_alive_s", "listener", "group"]
+    {
+        assert!(dimensions.contains(&dimension), "{dimension}: {dimensions:?}");
+    }
+    let issuer = all["items"].as_array().unwrap().iter().find(|item| item["value"] == "CN=fleet").unwrap();
+    assert_eq!((issuer["dropped"].as_u64(), issuer["stayed"].as_u64()), (Some(18), Some(2)));
     let none = get(&world, &format!("/api/v1/fleet/common?since={NOW}")).await.json();
     assert_eq!((none["dropped"].as_u64(), none["items"].as_array().unwrap().len()), (Some(0), 0));
 }

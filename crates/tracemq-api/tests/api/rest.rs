@@ -69,6 +69,7 @@ async fn an_event_says_all_that_is_known_and_nothing_that_is_not() {
             tls_version: Some(TlsVersion::V13),
             server_name: Some("mqtt.example".into()),
             certificate_subject: Some("CN=full".into()),
+            certificate_issuer: Some("CN=fleet".into()),
             certificate_not_after: Some(TimeMs(NOW)),
             count: Some(3),
             message: None,
@@ -85,7 +86,7 @@ async fn an_event_says_all_that_is_known_and_nothing_that_is_not() {
         "session_present": true, "reason_code": 142, "detail": "PUBLISH to x",
         "other_connection": "00000000000000000000000000000009", "duration_ms": 1500, "bytes_in": 1, "bytes_out": 2,
         "packets_in": 3, "packets_out": 4, "last_in_age_ms": 5, "tls_version": "1.3", "server_name": "mqtt.example",
-        "certificate_subject": "CN=full", "certificate_not_after": "2026-11-22T08:17:52.000Z", "count": 3,
+        "certificate_subject": "CN=full", "certificate_issuer": "CN=fleet", "certificate_not_after": "2026-11-22T08:17:52.000Z", "count": 3,
         "missed_keep_alives": 2,
     });
     assert_eq!(page, json!({"items": [expected], "total": 1, "gaps": [], "next_cursor": null}));

@@ -189,6 +189,7 @@ fn witness(
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shown {
     pub(super) subject: Option<Arc<str>>,
+    pub(super) issuer: Option<Arc<str>>,
     pub(super) common_name: Option<Arc<str>>,
     pub(super) not_after: Option<TimeMs>,
 }
@@ -260,6 +261,7 @@ fn look_at(certificate: &[u8]) -> Shown {
     let common_name = subject.iter_common_name().next().and_then(|name| name.as_str().ok());
     Shown {
         subject: Some(Details::text(&subject.to_string())),
+        issuer: Some(Details::text(&certificate.issuer().to_string())),
         // Whole or not at all: cut, it would be another user's name.
         common_name: common_name.filter(|name| name.len() <= Details::TEXT_MAX_BYTES).map(Into::into),
         not_after: Some(TimeMs(certificate.validity().not_after.timestamp().saturating_mul(1_000))),

@@ -151,6 +151,7 @@ impl Tls {
             let progress = session.process_new_packets();
             if let Some(shown) = take_judged() {
                 self.facts.certificate_subject = shown.subject;
+                self.facts.certificate_issuer = shown.issuer;
                 self.facts.certificate_not_after = shown.not_after;
                 self.user = shown.common_name.filter(|_| self.user_is_common_name);
             }

@@ -118,6 +118,7 @@ pub(super) const COLUMNS: &[Column] = &[
     optional("message_qos", Kind::Byte, |event| message(event, |message| Some(Cell::Int(message.qos.into())))),
     optional("message_payload_bytes", Kind::Long, |event| message(event, |message| Some(long(message.payload_bytes)))),
     optional("message_client", Kind::Text, |event| message(event, |message| message.client.as_deref().map(text))),
+    optional("certificate_issuer", Kind::Text, |event| event.details.certificate_issuer.as_deref().map(text)),
 ];
 
 /// What the columns of a message begin with.

@@ -94,6 +94,7 @@ fn a_client_certificate_is_the_user_and_on_record() {
     for event in &history.items {
         assert_eq!(event.username.as_deref(), Some("pump-07"));
         assert_eq!(event.certificate_subject.as_deref(), Some("CN=pump-07"));
+        assert_eq!(event.certificate_issuer.as_deref(), Some("CN=device CA"));
         assert_eq!(event.certificate_not_after.as_deref(), Some("2098-12-31T00:00:00.000Z"));
     }
     assert_eq!(history.items[1].reason, "publish-not-authorized", "the rules of the user hold");

@@ -51,8 +51,8 @@ struct Common {
 /// One thing that clients can have in common.
 #[derive(Serialize, ToSchema)]
 struct TraitRow {
-    /// Which: `listener`, `subnet` (/24, /64), `username`, `protocol`, `tls_version`, `keep_alive_s`, `group` (of client identifiers
-    /// `GROUP@@@DEVICE`).
+    /// Which: `listener`, `subnet` (/24, /64), `username`, `protocol`, `tls_version`, `certificate_issuer`, `keep_alive_s`, `group`
+    /// (of client identifiers `GROUP@@@DEVICE`).
     dimension: &'static str,
     /// What it is. None: the event has none.
     value: Option<String>,
@@ -68,7 +68,7 @@ struct TraitRow {
 
 /// What dropped clients have in common
 ///
-/// By listener, subnet, user, protocol, TLS version, keep alive and group: which part of those that dropped in the window has a value, and
+/// By listener, subnet, user, protocol, TLS version, certificate issuer, keep alive and group: which part of those that dropped in the window has a value, and
 /// which part of those that were connected when it began and stayed. Drops are ends without a DISCONNECT packet unless `action` or
 /// `reason` say otherwise.
 #[utoipa::path(
@@ -197,7 +197,7 @@ impl Groups {
     }
 }
 
-fn traits(event: &Event) -> [Trait; 7] {
+fn traits(event: &Event) -> [Trait; 8] {
     let details = &event.details;
     let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
     let group = event.client.as_ref().and_then(|client| client.as_str().split_once("@@@"));
@@ -207,6 +207,7 @@ fn traits(event: &Event) -> [Trait; 7] {
         ("username", text(&details.username)),
         ("protocol", details.protocol.map(|protocol| protocol.to_string())),
         ("tls_version", details.tls_version.map(|version| version.to_string())),
+        ("certificate_issuer", text(&details.certificate_issuer)),
         ("keep_alive_s", details.keep_alive_s.map(|seconds| seconds.to_string())),
         ("group", group.map(|(group, _)| group.to_owned())),
     ]

@@ -78,7 +78,7 @@ prop_compose! {
         other in of(any::<u128>()),
         duration_ms in of(any::<u64>()),
         traffic in of(traffic()),
-        tls in (of(Just(TlsVersion::V12)), texts(), texts(), of(any::<i64>()), of(any::<u64>())),
+        tls in (of(Just(TlsVersion::V12)), texts(), texts(), of(any::<i64>()), of(any::<u64>()), texts()),
     ) -> Details {
         Details {
             listener: texts.0,
@@ -95,6 +95,7 @@ prop_compose! {
             tls_version: tls.0,
             server_name: tls.1,
             certificate_subject: tls.2,
+            certificate_issuer: tls.5,
             certificate_not_after: tls.3.map(TimeMs),
             count: tls.4,
             message: tls.4.map(|number| {

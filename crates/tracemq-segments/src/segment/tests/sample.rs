@@ -72,6 +72,7 @@ pub(super) fn full(number: u64) -> Details {
         tls_version: Some(TlsVersion::V13),
         server_name: Some("mqtt.example".into()),
         certificate_subject: Some(format!("CN=device-{number}").into()),
+        certificate_issuer: Some("CN=fleet".into()),
         certificate_not_after: Some(TimeMs(4)),
         count: Some(number),
         message: number.is_multiple_of(3).then(|| {

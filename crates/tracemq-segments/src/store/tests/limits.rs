@@ -100,7 +100,8 @@ fn s52_the_longest_names_and_details_are_found_again() {
         }),
         tls_version: Some(TlsVersion::V13),
         server_name: Some(Arc::clone(&text)),
-        certificate_subject: Some(text),
+        certificate_subject: Some(Arc::clone(&text)),
+        certificate_issuer: Some(text),
         certificate_not_after: Some(TimeMs::MIN),
         count: Some(u64::MAX),
         message: Some(Box::new(MessageDetails {

@@ -166,11 +166,12 @@ fn details() -> impl Strategy<Value = Details> {
     let numbers =
         (option::of(any::<u16>()), option::of(any::<u8>()), option::of(any::<u128>()), option::of(any::<u64>()));
     let flags = (option::of(any::<bool>()), option::of(any::<bool>()));
-    let tls = (any::<bool>(), text(), text(), option::of(any::<i64>()), option::of(any::<u64>())).prop_map(
-        |(v13, server_name, certificate_subject, not_after, count)| Details {
+    let tls = (any::<bool>(), text(), text(), text(), option::of(any::<i64>()), option::of(any::<u64>())).prop_map(
+        |(v13, server_name, certificate_subject, certificate_issuer, not_after, count)| Details {
             tls_version: v13.then_some(TlsVersion::V13),
             server_name,
             certificate_subject,
+            certificate_issuer,
             certificate_not_after: not_after.map(TimeMs),
             count,
             message: count.map(|number| {

@@ -48,6 +48,7 @@ pub(crate) struct Event {
     pub(crate) tls_version: Option<String>,
     pub(crate) server_name: Option<String>,
     pub(crate) certificate_subject: Option<String>,
+    pub(crate) certificate_issuer: Option<String>,
     pub(crate) certificate_not_after: Option<String>,
     pub(crate) count: Option<u64>,
 }
