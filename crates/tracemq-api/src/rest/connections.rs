@@ -64,10 +64,11 @@ struct WhoseParameters {
 /// The key's policy must allow `mq:ListMqttConnections`.
 #[utoipa::path(
     get,
+    operation_id = "list_connections",
     path = "/api/v1/connections",
     tag = "Connections",
     params(PrefixParameter, LimitParameter, CursorParameter, InstanceParameter),
-    responses((status = 200, body = ConnectionsPage), Problems)
+    responses((status = 200, description = "What was asked for", body = ConnectionsPage), Problems)
 )]
 pub(crate) async fn list(State(app): State<Shared>, request: Parts) -> Response {
     answered(&app, read_page(&app, &request))
@@ -79,10 +80,11 @@ pub(crate) async fn list(State(app): State<Shared>, request: Parts) -> Response 
 /// policy must allow `mq:EndMqttConnections`.
 #[utoipa::path(
     delete,
+    operation_id = "end_connections",
     path = "/api/v1/connections",
     tag = "Connections",
     params(WhoseParameters, InstanceParameter),
-    responses((status = 200, body = Ended), Problems)
+    responses((status = 200, description = "What was done", body = Ended), Problems)
 )]
 pub(crate) async fn end(State(app): State<Shared>, request: Parts) -> Response {
     answered(&app, end_some(&app, &request).await)

@@ -109,10 +109,11 @@ struct SessionRow {
 /// client.
 #[utoipa::path(
     get,
+    operation_id = "search_clients",
     path = "/api/v1/clients",
     tag = "Devices",
     params(PatternParameters, LimitParameter, CursorParameter, InstanceParameter),
-    responses((status = 200, body = SubjectsPage), Problems)
+    responses((status = 200, description = "What was asked for", body = SubjectsPage), Problems)
 )]
 pub(crate) async fn search(State(app): State<Shared>, request: Parts) -> Response {
     answered(&app, find(&app, &request).await)
@@ -197,13 +198,14 @@ impl PatternParameters {
 /// By the record: the beginnings of its connections that have no end, the newest event, and why it was last gone.
 #[utoipa::path(
     get,
+    operation_id = "client_state",
     path = "/api/v1/clients/{client_id}",
     tag = "Devices",
     params(
         ("client_id" = String, Path, description = "Client identifier, percent-encoded; it may hold `/`."),
         InstanceParameter
     ),
-    responses((status = 200, body = ClientState), Problems)
+    responses((status = 200, description = "What was asked for", body = ClientState), Problems)
 )]
 pub(crate) async fn state(State(app): State<Shared>, request: Parts) -> Response {
     answered(&app, current(&app, &request).await)
@@ -264,13 +266,14 @@ pub(super) fn client_in_path(request: &Parts, after: &str) -> Result<ClientId, P
 /// Each from its beginning to its end, listed where its first event is.
 #[utoipa::path(
     get,
+    operation_id = "client_sessions",
     path = "/api/v1/clients/{client_id}/sessions",
     tag = "Devices",
     params(
         ("client_id" = String, Path, description = "Client identifier, percent-encoded; it may hold `/`."),
         RangeParameters, OrderParameter, LimitParameter, CursorParameter, InstanceParameter
     ),
-    responses((status = 200, body = SessionsPage), Problems)
+    responses((status = 200, description = "What was asked for", body = SessionsPage), Problems)
 )]
 pub(crate) async fn sessions(State(app): State<Shared>, request: Parts) -> Response {
     answered(&app, list_sessions(&app, &request).await)

@@ -34,13 +34,14 @@ struct Erased {
 /// The key's policy must allow `mq:EraseMqttDeviceTrace`.
 #[utoipa::path(
     delete,
+    operation_id = "erase_client",
     path = "/api/v1/clients/{client_id}/events",
     tag = "Devices",
     params(
         ("client_id" = String, Path, description = "Client identifier, percent-encoded; it may hold `/`."),
         InstanceParameter
     ),
-    responses((status = 200, body = Erased), Problems)
+    responses((status = 200, description = "What was done", body = Erased), Problems)
 )]
 pub(crate) async fn erase(State(app): State<Shared>, request: Parts) -> Response {
     answered(&app, erase_one(&app, &request).await)

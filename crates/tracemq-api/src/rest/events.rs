@@ -31,10 +31,11 @@ struct FleetEventsPage {
 /// The events of all clients and addresses, by time. How many there are is not counted here: `/api/v1/fleet/reasons` does.
 #[utoipa::path(
     get,
+    operation_id = "list_events",
     path = "/api/v1/events",
     tag = "Fleet",
     params(RangeParameters, FilterParameters, OrderParameter, LimitParameter, CursorParameter, InstanceParameter),
-    responses((status = 200, body = FleetEventsPage), Problems)
+    responses((status = 200, description = "What was asked for", body = FleetEventsPage), Problems)
 )]
 pub(crate) async fn list(State(app): State<Shared>, request: Parts) -> Response {
     answered(&app, read(&app, &request).await)

@@ -38,7 +38,7 @@ struct ExportParameters {
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "for the document alone")]
-enum FormatWord {
+pub(super) enum FormatWord {
     Ndjson,
     Csv,
     Parquet,
@@ -61,7 +61,7 @@ enum Format {
     path = "/api/v1/export",
     tag = "Fleet",
     params(ExportParameters, RangeParameters, FilterParameters, OrderParameter, InstanceParameter),
-    responses((status = 200, content_type = "application/x-ndjson", body = String), Problems)
+    responses((status = 200, description = "What was asked for", content((String = "application/x-ndjson"), (String = "text/csv; charset=utf-8"), (String = "application/vnd.apache.parquet"))), Problems)
 )]
 pub(crate) async fn export(State(app): State<Shared>, request: Parts) -> Response {
     match begin(&app, &request).await {

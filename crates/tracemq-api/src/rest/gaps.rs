@@ -27,10 +27,11 @@ struct GapsPage {
 /// Spans for which events were or may have been missed, and why. They hold for all clients: a gap has no name on it.
 #[utoipa::path(
     get,
+    operation_id = "list_gaps",
     path = "/api/v1/gaps",
     tag = "Fleet",
     params(RangeParameters, InstanceParameter),
-    responses((status = 200, body = GapsPage), Problems)
+    responses((status = 200, description = "What was asked for", body = GapsPage), Problems)
 )]
 pub(crate) async fn list(State(app): State<Shared>, request: Parts) -> Response {
     answered(&app, read(&app, &request).await)

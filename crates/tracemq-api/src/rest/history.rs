@@ -45,7 +45,7 @@ pub(super) struct EventsPage {
         RangeParameters, FilterParameters, OrderParameter, LimitParameter, CursorParameter, PageParameter,
         InstanceParameter
     ),
-    responses((status = 200, body = EventsPage), Problems)
+    responses((status = 200, description = "What was asked for", body = EventsPage), Problems)
 )]
 pub(crate) async fn client_events(State(app): State<Shared>, request: Parts) -> Response {
     let named = client_in_path(&request, "/events").map(Subject::Client);
@@ -64,7 +64,7 @@ pub(crate) async fn client_events(State(app): State<Shared>, request: Parts) -> 
         RangeParameters, FilterParameters, OrderParameter, LimitParameter, CursorParameter, PageParameter,
         InstanceParameter
     ),
-    responses((status = 200, body = EventsPage), Problems)
+    responses((status = 200, description = "What was asked for", body = EventsPage), Problems)
 )]
 pub(crate) async fn address_events(State(app): State<Shared>, request: Parts) -> Response {
     let named = named_in_path(&request, "/api/v1/addresses/", "/events").and_then(|name| {

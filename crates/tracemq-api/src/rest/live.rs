@@ -105,7 +105,7 @@ pub(crate) struct Missed {
         FilterParameters, ClientParameter, InstanceParameter,
         ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that was seen.")
     ),
-    responses((status = 200, content_type = "text/event-stream", body = String), Problems)
+    responses((status = 200, description = "What was asked for", content_type = "text/event-stream", body = String), Problems)
 )]
 pub(crate) async fn live(State(app): State<Shared>, request: Parts) -> Response {
     match begin(&app, &request) {

@@ -5,6 +5,9 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
+use super::export::FormatWord;
+use super::parameters::OrderWord;
+use super::problem::ProblemDocument;
 use super::{connections, devices, erasure, events, export, fleet, gaps, history, live};
 
 /// The document.
@@ -19,6 +22,8 @@ use super::{connections, devices, erasure, events, export, fleet, gaps, history,
         fleet::common::common, live::live, export::export,
         connections::list, connections::end,
     ),
+    // Which nothing but a reference names.
+    components(schemas(ProblemDocument<'static>, OrderWord, FormatWord)),
     modifiers(&Login),
     security(("access-key" = [])),
 )]

@@ -53,7 +53,7 @@ pub(super) struct OrderParameter {
 #[derive(utoipa::ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "for the document alone")]
-enum OrderWord {
+pub(super) enum OrderWord {
     Desc,
     Asc,
 }
@@ -162,7 +162,8 @@ impl PageParameter {
         let Some(text) = self.page.as_deref() else { return Ok(None) };
         let digits = text.bytes().all(|b| b.is_ascii_digit());
         match text.parse() {
-            Ok(page) if digits && page > 0 => Ok(Some(page)),
+            // More than that no document can say.
+            Ok(page) if digits && page > 0 && i64::try_from(page).is_ok() => Ok(Some(page)),
             Ok(_) | Err(_) => Err(Problem::field("page", &"must be a number from 1 on")),
         }
     }

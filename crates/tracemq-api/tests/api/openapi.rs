@@ -41,6 +41,29 @@ async fn it_names_every_path_that_needs_a_key_and_no_other() {
     assert_eq!(named, served);
 }
 
+fn references(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            members.values().for_each(|member| references(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[tokio::test]
+async fn whatever_it_refers_to_is_there() {
+    let document = document(&World::new()).await;
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > 100, "{}", found.len());
+    for reference in found {
+        let at = document.pointer(reference.strip_prefix('#').unwrap());
+        assert!(at.is_some_and(Value::is_object), "{reference}");
+    }
+}
+
 /// So that what is documented is taken, and a name that is mistyped is told.
 #[tokio::test]
 async fn every_parameter_that_it_names_is_one_and_no_other() {

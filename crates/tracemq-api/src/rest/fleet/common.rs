@@ -76,7 +76,7 @@ struct TraitRow {
     path = "/api/v1/fleet/common",
     tag = "Fleet",
     params(WindowParameters, FilterParameters, LimitParameter, InstanceParameter),
-    responses((status = 200, body = Common), Problems)
+    responses((status = 200, description = "What was asked for", body = Common), Problems)
 )]
 pub(crate) async fn common(State(app): State<Shared>, request: Parts) -> Response {
     answered(&app, read(&app, &request).await)

@@ -52,7 +52,7 @@ struct DroppedRow {
     path = "/api/v1/fleet/dropped",
     tag = "Fleet",
     params(WindowParameters, FilterParameters, LimitParameter, CursorParameter, InstanceParameter),
-    responses((status = 200, body = Dropped), Problems)
+    responses((status = 200, description = "What was asked for", body = Dropped), Problems)
 )]
 pub(crate) async fn dropped(State(app): State<Shared>, request: Parts) -> Response {
     answered(&app, read(&app, &request).await)

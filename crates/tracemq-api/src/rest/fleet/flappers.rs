@@ -61,7 +61,7 @@ pub(super) struct TallyRow {
     path = "/api/v1/fleet/flappers",
     tag = "Fleet",
     params(WindowParameters, FilterParameters, LimitParameter, InstanceParameter),
-    responses((status = 200, body = Flappers), Problems)
+    responses((status = 200, description = "What was asked for", body = Flappers), Problems)
 )]
 pub(crate) async fn flappers(State(app): State<Shared>, request: Parts) -> Response {
     answered(&app, read(&app, &request).await)

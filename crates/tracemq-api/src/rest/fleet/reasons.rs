@@ -98,7 +98,7 @@ struct BucketParameter {
     path = "/api/v1/fleet/reasons",
     tag = "Fleet",
     params(WindowParameters, BucketParameter, FilterParameters, InstanceParameter),
-    responses((status = 200, body = ReasonCounts), Problems)
+    responses((status = 200, description = "What was asked for", body = ReasonCounts), Problems)
 )]
 pub(crate) async fn reasons(State(app): State<Shared>, request: Parts) -> Response {
     answered(&app, read(&app, &request).await)
