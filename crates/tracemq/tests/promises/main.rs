@@ -28,6 +28,7 @@ mod http_log;
 mod http_tls;
 mod issued;
 mod keys;
+mod message_traces;
 mod passwd_cli;
 mod persistence;
 mod persistence_wills;
