@@ -15,6 +15,7 @@ from alibabacloud_onsmqtt20200420.models import (
     CreateGroupIdRequest,
     DeleteGroupIdRequest,
     GetDeviceCredentialRequest,
+    ListDeviceCredentialClientIdRequest,
     ListGroupIdRequest,
     QuerySessionByClientIdRequest,
     SendMessageRequest,
@@ -287,3 +288,19 @@ def test_groups_that_the_official_sdk_creates_open_and_close_the_door(tmp_path):
         with pytest.raises(ClientException) as refused:
             sdk_client.delete_group_id(DeleteGroupIdRequest("GID_first", server.instance))
         assert refused.value.code == "ParameterCheckFailed"
+
+
+def test_the_official_sdk_lists_devices_that_have_a_credential(server):
+    client = sdk(server)
+    names = [f"GID_listed@@@{number}" for number in range(3)]
+    for name in names:
+        client.register_device_credential(RegisterDeviceCredentialRequest(name, server.instance))
+    found, token = [], None
+    while True:
+        request = ListDeviceCredentialClientIdRequest("GID_listed", server.instance, token, page_size="2")
+        page = client.list_device_credential_client_id(request).body.device_credential_client_id_list
+        found += page.client_id_list
+        token = page.next_token
+        if not token:
+            break
+    assert (found, page.total) == (names, "3")

@@ -25,6 +25,17 @@ pub enum IssueError {
     Off,
 }
 
+/// Some of the clients of a group that have a credential.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DevicesPage {
+    /// Their identifiers, in their order.
+    pub clients: Vec<String>,
+    /// How many the group has in all.
+    pub total: usize,
+    /// Whether there are more behind these.
+    pub has_more: bool,
+}
+
 /// Gives out tokens and credentials of devices. What a call has changed is durable and in force when it returns: who
 /// may not stay has been told to go. Calls may block.
 pub trait Issuing: Send + Sync {
@@ -51,6 +62,16 @@ pub trait Issuing: Send + Sync {
 
     /// The client's credential.
     fn device(&self, instance: &InstanceId, client: &ClientId) -> Option<DeviceCredential>;
+
+    /// `limit` clients of a group that have a credential, behind `after`, of which `skip` are passed over.
+    fn devices_of_group(
+        &self,
+        instance: &InstanceId,
+        group: &str,
+        after: Option<&str>,
+        skip: usize,
+        limit: usize,
+    ) -> DevicesPage;
 
     /// The client's credential with a new secret. None when it has none.
     ///
@@ -104,6 +125,10 @@ impl Issuing for NoIssuing {
 
     fn device(&self, _: &InstanceId, _: &ClientId) -> Option<DeviceCredential> {
         None
+    }
+
+    fn devices_of_group(&self, _: &InstanceId, _: &str, _: Option<&str>, _: usize, _: usize) -> DevicesPage {
+        DevicesPage::default()
     }
 
     fn refresh_device(&self, _: &InstanceId, _: &ClientId) -> Result<Option<DeviceCredential>, IssueError> {

@@ -28,7 +28,7 @@ mod state;
 
 pub use apsara::names_of_right;
 pub use clients::{Clients, ConnectedClient, NoClients, SendError, Whose};
-pub use issuing::{IssueError, Issuing, NoIssuing};
+pub use issuing::{DevicesPage, IssueError, Issuing, NoIssuing};
 pub use routes::{Login, ROUTES, Route, router};
 pub use serve::{Door, Handshake, ServeLimits, Shaking, Stream, serve, serve_within};
 pub use state::{ApiError, ApiSettings, ApiState, Clock, Gauges, Instance, Keys, MessageRecord};

@@ -48,6 +48,7 @@ operations! {
     RevokeToken = "RevokeToken", &["mq:RevokeToken"];
     RegisterDeviceCredential = "RegisterDeviceCredential", &["mq:RegisterDeviceCredential"];
     GetDeviceCredential = "GetDeviceCredential", &["mq:GetDeviceCredential"];
+    ListDeviceCredentialClientId = "ListDeviceCredentialClientId", &["mq:ListDeviceCredentialClientId"];
     RefreshDeviceCredential = "RefreshDeviceCredential", &["mq:RefreshDeviceCredential"];
     UnRegisterDeviceCredential = "UnRegisterDeviceCredential", &["mq:UnRegisterDeviceCredential"];
 }
@@ -71,6 +72,7 @@ impl Operation {
             | Self::BatchQuerySessionByClientIds
             | Self::SendMessage
             | Self::ListGroupId
+            | Self::ListDeviceCredentialClientId
             | Self::QueryToken
             | Self::GetDeviceCredential => false,
         }
@@ -92,7 +94,7 @@ pub(crate) const TRACE_DEVICE_PERMISSIONS: &[&str] = &[TRACE, "mq:QueryMqttTrace
 const VERSION: &str = "2020-04-20";
 
 /// The other operations of that version.
-const NOT_SERVED: [&str; 33] = [
+const NOT_SERVED: [&str; 32] = [
     "ActiveCaCertificate",
     "ActiveDeviceCertificate",
     "AddCustomAuthConnectBlack",
@@ -114,7 +116,6 @@ const NOT_SERVED: [&str; 33] = [
     "ListCaCertificate",
     "ListDeviceCertificate",
     "ListDeviceCertificateByCaSn",
-    "ListDeviceCredentialClientId",
     "ListInstances",
     "ListTagResources",
     "QueryCustomAuthConnectBlack",

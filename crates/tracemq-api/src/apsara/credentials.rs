@@ -9,7 +9,7 @@ use tracemq_access::{AccessKey, Holder};
 use tracemq_model::{ClientId, InstanceId, TimeMs};
 
 use crate::caller::Caller;
-use crate::issuing::{IssueError, Issuing};
+use crate::issuing::{DevicesPage, IssueError, Issuing};
 use crate::lookup::LookupError;
 use crate::state::Shared;
 
@@ -26,6 +26,9 @@ const LIFE_MAX_MS: i64 = 30 * 24 * 3_600_000;
 /// Topics of one token.
 const RESOURCES_MAX: usize = 100;
 
+/// Clients of a page.
+const PAGE_SIZE_MAX: usize = 100;
+
 /// Bytes of a client identifier: longer ones can't connect unless the server was told to take them.
 const CLIENT_ID_BYTES_MAX: usize = 256;
 
@@ -35,6 +38,7 @@ pub(super) enum Given {
     TokenStatus(bool),
     Device(DeviceCredential),
     Groups(Vec<Group>),
+    Devices(Listed),
     /// That it is done.
     Nothing,
 }
@@ -129,6 +133,7 @@ enum Wanted {
     Device(ClientId),
     NewSecret(ClientId),
     NoDevice(ClientId),
+    Devices { group: String, after: Option<String>, page_no: usize, page_size: usize },
     Groups,
     NewGroup(String),
     NoGroup(String),
@@ -151,6 +156,7 @@ impl Wanted {
             | Operation::QuerySessionByClientId
             | Operation::BatchQuerySessionByClientIds
             | Operation::SendMessage => return Err(Fault::internal()), // it is none of these
+            Operation::ListDeviceCredentialClientId => devices(incoming)?,
             Operation::ListGroupId => Self::Groups,
             Operation::CreateGroupId => Self::NewGroup(text(incoming, "GroupId")?.to_owned()),
             Operation::DeleteGroupId => Self::NoGroup(text(incoming, "GroupId")?.to_owned()),
@@ -185,6 +191,12 @@ impl Wanted {
                 true => Ok(Given::Nothing),
                 false => Err(unknown_client()),
             },
+            Self::Devices { group, after, page_no, page_size } => {
+                // A token says where the page begins, whatever its number.
+                let skip = if after.is_some() { 0 } else { page_no.saturating_sub(1).saturating_mul(page_size) };
+                let page = issuing.devices_of_group(instance, &group, after.as_deref(), skip, page_size);
+                Ok(Given::Devices(Listed { page, page_no, page_size }))
+            }
             Self::Groups => Ok(Given::Groups(issuing.groups(instance))),
             Self::NewGroup(group) => issuing.create_group(instance, &group).map(|()| Given::Nothing).map_err(failed),
             Self::NoGroup(group) => match issuing.delete_group(instance, &group).map_err(failed)? {
@@ -218,6 +230,28 @@ fn failure(error: &IssueError) -> Fault {
         }
         IssueError::Off => Fault::api_not_supported(),
     }
+}
+
+/// A page of clients that have a credential.
+pub(super) struct Listed {
+    pub(super) page: DevicesPage,
+    pub(super) page_no: usize,
+    pub(super) page_size: usize,
+}
+
+fn devices(incoming: &Incoming) -> Result<Wanted, Fault> {
+    let group = text(incoming, "GroupId")?.to_owned();
+    let page_size: usize = number(incoming, "PageSize")?;
+    if !(1..=PAGE_SIZE_MAX).contains(&page_size) {
+        return Err(Fault::invalid("PageSize"));
+    }
+    let is_sent = |name: &str| incoming.all.get(name).is_some_and(|value| !value.is_empty());
+    let page_no = if is_sent("PageNo") { number(incoming, "PageNo")? } else { 1 };
+    if page_no == 0 {
+        return Err(Fault::invalid("PageNo"));
+    }
+    let after = is_sent("NextToken").then(|| text(incoming, "NextToken").map(str::to_owned)).transpose()?;
+    Ok(Wanted::Devices { group, after, page_no, page_size })
 }
 
 fn client(incoming: &Incoming) -> Result<ClientId, Fault> {

@@ -106,6 +106,7 @@ async fn perform(
         | Operation::RevokeToken
         | Operation::RegisterDeviceCredential
         | Operation::GetDeviceCredential
+        | Operation::ListDeviceCredentialClientId
         | Operation::RefreshDeviceCredential
         | Operation::UnRegisterDeviceCredential => {
             credentials::call(app, key, operation, incoming, now).await.map(Answer::Given)

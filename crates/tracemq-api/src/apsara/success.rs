@@ -43,6 +43,7 @@ impl Answer {
                 token_status: status_of(given),
                 device_credential: device_of(given).map(Device::of),
                 data: groups_of(given).map(|groups| groups.iter().map(GroupRow::of).collect()),
+                device_credential_client_id_list: DeviceList::of(given),
             }),
         }
     }
@@ -119,6 +120,9 @@ fn write_given(writer: &mut Writer, given: &Given, request_id: &str) {
     if let Some(device) = device_of(given).map(Device::of) {
         writer.element("DeviceCredential", |writer| device.write(writer));
     }
+    if let Some(list) = DeviceList::of(given) {
+        writer.element("DeviceCredentialClientIdList", |writer| list.write(writer));
+    }
     for group in groups_of(given).unwrap_or_default().iter().map(GroupRow::of) {
         writer.element("Data", |writer| {
             writer.text("GroupId", group.group_id);
@@ -133,21 +137,21 @@ fn write_given(writer: &mut Writer, given: &Given, request_id: &str) {
 fn token_of(given: &Given) -> Option<&str> {
     match given {
         Given::Token(token) => Some(token),
-        Given::TokenStatus(_) | Given::Device(_) | Given::Groups(_) | Given::Nothing => None,
+        Given::TokenStatus(_) | Given::Device(_) | Given::Groups(_) | Given::Devices(_) | Given::Nothing => None,
     }
 }
 
 fn status_of(given: &Given) -> Option<bool> {
     match given {
         Given::TokenStatus(status) => Some(*status),
-        Given::Token(_) | Given::Device(_) | Given::Groups(_) | Given::Nothing => None,
+        Given::Token(_) | Given::Device(_) | Given::Groups(_) | Given::Devices(_) | Given::Nothing => None,
     }
 }
 
 fn device_of(given: &Given) -> Option<&DeviceCredential> {
     match given {
         Given::Device(device) => Some(device),
-        Given::Token(_) | Given::TokenStatus(_) | Given::Groups(_) | Given::Nothing => None,
+        Given::Token(_) | Given::TokenStatus(_) | Given::Groups(_) | Given::Devices(_) | Given::Nothing => None,
     }
 }
 
@@ -234,7 +238,7 @@ impl<'a> MessagesBody<'a> {
 fn groups_of(given: &Given) -> Option<&[Group]> {
     match given {
         Given::Groups(groups) => Some(groups),
-        Given::Token(_) | Given::TokenStatus(_) | Given::Device(_) | Given::Nothing => None,
+        Given::Token(_) | Given::TokenStatus(_) | Given::Device(_) | Given::Devices(_) | Given::Nothing => None,
     }
 }
 
@@ -273,6 +277,45 @@ struct GivenBody<'a> {
     device_credential: Option<Device<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Vec<GroupRow<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_credential_client_id_list: Option<DeviceList<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DeviceList<'a> {
+    client_id_list: &'a [String],
+    /// The last client of this page, where there are more behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<&'a str>,
+    /// Texts, as the official models have them.
+    page_no: String,
+    page_size: String,
+    total: String,
+}
+
+impl<'a> DeviceList<'a> {
+    fn of(given: &'a Given) -> Option<Self> {
+        let Given::Devices(listed) = given else { return None };
+        let last = listed.page.clients.last().filter(|_| listed.page.has_more);
+        Some(Self {
+            client_id_list: &listed.page.clients,
+            next_token: last.map(String::as_str),
+            page_no: listed.page_no.to_string(),
+            page_size: listed.page_size.to_string(),
+            total: listed.page.total.to_string(),
+        })
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        self.client_id_list.iter().for_each(|client| writer.text("ClientIdList", client));
+        if let Some(token) = self.next_token {
+            writer.text("NextToken", token);
+        }
+        writer.text("PageNo", &self.page_no);
+        writer.text("PageSize", &self.page_size);
+        writer.text("Total", &self.total);
+    }
 }
 
 #[derive(Serialize)]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use serde_json::Value;
 use tracemq_access::mqtt::issued::{Change, DeviceCredential, Grant, Group, Issued, TokenState};
-use tracemq_api::{IssueError, Issuing};
+use tracemq_api::{DevicesPage, IssueError, Issuing};
 use tracemq_model::{ClientId, InstanceId, TimeMs};
 
 use crate::signing::{Signer, pairs};
@@ -58,6 +58,20 @@ impl Issuing for Books {
     }
     fn device(&self, instance: &InstanceId, client: &ClientId) -> Option<DeviceCredential> {
         self.issued.lock().unwrap().devices.get(instance.as_str(), client.as_str()).cloned()
+    }
+    fn devices_of_group(
+        &self,
+        instance: &InstanceId,
+        group: &str,
+        after: Option<&str>,
+        skip: usize,
+        limit: usize,
+    ) -> DevicesPage {
+        let issued = self.issued.lock().unwrap();
+        let all = |after| issued.devices.of_group(instance.as_str(), group, after).map(str::to_owned);
+        let clients: Vec<String> = all(after).skip(skip).take(limit).collect();
+        let has_more = all(after).count() > skip + clients.len();
+        DevicesPage { clients, total: all(None).count(), has_more }
     }
     fn refresh_device(&self, instance: &InstanceId, client: &ClientId) -> Result<Option<DeviceCredential>, IssueError> {
         let random = self.random();
@@ -350,4 +364,49 @@ async fn groups_are_listed_created_and_deleted() {
     }
     assert_eq!(call(&world, "main", "DeleteGroupId", &named("GID_new")).await.status, 200);
     assert_eq!(names(&call(&world, "main", "ListGroupId", &of).await), ["GID_configured"]);
+}
+
+#[tokio::test]
+async fn clients_of_a_group_that_have_a_credential_are_listed_page_by_page() {
+    let world = World::new();
+    for client in ["GID_a@@@1", "GID_a@@@2", "GID_a@@@3", "GID_ab@@@1", "GID_a", "other"] {
+        let parameters = [("InstanceId", INSTANCE), ("ClientId", client)];
+        assert_eq!(call(&world, "main", "RegisterDeviceCredential", &parameters).await.status, 200, "{client}");
+    }
+    let of = |more: &[(&'static str, &'static str)]| {
+        [&[("InstanceId", INSTANCE), ("GroupId", "GID_a"), ("PageSize", "2")][..], more].concat()
+    };
+    let list = async |more: &[(&'static str, &'static str)]| {
+        let answer = call(&world, "main", "ListDeviceCredentialClientId", &of(more)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["DeviceCredentialClientIdList"].clone()
+    };
+    let first = list(&[]).await;
+    assert_eq!(first["ClientIdList"], serde_json::json!(["GID_a@@@1", "GID_a@@@2"]));
+    let told =
+        |list: &Value| [&list["Total"], &list["PageNo"], &list["PageSize"], &list["NextToken"]].map(Value::clone);
+    assert_eq!(told(&first), ["3", "1", "2", "GID_a@@@2"].map(Value::from));
+    for rest in [list(&[("PageNo", "2")]).await, list(&[("NextToken", "GID_a@@@2")]).await] {
+        assert_eq!((&rest["ClientIdList"], &rest["NextToken"]), (&serde_json::json!(["GID_a@@@3"]), &Value::Null));
+        assert_eq!(rest["Total"], "3");
+    }
+    let xml = call(&world, "main", "ListDeviceCredentialClientId", &of(&[("Format", "XML")])).await.body;
+    assert!(
+        xml.contains("<DeviceCredentialClientIdList><ClientIdList>GID_a@@@1</ClientIdList><ClientIdList>"),
+        "{xml}"
+    );
+    for (name, value, code) in [
+        ("PageSize", "101", "InvalidPageSize"),
+        ("PageSize", "0", "InvalidPageSize"),
+        ("PageSize", "", "MissingPageSize"),
+        ("PageNo", "0", "InvalidPageNo"),
+        ("GroupId", "", "MissingGroupId"),
+    ] {
+        let mut parameters = of(&[]);
+        parameters.retain(|(known, _)| *known != name);
+        parameters.push((name, value));
+        assert_refused(&call(&world, "main", "ListDeviceCredentialClientId", &parameters).await, 400, code);
+    }
+    let denied = call(&world, "nothing", "ListDeviceCredentialClientId", &of(&[])).await;
+    assert_refused(&denied, 403, "NoPermission");
 }

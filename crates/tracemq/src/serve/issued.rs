@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use tracemq_access::mqtt::issued::{
     Book, Change, DeviceBook, DeviceCredential, Grant, Group, GroupBook, GroupError, Issued, TokenBook, TokenState,
 };
-use tracemq_api::{IssueError, Issuing};
+use tracemq_api::{DevicesPage, IssueError, Issuing};
 use tracemq_door::{Clock, Guard};
 use tracemq_model::{ClientId, InstanceId, TimeMs};
 
@@ -129,6 +129,37 @@ impl Issuing for Issuer {
 
     fn device(&self, instance: &InstanceId, client: &ClientId) -> Option<DeviceCredential> {
         self.guard.read_issued(|issued| issued.devices.get(instance.as_str(), client.as_str()).cloned())
+    }
+
+    /// Piece by piece, so that who comes in meanwhile does not wait for the whole.
+    fn devices_of_group(
+        &self,
+        instance: &InstanceId,
+        group: &str,
+        after: Option<&str>,
+        skip: usize,
+        limit: usize,
+    ) -> DevicesPage {
+        let mut page = DevicesPage::default();
+        let mut behind = 0;
+        let mut last: Option<String> = None;
+        loop {
+            let piece: Vec<String> = self.guard.read_issued(|issued| {
+                let some = issued.devices.of_group(instance.as_str(), group, last.as_deref());
+                some.take(LINES_AT_ONCE).map(str::to_owned).collect()
+            });
+            page.total += piece.len();
+            let Some(end) = piece.last().cloned() else { return page };
+            for client in piece.into_iter().filter(|client| after.is_none_or(|after| client.as_str() > after)) {
+                behind += 1;
+                if behind > skip && page.clients.len() < limit {
+                    page.clients.push(client);
+                } else if behind > skip {
+                    page.has_more = true;
+                }
+            }
+            last = Some(end);
+        }
     }
 
     fn refresh_device(&self, instance: &InstanceId, client: &ClientId) -> Result<Option<DeviceCredential>, IssueError> {

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::harness::{Connect, Device, Home, PATIENCE, Version, finish_within, publish, subscribe, tracemq, wait_until};
+use crate::harness::{
+    Connect, Device, Home, PATIENCE, Version, finish_within, publish, subscribe, tracemq, wait_until,
+};
 
 const KILLS: usize = 12;
 const BURST: usize = 40;
@@ -16,9 +18,10 @@ fn on_record(home: &Home) -> (Vec<(String, String, String)>, usize) {
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let text_of = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let steps = lines.iter().filter(|line| line.get("gap").is_none()).map(|line| {
-        (text_of(&line["details"]["message"]["id"]), text_of(&line["reason"]), text_of(&line["client"]))
-    });
+    let steps = lines
+        .iter()
+        .filter(|line| line.get("gap").is_none())
+        .map(|line| (text_of(&line["details"]["message"]["id"]), text_of(&line["reason"]), text_of(&line["client"])));
     (steps.collect(), lines.iter().filter(|line| line.get("gap").is_some()).count())
 }
 
@@ -30,7 +33,8 @@ fn s15_what_was_seen_of_messages_survives_kills() {
         let mut server = home.start();
         let mut device = Device::connect(&server, &Connect::new(Version::V311, "pump"));
         device.send(&subscribe(Version::V311, "t/#"));
-        let mut burst = || (0..BURST).for_each(|n| device.send(&publish(Version::V311, &format!("t/{round}/{n}"), b"x")));
+        let mut burst =
+            || (0..BURST).for_each(|n| device.send(&publish(Version::V311, &format!("t/{round}/{n}"), b"x")));
         burst();
         // Some are on record, others are under way.
         let before = seen.len();

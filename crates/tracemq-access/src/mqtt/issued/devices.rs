@@ -2,7 +2,8 @@
 //!
 //! In the file, a line of a client stands in place of all its lines before.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 use tracemq_model::TimeMs;
@@ -71,14 +72,14 @@ enum Line {
 /// All credentials.
 #[derive(Debug)]
 pub struct DeviceBook {
-    by_client: HashMap<(String, String), DeviceCredential>,
+    by_client: BTreeMap<(String, String), DeviceCredential>,
     credentials_max: usize,
 }
 
 impl Default for DeviceBook {
     /// Empty, with room for a million devices.
     fn default() -> Self {
-        Self { by_client: HashMap::new(), credentials_max: 1_000_000 }
+        Self { by_client: BTreeMap::new(), credentials_max: 1_000_000 }
     }
 }
 
@@ -142,6 +143,22 @@ impl DeviceBook {
     /// The client's credential.
     pub fn get(&self, instance: &str, client_id: &str) -> Option<&DeviceCredential> {
         self.by_client.get(&key(instance, client_id))
+    }
+
+    /// The client identifiers of a group (`GROUP@@@...`) that have a credential, in their order, behind `after`.
+    pub fn of_group<'a>(
+        &'a self,
+        instance: &'a str,
+        group: &str,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = &'a str> + use<'a> {
+        let prefix = format!("{group}@@@");
+        let from = match after.filter(|after| *after >= prefix.as_str()) {
+            Some(after) => Bound::Excluded(key(instance, after)),
+            None => Bound::Included(key(instance, &prefix)),
+        };
+        let behind = self.by_client.range((from, Bound::Unbounded)).map(|((of, client), _)| (of, client.as_str()));
+        behind.take_while(move |(of, client)| *of == instance && client.starts_with(&prefix)).map(|(_, client)| client)
     }
 
     /// Gives the client's credential a new secret; its id stays. None when it has none.
