@@ -25,6 +25,9 @@ pub(super) const PAGE_MAX: u64 = 1_000;
 /// What to type when the server's certificate is not believed.
 const BELIEVED_IF: &str = "name the CA that signs its certificate with --ca FILE, and a name that the certificate has with \
                            --url https://NAME:PORT";
+/// The same of one that signs itself and says that it is a CA, as `openssl req -x509` makes it.
+const NO_CA_IF: &str = "the certificate signs itself and says that it is a CA's: make it with \
+                        -addext basicConstraints=critical,CA:FALSE, or have a CA sign another";
 
 /// An event as the server gave it, and as it is understood.
 #[derive(Clone)]
@@ -162,6 +165,16 @@ impl Server {
         Ok(Page { items, total: raw.total, gaps: raw.gaps, next_cursor: raw.next_cursor })
     }
 
+    /// What to do when no server answers as it should.
+    fn way_out(&self, error: &ureq::Error) -> String {
+        if !is_about_tls(error) {
+            return self.without_it.clone();
+        }
+        // The library has no name for it that could be asked for.
+        let is_ca = error.to_string().contains("CaUsedAsEndEntity");
+        if is_ca { NO_CA_IF } else { BELIEVED_IF }.to_owned()
+    }
+
     /// The body of the answer to a call of `target`, a path with its query.
     ///
     /// # Errors
@@ -176,7 +189,7 @@ impl Server {
         let mut response = sent.map_err(|error| Ended {
             ending: Ending::Unreachable,
             what: format!("no server answers at {}: {error}", self.url),
-            next: if is_about_tls(&error) { BELIEVED_IF.to_owned() } else { self.without_it.clone() },
+            next: self.way_out(&error),
         })?;
         let status = response.status().as_u16();
         let body =

@@ -116,6 +116,18 @@ fn commands_reach_it_with_its_ca_and_say_what_is_missing_without() {
 }
 
 #[test]
+fn a_certificate_that_says_it_is_a_ca_s_is_told_with_the_way_out() {
+    let (world, server) = World::new(CONFIG);
+    Authority::new("localhost").itself().save(world.home.path(), "server");
+    server.hang_up();
+    wait_until("what is said of a CA's certificate", || {
+        let output = finish_within(PATIENCE, world.command(&server, &["clients"]).args(["--ca", "server.pem"]));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if said.contains("CA:FALSE") { Ok(()) } else { Err(said) }
+    });
+}
+
+#[test]
 fn a_changed_certificate_is_served_after_a_hangup_and_one_that_is_not_whole_never() {
     let (world, server) = World::new(CONFIG);
     let is_served = |common_name: &str| world.ask(&server, "/livez", "", common_name).1;

@@ -46,6 +46,11 @@ impl Authority {
         self.certificate.pem()
     }
 
+    /// Its own certificate, as if it were a server's.
+    pub(crate) fn itself(&self) -> Paper {
+        Paper { cert: self.pem(), key: self.issuer.key().serialize_pem() }
+    }
+
     /// For a server called `localhost`.
     pub(crate) fn server(&self, common_name: &str) -> Paper {
         self.paper(common_name, ExtendedKeyUsagePurpose::ServerAuth, 2099)
