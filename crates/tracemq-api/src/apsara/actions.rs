@@ -54,10 +54,11 @@ operations! {
 }
 
 impl Operation {
-    /// Whether it changes what is kept.
+    /// Whether it changes something, for the server or for devices.
     pub(super) fn is_change(self) -> bool {
         match self {
-            Self::CreateGroupId
+            Self::SendMessage
+            | Self::CreateGroupId
             | Self::DeleteGroupId
             | Self::ApplyToken
             | Self::RevokeToken
@@ -70,7 +71,6 @@ impl Operation {
             | Self::TraceMessageSubscribe
             | Self::QuerySessionByClientId
             | Self::BatchQuerySessionByClientIds
-            | Self::SendMessage
             | Self::ListGroupId
             | Self::ListDeviceCredentialClientId
             | Self::QueryToken

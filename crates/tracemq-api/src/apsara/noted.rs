@@ -14,11 +14,12 @@ use super::fault::Fault;
 use super::incoming::Incoming;
 
 /// What says whom or what a call is about. Another parameter stays out, whatever it holds.
-const NAMED: [&str; 10] = [
+const NAMED: [&str; 11] = [
     "InstanceId",
     "ClientId",
     "MsgId",
     "GroupId",
+    "MqttTopic",
     "BeginTime",
     "EndTime",
     "CurrentPage",

@@ -12,6 +12,7 @@ use super::actions::Operation;
 use super::credentials::{Named, no_turn};
 use super::fault::Fault;
 use super::incoming::Incoming;
+use super::noted::Note;
 use super::scope::{find_instance, text};
 
 /// Which message was sent.
@@ -24,12 +25,17 @@ pub(super) async fn call(app: &Shared, key: &Caller, operation: Operation, incom
     let payload = text(incoming, "Payload")?.as_bytes().to_vec();
     let instance = find_instance(app, key, instance, None)?.id.clone();
     let (clients, of) = (Arc::clone(&app.clients), instance.clone());
-    let done = app.turns.take(move || clients.send(&of, &topic, payload)).await;
-    let sent = done.map_err(|error| no_turn(&error))?.map_err(|error| match error {
+    let (note, audit) = (Note::of(key, operation, incoming), Arc::clone(&app.audit));
+    let send = move || note.changing(&audit, || clients.send(&of, &topic, payload).map_err(|error| failure(&error)));
+    let sent = app.turns.take(send).await.map_err(|error| no_turn(&error))??;
+    app.metrics.metered(&instance);
+    Ok(Sent(sent))
+}
+
+fn failure(error: &SendError) -> Fault {
+    match error {
         SendError::Topic(_) => Fault::invalid("MqttTopic"),
         SendError::Full => Fault::overloaded(),
         SendError::Off => Fault::api_not_supported(),
-    })?;
-    app.metrics.metered(&instance);
-    Ok(Sent(sent))
+    }
 }

@@ -175,3 +175,16 @@ async fn a_change_that_can_t_be_written_down_is_not_made_by_the_signed_api_eithe
     let asked = world.call(&signer("GetDeviceCredential").v3(&device)).await;
     assert_eq!((asked.status, asked.code().as_str()), (400, "ParameterCheckFailed"), "nothing is registered");
 }
+
+#[tokio::test]
+async fn who_sent_a_message_to_which_topic_stands_there_before_it_is_sent_and_not_what_it_says() {
+    let written = Written::new();
+    let parameters = [("InstanceId", INSTANCE), ("MqttTopic", "cmd/1"), ("Payload", "reboot now")];
+    // Without a broker it is not sent; that it was to be is on record all the same.
+    let answer = written.call("main", "SendMessage", &parameters).await;
+    assert_eq!(answer.code(), "ApiNotSupport");
+    let changes = written.changes();
+    assert_eq!(outcomes(&changes), ["begun", "failed: ApiNotSupport"]);
+    assert!(changes[0]["target"].as_str().unwrap().contains("MqttTopic=cmd%2F1"), "{changes:?}");
+    assert!(!written.all().contains("reboot"));
+}
