@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tracemq_model::{TracePage, TraceQuery};
 use tracemq_store::{EventStore, StoreError};
 
 /// Questions under way at once. A question is one page and mostly in memory; more would only queue at the disk.
@@ -108,6 +109,20 @@ impl Lookup {
         let store = Arc::clone(&self.store);
         self.turns.take(move || question(&*store)).await?.map_err(LookupError::Store)
     }
+
+    /// A page, shown to `finish`. Handing a question to another thread costs more than a page that is in memory: that is
+    /// answered at once.
+    pub(crate) async fn page<T: Send + 'static>(
+        &self,
+        query: TraceQuery,
+        finish: impl FnOnce(TracePage) -> T + Send + 'static,
+    ) -> Result<T, LookupError> {
+        match self.store.page_at_once(&query).map_err(LookupError::Store)? {
+            Some(page) => Ok(finish(page)),
+            None => self.ask(move |store| store.page(&query).map(finish)).await,
+        }
+    }
+
     /// Asks a question that may look at every event of a window. It is to give up when nobody waits for it any more.
     pub(crate) async fn ask_long<T: Send + 'static>(
         &self,

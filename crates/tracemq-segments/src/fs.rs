@@ -6,6 +6,7 @@ pub(crate) mod memory;
 #[cfg(test)]
 pub(crate) mod simulated;
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -60,10 +61,38 @@ pub(crate) trait LogFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
+thread_local! {
+    /// Whether this thread must not wait for a disk now.
+    static AT_ONCE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does `work`, in which [`read_exact_at`] on this thread fails with [`ErrorKind::WouldBlock`] instead of waiting for a disk, and asks it for what it lacks.
+/// (A mark on the thread, since every layer between a question and its reads would have to hand it on otherwise.)
+pub(crate) fn at_once<T>(work: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            AT_ONCE.set(self.0);
+        }
+    }
+    let _restore = Restore(AT_ONCE.replace(true));
+    work()
+}
+
 /// Fills `buffer` from `offset`.
 pub(crate) fn read_exact_at(file: &dyn LogFile, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !buffer.is_empty() {
-        match file.read_at(buffer, offset) {
+        let read = if AT_ONCE.get() {
+            file.read_at_once(buffer, offset).and_then(|read| {
+                read.ok_or_else(|| {
+                    file.ask_for(offset, u64::try_from(buffer.len()).unwrap_or(0));
+                    ErrorKind::WouldBlock.into()
+                })
+            })
+        } else {
+            file.read_at(buffer, offset)
+        };
+        match read {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(read) => {
                 buffer = buffer.get_mut(read..).unwrap_or_default();

@@ -185,6 +185,10 @@ impl EventStore for Segments {
         query::page(&self.shared.snapshot(), query)
     }
 
+    fn page_at_once(&self, query: &TraceQuery) -> Result<Option<TracePage>, StoreError> {
+        query::page_at_once(&self.shared.snapshot(), query)
+    }
+
     fn scan(&self, filter: &Filter, order: Order, visit: &mut Visit<'_>) -> Result<Vec<Gap>, StoreError> {
         query::scan(&self.shared.snapshot(), filter, order, visit)
     }

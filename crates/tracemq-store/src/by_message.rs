@@ -29,6 +29,10 @@ impl EventStore for ByMessage {
         self.0.page(query)
     }
 
+    fn page_at_once(&self, query: &TraceQuery) -> Result<Option<TracePage>, StoreError> {
+        self.0.page_at_once(query)
+    }
+
     fn scan(&self, filter: &Filter, order: Order, visit: &mut Visit<'_>) -> Result<Vec<Gap>, StoreError> {
         self.0.scan(filter, order, visit)
     }

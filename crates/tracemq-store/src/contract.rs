@@ -277,7 +277,12 @@ fn between(from: i64, to: i64) -> TimeRange {
 }
 
 fn page(store: &dyn EventStore, query: &TraceQuery) -> TracePage {
-    store.page(query).expect("the store answers")
+    let page = store.page(query).expect("the store answers");
+    // At once or not: it is the same page.
+    if let Some(at_once) = store.page_at_once(query).expect("the store answers") {
+        assert_eq!(at_once, page);
+    }
+    page
 }
 
 fn rows(store: &dyn EventStore, subject: Subject) -> Vec<Event> {

@@ -74,6 +74,14 @@ pub trait EventStore: Send + Sync + 'static {
     /// operating system refuses to read.
     fn page(&self, query: &TraceQuery) -> Result<TracePage, StoreError>;
 
+    /// The same page, if it can be had without waiting for a disk; none otherwise. For callers whose thread others need.
+    ///
+    /// # Errors
+    /// As [`EventStore::page`].
+    fn page_at_once(&self, _query: &TraceQuery) -> Result<Option<TracePage>, StoreError> {
+        Ok(None)
+    }
+
     /// Sessions of one subject: its events, put together by connection. A session is listed where its first event by
     /// (time, arrival) is, if that is in the range; its other parts may lie behind the range. They are looked for among the
     /// [`SESSION_REACH`] events of the subject behind that first one, and an event is a first one when none of the

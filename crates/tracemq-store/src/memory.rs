@@ -185,6 +185,10 @@ impl EventStore for MemoryStore {
         Ok(TracePage { total: u64::try_from(total).unwrap_or(u64::MAX), events, gaps })
     }
 
+    fn page_at_once(&self, query: &TraceQuery) -> Result<Option<TracePage>, StoreError> {
+        self.page(query).map(Some)
+    }
+
     fn scan(&self, filter: &Filter, order: Order, visit: &mut Visit<'_>) -> Result<Vec<Gap>, StoreError> {
         let (mut events, gaps) = self.matching(filter);
         // Stable: what is alike in both stays in the order of arrival.

@@ -52,13 +52,9 @@ pub(super) async fn query(app: &Shared, key: &Caller, incoming: &Incoming) -> Re
     let parameters = Parameters::read(incoming)?;
     let instance = find_instance(app, key, parameters.instance, Some(parameters.region))?;
     let query = parameters.query(instance.id.clone());
-    let unstored = app.unstored.clone();
-    let asked = app.lookup.ask(move |store| {
-        let gaps = unstored.gaps();
-        let mut found = store.page(&query)?;
-        found.gaps = merged(found.gaps, &gaps, query.range);
-        Ok(found)
-    });
+    // Before the page: what gets to the store meanwhile is in one of the two.
+    let (gaps, range) = (app.unstored.gaps(), query.range);
+    let asked = app.lookup.page(query, move |found| TracePage { gaps: merged(found.gaps, &gaps, range), ..found });
     let found = asked.await.map_err(|error| failure(&error))?;
     app.metrics.metered(&instance.id);
     Ok(parameters.page(&found, app.settings.utc_offset_s))

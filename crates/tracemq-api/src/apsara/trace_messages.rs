@@ -140,10 +140,10 @@ impl<'a> Parameters<'a> {
             Wanted::OfClient(client) => {
                 let subject = Subject::Client(client.clone());
                 let query = TraceQuery { instance, subject, range, order, offset, limit };
-                let asked = messages.lookup.ask(move |store| {
-                    let gaps = unstored.gaps();
-                    let page = store.page(&query)?;
-                    Ok(Found { total: page.total, events: page.events, gaps: merged(page.gaps, &gaps, range) })
+                let gaps = unstored.gaps();
+                let asked = messages.lookup.page(query, move |page| {
+                    let gaps = merged(page.gaps, &gaps, range);
+                    Found { total: page.total, events: page.events, gaps }
                 });
                 asked.await
             }

@@ -16,7 +16,7 @@ mod tally;
 pub(crate) use counts::counts;
 use counts::span;
 pub(crate) use matches::Keys;
-pub(crate) use page::page;
+pub(crate) use page::{page, page_at_once};
 pub(crate) use scan::{scan, scan_all};
 pub(crate) use stats::events;
 pub(crate) use subjects::subjects;

@@ -4,6 +4,7 @@
 //! behind each other; where some do, the page's first row is found by halving time. Rows that can't be read keep a place among the
 //! others, and are missing there.
 
+use std::io::ErrorKind;
 use std::ops::Range;
 
 use tracemq_model::{Event, Order, TimeMs, TimeRange, TracePage, TraceQuery};
@@ -12,9 +13,18 @@ use tracemq_store::{StoreError, check, window};
 use super::damage::Unreadable;
 use super::gaps;
 use super::rows::{Placed, Source, sources};
+use crate::fs::at_once;
 use crate::key::{self, Key};
 use crate::segment::Block;
 use crate::view::Snapshot;
+
+/// [`page`] without waiting for the disk, or none. What it lacked is asked for then, so that a page that may wait finds it sooner.
+pub(crate) fn page_at_once(snapshot: &Snapshot, query: &TraceQuery) -> Result<Option<TracePage>, StoreError> {
+    match at_once(|| page(snapshot, query)) {
+        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::WouldBlock => Ok(None),
+        answer => answer.map(Some),
+    }
+}
 
 pub(crate) fn page(snapshot: &Snapshot, query: &TraceQuery) -> Result<TracePage, StoreError> {
     check(query)?;

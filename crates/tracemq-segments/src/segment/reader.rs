@@ -415,7 +415,7 @@ impl Pieces<'_> {
         }
     }
 
-    /// Fills `buffer` from `offset`.
+    /// Fills `buffer` from `offset`; within [`at_once`](crate::fs::at_once) without waiting.
     pub(super) fn fill(&self, buffer: &mut [u8], offset: u64) -> Result<(), StoreError> {
         let length = wide(buffer.len());
         read_exact_at(self.file, buffer, offset).map_err(|source| {

@@ -134,6 +134,10 @@ fn a_page_waits_for_its_segments_together() {
         assert_eq!(world.store().page(&query).unwrap(), warm);
         let waits = world.disk.cool();
         assert!(waits <= 3, "{waits}, {order:?}");
+        // Who can't wait gets nothing instead, asks for what it lacked, and so gets the page in the end.
+        let answers: Vec<_> = (0..40).map(|_| world.store().page_at_once(&query).unwrap()).collect();
+        assert_eq!((answers.first(), answers.last()), (Some(&None), Some(&Some(warm))), "{order:?}");
+        assert_eq!(world.disk.cool(), 0, "{order:?}");
     }
 }
 
