@@ -48,6 +48,12 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/api/v1/clients", login: Login::Basic, build: || get(rest::devices::search) },
     Route { path: "/api/v1/clients/{client_id}", login: Login::Basic, build: || get(rest::devices::state) },
     Route { path: "/api/v1/clients/{client_id}/sessions", login: Login::Basic, build: || get(rest::devices::sessions) },
+    Route {
+        path: "/api/v1/clients/{client_id}/messages",
+        login: Login::Basic,
+        build: || get(rest::messages::of_client),
+    },
+    Route { path: "/api/v1/messages/{message_id}", login: Login::Basic, build: || get(rest::messages::way) },
     Route { path: "/api/v1/events", login: Login::Basic, build: || get(rest::events::list) },
     Route { path: "/api/v1/fleet/reasons", login: Login::Basic, build: || get(rest::fleet::reasons::reasons) },
     Route { path: "/api/v1/fleet/flappers", login: Login::Basic, build: || get(rest::fleet::flappers::flappers) },

@@ -34,7 +34,7 @@ macro_rules! operations {
 
 operations! {
     TraceDevice = "QueryMqttTraceDevice", TRACE_DEVICE_PERMISSIONS;
-    TraceMessageOfClient = "QueryMqttTraceMessageOfClient", &[TRACE, "mq:QueryMqttTraceMessageOfClient"];
+    TraceMessageOfClient = "QueryMqttTraceMessageOfClient", TRACE_MESSAGE_OF_CLIENT_PERMISSIONS;
     TraceMessagePublish = "QueryMqttTraceMessagePublish", &[TRACE, "mq:QueryMqttTraceMessagePublish"];
     TraceMessageSubscribe = "QueryMqttTraceMessageSubscribe", &[TRACE, "mq:QueryMqttTraceMessageSubscribe"];
     QuerySessionByClientId = "QuerySessionByClientId", &["mq:QuerySessionByClientId"];
@@ -89,6 +89,12 @@ const TRACE: &str = "mq:QueryMqttDeviceTrace";
 
 /// The permission that the query of a device's history needs, and the operation's own name, which is taken too.
 pub(crate) const TRACE_DEVICE_PERMISSIONS: &[&str] = &[TRACE, "mq:QueryMqttTraceDevice"];
+
+/// The same for the messages of a client.
+pub(crate) const TRACE_MESSAGE_OF_CLIENT_PERMISSIONS: &[&str] = &[TRACE, "mq:QueryMqttTraceMessageOfClient"];
+
+/// The same for the way of one message, of which operations tell a part each.
+pub(crate) const TRACE_MESSAGE_PERMISSIONS: &[&str] = &[TRACE];
 
 /// The version of the API that they belong to.
 const VERSION: &str = "2020-04-20";

@@ -32,8 +32,10 @@ use crate::caller::Caller;
 use crate::metrics::Surface;
 use crate::state::Shared;
 
-pub(crate) use actions::TRACE_DEVICE_PERMISSIONS as PERMISSIONS;
 pub use actions::names_of_right;
+pub(crate) use actions::{
+    TRACE_DEVICE_PERMISSIONS as PERMISSIONS, TRACE_MESSAGE_OF_CLIENT_PERMISSIONS, TRACE_MESSAGE_PERMISSIONS,
+};
 pub(crate) use scope::resource_names;
 
 use actions::Operation;

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
-use tracemq_model::{ClientId, Event, Filter, Gap, Order, Subject, TimeMs, TimeRange, TraceQuery};
+use tracemq_model::{ClientId, Event, Filter, Gap, MessageId, Order, Subject, TimeMs, TimeRange, TraceQuery};
 use tracemq_store::{EventStore, StoreError};
 
 use super::Problem;
@@ -40,6 +40,8 @@ struct Place {
     /// Whose it was.
     client: Option<String>,
     address: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
     /// How many of that moment and subject were given, and how many there were then.
     given: u64,
     of: u64,
@@ -131,12 +133,13 @@ impl Listing {
         if given == events.len() as u64 && skip.at.as_ref() == Some(&(at, subject.clone())) {
             given = given.saturating_add(skip.given);
         }
-        let (client, address) = match &subject {
-            Some(Subject::Client(client)) => (Some(client.to_string()), None),
-            Some(Subject::Address(address)) => (None, Some(address.to_string())),
-            // Messages are kept in a store of their own.
-            Some(Subject::Message(_)) | None => (None, None),
-        };
+        let (mut client, mut address, mut message) = (None, None, None);
+        match &subject {
+            Some(Subject::Client(named)) => client = Some(named.to_string()),
+            Some(Subject::Address(named)) => address = Some(named.to_string()),
+            Some(Subject::Message(named)) => message = Some(named.to_string()),
+            None => {}
+        }
         let TimeRange { from, to } = self.filter.range;
         let place = Place {
             newest_first: self.order == Order::NewestFirst,
@@ -145,6 +148,7 @@ impl Listing {
             at: at.0,
             client,
             address,
+            message,
             given,
             of: self.count(store, at, subject.as_ref())?,
         };
@@ -197,18 +201,22 @@ impl Skip {
 impl Place {
     fn is_right(&self) -> bool {
         let range = TimeRange { from: TimeMs(self.from), to: TimeMs(self.to) };
-        let names_one = self.client.is_none() || self.address.is_none();
+        let names = [&self.client, &self.address, &self.message];
+        let names_one = names.into_iter().flatten().count() <= 1;
         let is_name = |name: &String| ClientId::new(name).is_ok();
         let is_address = |text: &String| text.parse::<std::net::IpAddr>().is_ok();
         range.contains(TimeMs(self.at))
             && names_one
             && self.client.as_ref().is_none_or(is_name)
             && self.address.as_ref().is_none_or(is_address)
+            && self.message.as_ref().is_none_or(|id| id.parse::<MessageId>().is_ok())
     }
 
     fn subject(&self) -> Option<Subject> {
         let client = self.client.as_deref().and_then(|name| ClientId::new(name).ok()).map(Subject::Client);
-        client.or_else(|| self.address.as_deref()?.parse().ok().map(Subject::Address))
+        let address = || self.address.as_deref()?.parse().ok().map(Subject::Address);
+        let message = || self.message.as_deref()?.parse().ok().map(Subject::Message);
+        client.or_else(address).or_else(message)
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod history;
 mod listing;
 pub(crate) mod live;
 mod login;
+pub(crate) mod messages;
 pub(crate) mod openapi;
 mod parameters;
 mod problem;

@@ -8,7 +8,7 @@ use utoipa::{Modify, OpenApi};
 use super::export::FormatWord;
 use super::parameters::OrderWord;
 use super::problem::ProblemDocument;
-use super::{connections, devices, erasure, events, export, fleet, gaps, history, live};
+use super::{connections, devices, erasure, events, export, fleet, gaps, history, live, messages};
 
 /// The document.
 #[derive(OpenApi)]
@@ -20,7 +20,7 @@ use super::{connections, devices, erasure, events, export, fleet, gaps, history,
         devices::search, devices::state, devices::sessions, history::client_events, erasure::erase, history::address_events,
         events::list, gaps::list, fleet::reasons::reasons, fleet::flappers::flappers, fleet::dropped::dropped,
         fleet::common::common, live::live, export::export,
-        connections::list, connections::end,
+        messages::of_client, messages::way, connections::list, connections::end,
     ),
     // Which nothing but a reference names.
     components(schemas(ProblemDocument<'static>, OrderWord, FormatWord)),

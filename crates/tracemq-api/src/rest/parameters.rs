@@ -178,19 +178,23 @@ impl FilterParameters {
     ) -> Result<Filter, Problem> {
         let Self { action, reason, address, username, listener } = self;
         let is_action = |action: &Action, word: &str| action.code() == word;
-        let is_reason = |reason: &Reason, word: &str| reason.code() == word;
         let address = address.map(|text| text.parse::<IpAddr>());
         Ok(Filter {
             instance,
             range,
             subject,
             actions: list("action", action.as_deref(), &Action::OF_CONNECTIONS, is_action)?,
-            reasons: list("reason", reason.as_deref(), Reason::ALL, is_reason)?,
+            reasons: reasons(reason.as_deref(), Reason::ALL)?,
             address: address.transpose().map_err(|_| Problem::field("address", &"is not an IP address"))?,
             username,
             listener,
         })
     }
+}
+
+/// The reasons that `text` names, each one of `all`.
+pub(super) fn reasons(text: Option<&str>, all: &[Reason]) -> Result<Vec<Reason>, Problem> {
+    list("reason", text, all, |reason, word| reason.code() == word)
 }
 
 /// The words of a list with commas between them, each one of `all`.

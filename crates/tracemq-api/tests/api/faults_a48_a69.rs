@@ -11,6 +11,7 @@ use tracemq_model::{Action, Event, Reason};
 use crate::devices::{get, of};
 use crate::faults_a29_a38::served_world;
 use crate::live::Stream;
+use crate::trace_messages::{MESSAGE, traced_world};
 use crate::world::{Answer, CLIENT, INSTANCE, NOW, OTHER_INSTANCE, SECRET, World, key, parameters_with};
 
 async fn with(world: &World, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
@@ -32,8 +33,9 @@ fn main_key() -> String {
 /// Each path that is served, as a target.
 fn targets() -> impl Iterator<Item = (&'static str, Login, String)> {
     ROUTES.iter().map(|route| {
-        let target =
-            route.path.replace("{client_id}", CLIENT).replace("{ip}", "192.0.2.7").replace("{file}", "explorer.js");
+        let names =
+            [("{client_id}", CLIENT), ("{message_id}", MESSAGE), ("{ip}", "192.0.2.7"), ("{file}", "explorer.js")];
+        let target = names.iter().fold(route.path.to_owned(), |path, (name, value)| path.replace(name, value));
         (route.path, route.login, target)
     })
 }
@@ -84,7 +86,7 @@ async fn a48_another_account_s_instance_is_as_one_that_never_was() {
 /// and what it has to ask for is refused.
 #[tokio::test]
 async fn a61_a_page_of_elsewhere_changes_nothing_with_the_login_of_its_visitor() {
-    let world = World::new();
+    let world = traced_world();
     let (login, origin) = (main_key(), ("origin", "https://evil.example"));
     for (path, needs, target) in targets() {
         for kind in ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"] {

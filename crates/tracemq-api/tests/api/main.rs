@@ -29,6 +29,7 @@ mod handshakes;
 mod health;
 mod issuing;
 mod live;
+mod messages;
 mod openapi;
 mod rest;
 mod signing;

@@ -18,7 +18,7 @@ const OF_CLIENT: &str = "QueryMqttTraceMessageOfClient";
 const PUBLISH: &str = "QueryMqttTraceMessagePublish";
 const SUBSCRIBE: &str = "QueryMqttTraceMessageSubscribe";
 
-fn seen(id: &str, client: &str, reason: Reason, time: i64) -> Event {
+pub(crate) fn seen(id: &str, client: &str, reason: Reason, time: i64) -> Event {
     let id: MessageId = id.parse().unwrap();
     let message = MessageDetails { id, topic: "a/b".into(), qos: 1, payload_bytes: 4, client: None };
     let details = Details { message: Some(Box::new(message)), ..Details::default() };
@@ -26,7 +26,7 @@ fn seen(id: &str, client: &str, reason: Reason, time: i64) -> Event {
 }
 
 /// One message to two devices, one of which was away, and did not reach a third.
-fn way() -> Vec<Event> {
+pub(crate) fn way() -> Vec<Event> {
     vec![
         seen(MESSAGE, CLIENT, Reason::MessagePublished, NOW - 3_000),
         seen(MESSAGE, "GID_test@@@here", Reason::MessageDelivered, NOW - 3_000),
