@@ -25,7 +25,7 @@ pub(crate) fn preflight() -> Response {
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
         HeaderValue::from_static(
-            "authorization, content-type, last-event-id, x-acs-action, x-acs-version, x-acs-date, x-acs-signature-nonce, \
+            "authorization, content-type, if-none-match, last-event-id, x-acs-action, x-acs-version, x-acs-date, x-acs-signature-nonce, \
              x-acs-content-sha256, x-acs-accesskey-id, x-acs-security-token",
         ),
     );
@@ -40,7 +40,7 @@ pub(crate) fn allow(origin: Option<HeaderValue>, headers: &mut HeaderMap) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("x-request-id, x-tracemq-gaps, retry-after, x-acs-retry-after"),
+            HeaderValue::from_static("x-request-id, x-tracemq-gaps, retry-after, x-acs-retry-after, etag"),
         );
     }
 }

@@ -14,6 +14,7 @@ mod audit;
 mod caller;
 mod clients;
 mod cors;
+mod etag;
 mod explorer;
 mod gaps;
 mod issuing;

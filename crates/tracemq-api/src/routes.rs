@@ -14,6 +14,7 @@ use axum::routing::{MethodRouter, any, get};
 use crate::access_log::{self, Line, Told};
 use crate::audit::{Peer, Way};
 use crate::cors;
+use crate::etag;
 use crate::request_id;
 use crate::rest::Problem;
 use crate::state::{ApiError, ApiState, App, Shared};
@@ -94,6 +95,7 @@ pub fn router(state: ApiState) -> Result<Router, ApiError> {
     let router = router
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(async || Problem::no_such_path())
+        .layer(middleware::from_fn(etag::tag))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard))
         .with_state(app);
     Ok(router)

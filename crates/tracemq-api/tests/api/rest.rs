@@ -41,6 +41,29 @@ fn connections(page: &Value) -> Vec<u64> {
 }
 
 #[tokio::test]
+async fn who_has_an_answer_is_told_so_until_it_changes() {
+    let world = World::new();
+    world.append(vec![named("pump", 1, NOW - 5)], Vec::new());
+    let target = of("pump");
+    let first = get(&world, &target).await;
+    let tag = first.header("etag").to_owned();
+    assert!(tag.len() == 34 && tag.starts_with('"'), "{first:?}");
+    let login = format!("Basic {}", BASE64.encode(format!("main:{SECRET}")));
+    let again = async |known: &str| world.get(&target, &[("Authorization", &login), ("If-None-Match", known)]).await;
+    for known in [tag.clone(), format!("\"other\", W/{tag}"), "*".to_owned()] {
+        let same = again(&known).await;
+        assert_eq!((same.status, same.body.as_str(), same.header("etag")), (304, "", tag.as_str()), "{known}");
+        assert_eq!(same.header("cache-control"), "no-store");
+    }
+    assert_eq!(again("\"other\"").await.body, first.body);
+    world.append(vec![named("pump", 2, NOW)], Vec::new());
+    let changed = again(&tag).await;
+    assert_eq!((changed.status, connections(&changed.json())), (200, vec![2, 1]));
+    // Whoever may not have the answer learns nothing from a tag.
+    assert_eq!(world.get(&target, &[("If-None-Match", tag.as_str())]).await.status, 401);
+}
+
+#[tokio::test]
 async fn an_event_says_all_that_is_known_and_nothing_that_is_not() {
     let world = World::new();
     let full = Event {
