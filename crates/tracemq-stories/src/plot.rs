@@ -62,6 +62,8 @@ plots! {
     ExpiringCertificate = "certificate-expiring", plots::rights::expiring_certificate;
     /// A topic that is refused, again and again.
     ForbiddenTopic = "topic-refused", plots::rights::forbidden_topic;
+    /// A release of the device's software that gets a packet wrong.
+    BrokenSoftware = "client-fault", plots::rights::broken_software;
     /// The server was stopped.
     Restart = "server-side", plots::others::restart;
     /// Everyone was reset at once.

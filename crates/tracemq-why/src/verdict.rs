@@ -47,6 +47,8 @@ causes! {
     CertificateExpiring = "certificate-expiring";
     /// It asks for a topic that it may not have, and is sent away for it.
     TopicRefused = "topic-refused";
+    /// It breaks a rule of MQTT or a limit, and is sent away for it.
+    ClientFault = "client-fault";
     /// The server ended it, or everybody dropped together.
     ServerSide = "server-side";
     /// Its network dropped together, while others stayed.

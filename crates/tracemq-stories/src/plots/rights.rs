@@ -51,8 +51,8 @@ pub(crate) fn expiring_certificate(stage: &mut Stage<'_>) {
     stage.calm();
 }
 
-pub(crate) fn forbidden_topic(stage: &mut Stage<'_>) {
-    let reason = if stage.dice.percent(70) { Reason::PublishNotAuthorized } else { Reason::SubscribeNotAuthorized };
+/// It is let in and sent away for what it does then, again and again.
+fn sent_away(stage: &mut Stage<'_>, reason: Reason) {
     let mut at = stage.to - stage.dice.between(HOUR / 2, stage.length() / 2);
     let wait = stage.dice.between(2 * SECOND, 2 * MINUTE);
     for _ in 0..stage.dice.between(3, 40) {
@@ -66,4 +66,14 @@ pub(crate) fn forbidden_topic(stage: &mut Stage<'_>) {
             break;
         }
     }
+}
+
+pub(crate) fn forbidden_topic(stage: &mut Stage<'_>) {
+    let reason = if stage.dice.percent(70) { Reason::PublishNotAuthorized } else { Reason::SubscribeNotAuthorized };
+    sent_away(stage, reason);
+}
+
+pub(crate) fn broken_software(stage: &mut Stage<'_>) {
+    let reason = if stage.dice.percent(50) { Reason::MalformedPacket } else { Reason::ProtocolError };
+    sent_away(stage, reason);
 }

@@ -5,6 +5,8 @@
 
 mod bad_credentials;
 mod certificate;
+mod client_fault;
+mod credentials_ended;
 mod fixed_period;
 mod flapping;
 mod fleet;
@@ -165,11 +167,13 @@ impl Finding {
 type Rule = fn(&Scene<'_>) -> Outcome;
 
 /// In the order in which they are asked.
-pub(crate) const RULES: [(Cause, Rule); 12] = [
+pub(crate) const RULES: [(Cause, Rule); 14] = [
     (Cause::CertificateExpired, certificate::expired),
     (Cause::BadCredentials, bad_credentials::rule),
     (Cause::TopicRefused, topic_refused::rule),
     (Cause::ServerSide, server_ended::rule),
+    (Cause::ClientFault, client_fault::rule),
+    (Cause::FixedPeriod, credentials_ended::rule),
     (Cause::TwoDevicesOneId, two_devices::rule),
     (Cause::NetworkOfSubnet, fleet::rule),
     (Cause::KeepAliveNotHonoured, keep_alive::rule),

@@ -19,7 +19,10 @@ pub(crate) fn story(cause: Cause, seed: u64) -> World {
         Cause::BadCredentials => bad_credentials(&mut world),
         Cause::CertificateExpired => certificate_expired(&mut world, seed),
         Cause::CertificateExpiring => certificate_expiring(&mut world),
-        Cause::TopicRefused => topic_refused(&mut world),
+        Cause::TopicRefused => sent_away(&mut world, &[Reason::PublishNotAuthorized, Reason::SubscribeNotAuthorized]),
+        Cause::ClientFault => {
+            sent_away(&mut world, &[Reason::MalformedPacket, Reason::PacketTooLarge, Reason::BadTopic]);
+        }
         Cause::ServerSide => server_side(&mut world, seed),
         Cause::NetworkOfSubnet => network(&mut world),
         Cause::Flapping => flapping(&mut world),
@@ -244,7 +247,7 @@ fn certificate_expired(world: &mut World, seed: u64) {
     let to = dropped + world.dice.between(1, 8) * HOUR;
     world.live(&device, START, dropped + 1, &[Strike { at: dropped, reason, until: to }]);
     // Without the rows of the addresses there is less to go by.
-    if seed % 4 != 0 {
+    if !seed.is_multiple_of(4) {
         let mut at = dropped + 10 * SECOND;
         while at < to {
             let connection = world.connection();
@@ -271,9 +274,10 @@ fn certificate_expiring(world: &mut World) {
     world.ordinary_surroundings();
 }
 
-fn topic_refused(world: &mut World) {
+/// It comes, does what it may not, and is sent away for it.
+fn sent_away(world: &mut World, reasons: &[Reason]) {
     let device = Device::ordinary(&mut world.dice);
-    let reason = world.dice.one_of(&[Reason::PublishNotAuthorized, Reason::SubscribeNotAuthorized]);
+    let reason = world.dice.one_of(reasons);
     let from = START + world.dice.between(0, 10) * HOUR;
     let strike = Strike { at: from - MINUTE, reason: Reason::ClientClosed, until: from };
     if from > START {
