@@ -9,7 +9,7 @@ mod dice;
 mod plot;
 mod plots;
 
-pub use device::Device;
+pub use device::{Connected, Device, Ending};
 pub use dice::Dice;
 pub use plot::{Others, Plot, Story};
 

@@ -10,97 +10,58 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::ROUND;
+use super::cast::{PARTS, Part, Play};
 use super::wire::{self, Identity};
+use crate::shell;
 
 /// The user that may not publish to `admin/#`.
 pub(super) const USER: &str = "device";
 /// Its password.
 pub(super) const PASSWORD: &str = "demo";
 
-/// How many there are.
-pub(super) const COUNT: usize = PARTS.len();
-
-/// A device's name, what it does, and the reason that the record will show.
-struct Part {
-    name: &'static str,
-    does: &'static str,
-    reason: &'static str,
-    play: Play,
-}
-
-enum Play {
-    Healthy,
-    WrongPassword,
-    Twins,
-    ForbiddenTopic,
-    FallsSilent,
-    ClosesWithoutDisconnect,
-    Malformed,
-    Reset,
-    NeverSaysConnect,
-}
-
-const PARTS: [Part; 9] = [
-    Part { name: "pump-01", does: "reports and says goodbye", reason: "client-disconnected", play: Play::Healthy },
-    Part { name: "pump-02", does: "has the wrong password", reason: "bad-credentials", play: Play::WrongPassword },
-    Part {
-        name: "pump-03",
-        does: "has a twin with the same client id",
-        reason: "session-taken-over",
-        play: Play::Twins,
-    },
-    Part {
-        name: "pump-04",
-        does: "publishes where it may not",
-        reason: "publish-not-authorized",
-        play: Play::ForbiddenTopic,
-    },
-    Part {
-        name: "pump-05",
-        does: "falls silent past its keep alive",
-        reason: "keep-alive-timeout",
-        play: Play::FallsSilent,
-    },
-    Part {
-        name: "pump-06",
-        does: "closes without a DISCONNECT",
-        reason: "client-closed",
-        play: Play::ClosesWithoutDisconnect,
-    },
-    Part { name: "pump-07", does: "sends a packet that is none", reason: "malformed-packet", play: Play::Malformed },
-    Part { name: "pump-08", does: "loses its network", reason: "connection-reset", play: Play::Reset },
-    Part {
-        name: "",
-        does: "connects and never says who it is",
-        reason: "connect-timeout",
-        play: Play::NeverSaysConnect,
-    },
-];
+/// Between two rounds of a device.
+const ROUND: Duration = Duration::from_secs(20);
+/// Of one that comes back as soon as it can.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// Between the first signs of two devices.
+const ENTRANCE: Duration = Duration::from_millis(100);
 
 /// Starts them all; they stop when the handle is aborted.
 pub(super) fn start(server: SocketAddr) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         let mut devices = JoinSet::new();
+        let mut told = "";
         for part in &PARTS {
-            let _ = tell(part); // the demo goes on also when nobody reads what it says
+            // Of a group the first stands for all.
+            if part.does != told {
+                let _ = tell(part); // the demo goes on also when nobody reads what it says
+            }
+            told = part.does;
+            if matches!(part.play, Play::Away) {
+                continue;
+            }
             devices.spawn(async move {
                 loop {
                     // A failed round is the point of most of them; the next one tries again.
                     let _ = play(part, server).await;
-                    sleep(ROUND).await;
+                    let pause = if matches!(part.play, Play::FallsSilent | Play::Stays) { AT_ONCE } else { ROUND };
+                    sleep(pause).await;
                 }
             });
-            sleep(Duration::from_millis(300)).await;
+            sleep(ENTRANCE).await;
         }
         while devices.join_next().await.is_some() {}
     })
 }
 
 fn tell(part: &Part) -> io::Result<()> {
-    let whom = if part.name.is_empty() { "--address 127.0.0.1" } else { part.name };
     let mut out = io::stdout().lock();
-    writeln!(out, "  {whom:<24} {:<36} {}", part.does, part.reason)?;
+    let own = shell::own_command();
+    if part.name.is_empty() {
+        writeln!(out, "  {:<11}{:<40} {own} history --address 127.0.0.1", "(no name)", part.does)?;
+    } else {
+        writeln!(out, "  {:<11}{:<40} {own} why {}", part.name, part.does, part.name)?;
+    }
     out.flush()
 }
 
@@ -108,7 +69,15 @@ async fn play(part: &Part, server: SocketAddr) -> io::Result<()> {
     let identity = Identity { client_id: part.name, credentials: Some((USER, PASSWORD)), keep_alive_s: 60 };
     let telemetry = wire::publish(&format!("telemetry/{}", part.name), "7.4 bar");
     match part.play {
-        Play::Healthy => {
+        Play::Away => {}
+        Play::Stays => {
+            let mut stream = wire::join(server, &identity).await?;
+            loop {
+                stream.write_all(&telemetry).await?;
+                sleep(ROUND).await;
+            }
+        }
+        Play::SaysGoodbye => {
             let mut stream = wire::join(server, &identity).await?;
             for _ in 0..3 {
                 stream.write_all(&telemetry).await?;
@@ -123,11 +92,15 @@ async fn play(part: &Part, server: SocketAddr) -> io::Result<()> {
             wire::until_closed(&mut stream).await;
         }
         Play::Twins => {
-            let mut first = wire::join(server, &identity).await?;
-            sleep(Duration::from_secs(1)).await;
-            let mut second = wire::join(server, &identity).await?;
-            wire::until_closed(&mut first).await;
-            second.write_all(wire::DISCONNECT).await?;
+            // Each was thrown out by the other, and comes back.
+            let mut old = wire::join(server, &identity).await?;
+            for turn in 0_u16.. {
+                sleep(Duration::from_secs(3)).await;
+                let twin = Identity { keep_alive_s: if turn.is_multiple_of(2) { 75 } else { 60 }, ..identity };
+                let new = wire::join(server, &twin).await?;
+                wire::until_closed(&mut old).await;
+                old = new;
+            }
         }
         Play::ForbiddenTopic => {
             and_wait(wire::join(server, &identity).await?, &wire::publish("admin/reboot", "now")).await?;

@@ -1,17 +1,19 @@
-//! `tracemq demo`: a server on a temporary folder, and pretend devices with real connections that live and drop in
-//! every way there is. Nothing is kept.
+//! `tracemq demo`: a server on a temporary folder, and pretend devices with a day of history and real connections that live and drop
+//! in every way there is. Nothing is kept.
 
+mod cast;
 mod devices;
+mod past;
 mod wire;
 
+use anyhow::Context;
+use jiff::Timestamp;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use anyhow::Context;
 
 use tracemq_access::mqtt::{Cost, StoredPassword, users};
+use tracemq_model::TimeMs;
 
 use crate::config::{Config, Rule};
 use crate::passwd;
@@ -41,6 +43,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
             Rule { users, deny: true, publish: admin, ..Rule::default() },
             Rule { publish: everything.clone(), subscribe: everything, ..Rule::default() },
         ];
+        past::write(&config.data_dir.join("events"), &config.instance.id, now())?;
         let server = Server::start(config.clone()).await?;
         // The demo goes on also when nobody reads what it says.
         let _ = introduce(&config, &server);
@@ -50,6 +53,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
         fleet.abort();
         server.stop().await
     })
+}
+
+fn now() -> TimeMs {
+    TimeMs(Timestamp::now().as_millisecond())
 }
 
 /// A file with the devices' user.
@@ -74,22 +81,17 @@ fn introduce(config: &Config, server: &Server) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "TraceMQ {} demo: {} pretend devices, nothing is kept. Stop with Ctrl-C.",
+        "TraceMQ {} demo: {} pretend devices, 24 h of history, nothing is kept. Stop with Ctrl-C.",
         env!("CARGO_PKG_VERSION"),
-        devices::COUNT
+        cast::NAMED
     )?;
     if let Some(mqtt) = server.mqtt() {
         writeln!(out, "  mqtt     {mqtt}{}", note(mqtt != defaults.mqtt.listen))?;
     }
     writeln!(out, "  http     http://{}{}", server.http, note(server.http != defaults.http.listen))?;
     writeln!(out, "  data     {}", config.data_dir.display())?;
-    writeln!(out, "\nAsk about any of them, in another terminal:")?;
-    let folder = shell::data_dir_flag(&config.data_dir);
-    writeln!(out, "  {} history pump-05{folder}", shell::own_command())?;
-    writeln!(out, "\nEach does what it does, again and again:\n")?;
-    writeln!(out, "  {:<24} {:<36} REASON", "ASK FOR", "WHAT IT DOES")?;
+    writeln!(out, "\nIn another terminal:")?;
+    writeln!(out, "  export TRACEMQ_DATA_DIR={}", shell::quoted(&config.data_dir.to_string_lossy()))?;
+    writeln!(out, "and then ask about any of them:\n")?;
     out.flush()
 }
-
-/// Between two rounds of a device.
-const ROUND: Duration = Duration::from_secs(20);
