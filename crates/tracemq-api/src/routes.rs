@@ -55,6 +55,7 @@ pub const ROUTES: &[Route] = &[
         build: || get(rest::messages::of_client),
     },
     Route { path: "/api/v1/messages/{message_id}", login: Login::Basic, build: || get(rest::messages::way) },
+    Route { path: "/api/v1/clients/{client_id}/why", login: Login::Basic, build: || get(rest::why::why) },
     Route { path: "/api/v1/events", login: Login::Basic, build: || get(rest::events::list) },
     Route { path: "/api/v1/fleet/reasons", login: Login::Basic, build: || get(rest::fleet::reasons::reasons) },
     Route { path: "/api/v1/fleet/flappers", login: Login::Basic, build: || get(rest::fleet::flappers::flappers) },

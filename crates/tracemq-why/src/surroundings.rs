@@ -18,7 +18,9 @@ pub struct Around {
     pub connection: ConnectionId,
     /// Others that dropped in the window.
     pub dropped: u64,
-    /// Others that were connected and stayed.
+    /// How many drop in such a window usually, from shortly before.
+    pub usually_dropped: u64,
+    /// Others that were connected and stayed, as far as that is known.
     pub stayed: u64,
     /// Of those that dropped: the ones of the client's network (/24, /64).
     pub subnet_dropped: u64,

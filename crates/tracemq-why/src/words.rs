@@ -37,6 +37,11 @@ pub(crate) fn share(count: usize, all: usize) -> String {
     if count == all && all > 1 { format!("all {all}") } else { format!("{count} of {all}") }
 }
 
+/// The same at the beginning of a sentence.
+pub(crate) fn share_first(count: usize, all: usize) -> String {
+    share(count, all).replacen("all", "All", 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,7 @@ fn surroundings(story: &Story) -> Surroundings {
     let around = newest.map(|end| Around {
         connection: end.connection,
         dropped: story.others.dropped,
+        usually_dropped: 1,
         stayed: story.others.stayed,
         subnet_dropped: story.others.subnet_dropped,
         subnet_stayed: story.others.subnet_stayed,

@@ -236,7 +236,7 @@ async fn current(app: &Shared, request: &Parts) -> Result<ClientState, Problem> 
 }
 
 /// Why no event of a client can be shown: nothing is on record, or it can't be read.
-fn unknown(store: &dyn EventStore, instance: InstanceId, subject: Subject) -> Result<Problem, StoreError> {
+pub(super) fn unknown(store: &dyn EventStore, instance: InstanceId, subject: Subject) -> Result<Problem, StoreError> {
     let (range, order) = (TimeRange::ALL, Order::NewestFirst);
     let page = store.page(&TraceQuery { instance, subject, range, order, offset: 0, limit: 0 })?;
     if page.total > 0 {

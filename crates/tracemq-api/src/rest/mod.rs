@@ -23,6 +23,7 @@ mod problem;
 mod row;
 mod table;
 pub mod time_words;
+pub(crate) mod why;
 
 pub use crate::clients::ClientRow;
 pub(crate) use problem::Problem;

@@ -8,7 +8,7 @@ use utoipa::{Modify, OpenApi};
 use super::export::FormatWord;
 use super::parameters::OrderWord;
 use super::problem::ProblemDocument;
-use super::{connections, devices, erasure, events, export, fleet, gaps, history, live, messages};
+use super::{connections, devices, erasure, events, export, fleet, gaps, history, live, messages, why};
 
 /// The document.
 #[derive(OpenApi)]
@@ -17,7 +17,7 @@ use super::{connections, devices, erasure, events, export, fleet, gaps, history,
         license(name = "Apache-2.0", identifier = "Apache-2.0")),
     servers((url = "/", description = "This server.")),
     paths(
-        devices::search, devices::state, devices::sessions, history::client_events, erasure::erase, history::address_events,
+        devices::search, devices::state, devices::sessions, why::why, history::client_events, erasure::erase, history::address_events,
         events::list, gaps::list, fleet::reasons::reasons, fleet::flappers::flappers, fleet::dropped::dropped,
         fleet::common::common, live::live, export::export,
         messages::of_client, messages::way, connections::list, connections::end,

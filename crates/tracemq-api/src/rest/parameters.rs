@@ -105,6 +105,11 @@ pub(super) struct FilterParameters {
 }
 
 impl RangeParameters {
+    /// For a call that words its own parameters.
+    pub(super) fn of(since: Option<String>, until: Option<String>) -> Self {
+        Self { since, until }
+    }
+
     pub(super) fn read(&self, now: TimeMs) -> Result<TimeRange, Problem> {
         let now = Timestamp::from_millisecond(now.0).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::UTC);
         let moment = |name, sent: &Option<String>, default, latest: &Zoned| match sent {

@@ -36,4 +36,5 @@ mod signing;
 mod surroundings;
 mod trace_device;
 mod trace_messages;
+mod why;
 mod world;

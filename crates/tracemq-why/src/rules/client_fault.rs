@@ -4,7 +4,7 @@ use tracemq_model::Reason;
 
 use super::{Finding, Outcome, Scene};
 use crate::verdict::{Cause, Confidence};
-use crate::words::share;
+use crate::words::share_first;
 
 pub(super) fn rule(scene: &Scene<'_>) -> Outcome {
     let faulty: Vec<(usize, Reason)> = scene
@@ -15,7 +15,7 @@ pub(super) fn rule(scene: &Scene<'_>) -> Outcome {
     let ends = scene.connections().filter(|(_, connection)| connection.is_drop() || connection.is_refused()).count();
     let detail = scene.histories.get(newest).and_then(|one| one.end()?.details.detail.as_deref()).unwrap_or_default();
     let named = if detail.is_empty() { String::new() } else { format!(": {detail}") };
-    let of = share(faulty.len(), ends).replacen("all", "All", 1);
+    let of = share_first(faulty.len(), ends);
     let sentence =
         format!("{of} ends came because the client {} ({reason}){named}.", words(reason).unwrap_or_default());
     let advice = if reason == Reason::SlowConsumer {

@@ -8,7 +8,7 @@ use tracemq_model::Reason;
 use super::{Finding, Outcome, Scene};
 use crate::cluster::{Width, densest};
 use crate::verdict::{Cause, Confidence};
-use crate::words::{seconds, span};
+use crate::words::{seconds, share_first, span};
 
 /// So many of the same length at least.
 const SAME_MIN: usize = 4;
@@ -56,9 +56,8 @@ pub(super) fn rule(scene: &Scene<'_>) -> Outcome {
     let reason = scene.histories.get(*period.members.last().unwrap_or(&0)).and_then(|one| one.reason());
     let what = if period.is_of_lives { "after they had been open for" } else { "on a beat of" };
     let sentence = format!(
-        "{} of {} drops came {what} {} each ({}), however the connection was used.",
-        period.members.len(),
-        drops.len(),
+        "{} drops came {what} {} each ({}), however the connection was used.",
+        share_first(period.members.len(), drops.len()),
         span(period.ms),
         reason.map(Reason::code).unwrap_or_default()
     );

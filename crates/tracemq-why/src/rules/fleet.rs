@@ -12,6 +12,9 @@ const TOGETHER_PERCENT: u64 = 50;
 /// Which part of those elsewhere may drop meanwhile.
 const ELSEWHERE_PERCENT: u64 = 20;
 
+/// So many times what is usual is more than a busy moment. Whoever was connected and silent is not always known, what is usual is.
+const UNUSUAL_TIMES: u64 = 5;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Picture {
     /// The server ended the others.
@@ -33,6 +36,7 @@ fn picture(around: &Around) -> Picture {
         (around.dropped.saturating_sub(around.subnet_dropped), around.stayed.saturating_sub(around.subnet_stayed));
     let is_quiet =
         elsewhere.0.saturating_mul(100) <= elsewhere.0.saturating_add(elsewhere.1).saturating_mul(ELSEWHERE_PERCENT);
+    let is_unusual = around.dropped > around.usually_dropped.saturating_mul(UNUSUAL_TIMES);
     let is_subnet = around.subnet_dropped >= OTHERS_MIN && part(around.subnet_dropped, around.subnet_stayed);
     if around.ended_by_server >= OTHERS_MIN
         && part(around.ended_by_server, around.dropped - around.ended_by_server.min(around.dropped))
@@ -42,7 +46,7 @@ fn picture(around: &Around) -> Picture {
         Picture::OnlySubnet
     } else if is_subnet && is_quiet {
         Picture::Subnet
-    } else if elsewhere.0 >= OTHERS_MIN && part(around.dropped, around.stayed) {
+    } else if is_unusual && elsewhere.0 >= OTHERS_MIN && part(around.dropped, around.stayed) {
         Picture::Everybody
     } else {
         Picture::Alone
@@ -107,6 +111,7 @@ fn storm(scene: &Scene<'_>, seen: &[(usize, &Around)], examined: usize) -> Outco
         .fact("examined", examined)
         .fact("others_dropped", most.dropped)
         .fact("others_stayed", most.stayed)
+        .fact("others_usually", most.usually_dropped)
         .ruling_out(Cause::NetworkOfSubnet, "those of other networks dropped as well")
         .explaining(scene, seen.iter().map(|(at, _)| *at).collect());
     finding.examined = Some(examined);

@@ -9,7 +9,7 @@ use super::{Finding, Outcome, Scene};
 use crate::cluster::{Cluster, Width, densest};
 use crate::histories::Connection;
 use crate::verdict::{Cause, Confidence};
-use crate::words::{seconds, share, span};
+use crate::words::{seconds, share, share_first, span};
 
 /// A silence that is shorter is ordinary: no box in use forgets so soon.
 const SILENCE_MIN_MS: u64 = 15_000;
@@ -97,10 +97,9 @@ fn told(scene: &Scene<'_>, members: &[&Silence<'_>], silence: u64, all: usize) -
         "the connection was cut"
     };
     let sentence = format!(
-        "{} of {} drops came after the same silence: {how} when nothing had passed for {}; {kept}. Something in the path forgets \
+        "{} drops came after the same silence: {how} when nothing had passed for {}; {kept}. Something in the path forgets \
          connections that are silent for that long.",
-        members.len(),
-        all,
+        share_first(members.len(), all),
         span(silence)
     );
     let wanted = seconds(silence) / 2;

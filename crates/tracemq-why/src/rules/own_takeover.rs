@@ -4,7 +4,7 @@ use super::{Finding, Outcome, Scene};
 use crate::cluster::median;
 use crate::histories::Connection;
 use crate::verdict::{Cause, Confidence};
-use crate::words::{seconds, share, span};
+use crate::words::{seconds, share_first, span};
 
 /// Who takes over a live connection of its own has heard of no trouble; a link that broke was silent for a moment.
 const SILENT_MIN_MS: u64 = 2_000;
@@ -40,7 +40,7 @@ pub(super) fn rule(scene: &Scene<'_>) -> Outcome {
     let sentence = format!(
         "{} drops were its own connect: its link broke, it came back {place}, and took over its old connection, which had been silent \
          for {}.",
-        share(own.len(), all).replacen("all", "All", 1),
+        share_first(own.len(), all),
         span(silence)
     );
     let advice = "Look at the device's link (radio, modem, cable); a shorter keep alive lets the server see sooner that it is gone.";

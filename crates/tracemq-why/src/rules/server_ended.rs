@@ -6,7 +6,7 @@ use tracemq_model::Reason;
 
 use super::{Finding, Outcome, Scene};
 use crate::verdict::{Cause, Confidence};
-use crate::words::share;
+use crate::words::share_first;
 
 pub(super) fn rule(scene: &Scene<'_>) -> Outcome {
     let mut ended = Vec::new();
@@ -21,7 +21,7 @@ pub(super) fn rule(scene: &Scene<'_>) -> Outcome {
     let most = by_words.iter().max_by_key(|(_, (count, _))| *count);
     let Some((words, (_, reason))) = most else { return Outcome::Silent };
     let ends = scene.connections().filter(|(_, connection)| connection.is_drop() || connection.is_refused()).count();
-    let of = share(ended.len(), ends).replacen("all", "All", 1);
+    let of = share_first(ended.len(), ends);
     let sentence = format!("{of} ends were the server's doing: {words} ({reason}).");
     let mut finding = Finding::new(Cause::ServerSide, Confidence::Certain, sentence, advice(*reason))
         .fact("count", ended.len())

@@ -4,7 +4,7 @@ use tracemq_model::Reason;
 
 use super::{Finding, Outcome, Scene};
 use crate::verdict::{Cause, Confidence};
-use crate::words::share;
+use crate::words::share_first;
 
 /// From so many on it is a habit.
 const MANY: usize = 3;
@@ -25,8 +25,8 @@ pub(super) fn rule(scene: &Scene<'_>) -> Outcome {
     let confidence = if refused.len() >= MANY { Confidence::Certain } else { Confidence::Likely };
     let topic = newest.end().and_then(|end| end.details.detail.as_deref());
     let named = topic.map(|topic| format!(": {topic}")).unwrap_or_default();
-    let of = share(refused.len(), ends);
-    let sentence = format!("{} ends came from {what} a topic that it may not have{named}.", capital(&of));
+    let of = share_first(refused.len(), ends);
+    let sentence = format!("{of} ends came from {what} a topic that it may not have{named}.");
     let advice = "Let the rules allow the topic (mqtt.rules), or correct it on the device.";
     Finding::new(Cause::TopicRefused, confidence, sentence, advice)
         .fact("count", refused.len())
@@ -35,10 +35,6 @@ pub(super) fn rule(scene: &Scene<'_>) -> Outcome {
         .fact("detail", topic.unwrap_or_default())
         .explaining(scene, refused)
         .holds()
-}
-
-fn capital(text: &str) -> String {
-    text.replacen("all", "All", 1)
 }
 
 fn is_about_topics(reason: Reason) -> bool {

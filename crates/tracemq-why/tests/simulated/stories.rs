@@ -341,6 +341,7 @@ fn server_side(world: &mut World, seed: u64) {
                 stayed: fleet - dropped,
                 subnet_dropped: subnet.min(dropped),
                 subnet_stayed: 0,
+                usually_dropped: 1,
                 ended_by_server: 0,
                 is_partial: false,
             }
@@ -372,6 +373,7 @@ fn network(world: &mut World) {
             stayed: subnet - subnet_dropped + fleet - elsewhere,
             subnet_dropped,
             subnet_stayed: subnet - subnet_dropped,
+            usually_dropped: 1,
             ended_by_server: 0,
             is_partial: false,
         }

@@ -401,6 +401,7 @@ impl World {
                 stayed: fleet - dropped,
                 subnet_dropped,
                 subnet_stayed: subnet - subnet_dropped.min(subnet),
+                usually_dropped: 1,
                 ended_by_server: 0,
                 is_partial: false,
             }

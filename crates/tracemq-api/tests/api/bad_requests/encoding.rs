@@ -75,6 +75,7 @@ pub(super) const REST: &[RestCase] = &[
     (Main, "GET", "/api/v1/clients/%/events", 400, "invalid-parameter", "path"),
     (Main, "GET", "/api/v1/clients/%FF", 400, "invalid-parameter", "path"),
     (Main, "GET", "/api/v1/clients/%C0%80/sessions", 400, "invalid-parameter", "path"),
+    (Main, "GET", "/api/v1/clients/%C0%80/why", 400, "invalid-parameter", "path"),
     (Main, "GET", "/api/v1/clients/%ED%A0%80/events", 400, "invalid-parameter", "path"),
     (Main, "GET", "/api/v1/clients/%00/events", 400, "invalid-parameter", "client_id"),
     (Main, "GET", "/api/v1/clients/a%00b", 400, "invalid-parameter", "client_id"),
