@@ -1,7 +1,7 @@
 //! The pretend devices. Each plays one way to live or to drop, over a real socket, round after round.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::cast::{PARTS, Part, Play};
+use super::cast::{PARTS, Part, Past, Play};
 use super::wire::{self, Identity};
 use crate::shell;
 
@@ -31,7 +31,7 @@ pub(super) fn start(server: SocketAddr) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         let mut devices = JoinSet::new();
         let mut told = "";
-        for part in &PARTS {
+        for (number, part) in (1_u8..).zip(&PARTS) {
             // Of a group the first stands for all.
             if part.does != told {
                 let _ = tell(part); // the demo goes on also when nobody reads what it says
@@ -40,10 +40,13 @@ pub(super) fn start(server: SocketAddr) -> tokio::task::JoinHandle<()> {
             if matches!(part.play, Play::Away) {
                 continue;
             }
+            // A network for each, but for those of one site.
+            let (network, host) = if matches!(part.past, Past::Site) { (100, number) } else { (number, 1) };
+            let address = Ipv4Addr::new(127, 0, network, host);
             devices.spawn(async move {
                 loop {
                     // A failed round is the point of most of them; the next one tries again.
-                    let _ = play(part, server).await;
+                    let _ = play(part, address, server).await;
                     let pause = if matches!(part.play, Play::FallsSilent | Play::Stays) { AT_ONCE } else { ROUND };
                     sleep(pause).await;
                 }
@@ -65,8 +68,8 @@ fn tell(part: &Part) -> io::Result<()> {
     out.flush()
 }
 
-async fn play(part: &Part, server: SocketAddr) -> io::Result<()> {
-    let identity = Identity { client_id: part.name, credentials: Some((USER, PASSWORD)), keep_alive_s: 60 };
+async fn play(part: &Part, address: Ipv4Addr, server: SocketAddr) -> io::Result<()> {
+    let identity = Identity { client_id: part.name, credentials: Some((USER, PASSWORD)), keep_alive_s: 60, address };
     let telemetry = wire::publish(&format!("telemetry/{}", part.name), "7.4 bar");
     match part.play {
         Play::Away => {}

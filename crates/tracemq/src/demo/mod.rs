@@ -31,8 +31,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
     runtime.block_on(async {
         let mut stop_signals = StopSignals::listen()?;
         let mut config = Config { data_dir: folder.path().to_owned(), ..Config::default() };
-        config.mqtt.listen = free_or_any(config.mqtt.listen).await;
-        config.http.listen = free_or_any(config.http.listen).await;
         config.mqtt.allow_anonymous = true;
         config.mqtt.connect_timeout_s = 3;
         config.mqtt.users_file = Some(make_user(folder.path())?);
@@ -44,7 +42,14 @@ pub(crate) fn run() -> anyhow::Result<()> {
             Rule { publish: everything.clone(), subscribe: everything, ..Rule::default() },
         ];
         past::write(&config.data_dir.join("events"), &config.instance.id, now())?;
-        let server = Server::start(config.clone()).await?;
+        let server = match Server::start(with_free_ports(&mut config).await).await {
+            Ok(server) => server,
+            // Somebody was faster.
+            Err(_) => {
+                (config.mqtt.listen, config.http.listen) = (any_port(config.mqtt.listen), any_port(config.http.listen));
+                Server::start(config.clone()).await?
+            }
+        };
         // The demo goes on also when nobody reads what it says.
         let _ = introduce(&config, &server);
         let mqtt = server.mqtt().context("the demo has a listener")?;
@@ -71,8 +76,18 @@ fn make_user(folder: &Path) -> anyhow::Result<PathBuf> {
 async fn free_or_any(wanted: SocketAddr) -> SocketAddr {
     match tokio::net::TcpListener::bind(wanted).await {
         Ok(_) => wanted,
-        Err(_) => SocketAddr::new(wanted.ip(), 0),
+        Err(_) => any_port(wanted),
     }
+}
+
+fn any_port(wanted: SocketAddr) -> SocketAddr {
+    SocketAddr::new(wanted.ip(), 0)
+}
+
+async fn with_free_ports(config: &mut Config) -> Config {
+    config.mqtt.listen = free_or_any(config.mqtt.listen).await;
+    config.http.listen = free_or_any(config.http.listen).await;
+    config.clone()
 }
 
 fn introduce(config: &Config, server: &Server) -> std::io::Result<()> {

@@ -56,7 +56,7 @@ fn day(instance: &InstanceId, now: i64) -> anyhow::Result<(Vec<Event>, Gap)> {
                 events.extend(left(device, back, now));
             }
             Past::Site => {
-                let mut device = device(&client, instance, Ipv4Addr::new(203, 0, 113, last(seed)), seed);
+                let mut device = device(&client, instance, Ipv4Addr::new(198, 18, 7, last(seed)), seed);
                 let connected = device.connect(started + dice.between(MINUTE, HOUR));
                 let cut = now - 130 * MINUTE + dice.between(0, 4 * SECOND);
                 let ending = spoke(&mut dice, Reason::ConnectionReset);

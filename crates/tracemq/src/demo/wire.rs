@@ -1,15 +1,18 @@
 //! The few MQTT 3.1.1 packets that the pretend devices send, written out by hand: some of them are wrong on purpose.
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// What a device says of itself.
 pub(super) struct Identity<'a> {
     pub(super) client_id: &'a str,
     pub(super) credentials: Option<(&'a str, &'a str)>,
     pub(super) keep_alive_s: u16,
+    /// Of all loopback addresses the one that it comes from, so that not all devices are of one network.
+    pub(super) address: Ipv4Addr,
 }
 
 pub(super) const DISCONNECT: &[u8] = &[0xe0, 0];
@@ -49,12 +52,21 @@ fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// Connects over TCP, sends CONNECT and waits for the CONNACK.
-pub(super) async fn join(server: std::net::SocketAddr, identity: &Identity<'_>) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(server).await?;
+pub(super) async fn join(server: SocketAddr, identity: &Identity<'_>) -> io::Result<TcpStream> {
+    let mut stream = reach(server, identity.address).await?;
     stream.write_all(&connect(identity)).await?;
     let mut connack = [0; 4];
     stream.read_exact(&mut connack).await?;
     Ok(stream)
+}
+
+/// Over TCP, from `address` if the system lets it (some have no loopback address but one).
+async fn reach(server: SocketAddr, address: Ipv4Addr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    match socket.bind(SocketAddr::new(address.into(), 0)) {
+        Ok(()) => socket.connect(server).await,
+        Err(_) => TcpStream::connect(server).await,
+    }
 }
 
 /// Reads until the server closes.

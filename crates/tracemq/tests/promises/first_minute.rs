@@ -134,6 +134,43 @@ fn the_demo_shows_all_nine_reasons() {
     assert!(!folder.exists(), "{} is left behind", folder.display());
 }
 
+/// The demo's devices by what is behind their drops; each has a past when the demo begins.
+#[test]
+fn the_demo_has_a_device_for_every_cause_of_a_verdict() {
+    let home = Home::new("");
+    let mut command = tracemq();
+    command.current_dir(home.path()).arg("demo");
+    let server = home.start_command(command);
+    for (device, cause) in [
+        ("pump-01", "healthy"),
+        ("pump-02", "bad-credentials"),
+        ("pump-03", "two-devices-one-id"),
+        ("pump-04", "topic-refused"),
+        ("pump-05", "keep-alive-not-honoured"),
+        ("pump-06", "flapping"),
+        ("pump-07", "client-fault"),
+        ("pump-09", "two-devices-one-id"),
+        ("pump-10", "own-takeover"),
+        ("pump-11", "own-takeover"),
+        ("pump-12", "idle-timeout-in-path"),
+        ("pump-13", "idle-timeout-in-path"),
+        ("pump-14", "fixed-period"),
+        ("pump-15", "fixed-period"),
+        ("pump-16", "fixed-period"),
+        ("pump-17", "certificate-expired"),
+        ("pump-18", "certificate-expiring"),
+        ("pump-19", "not-enough-evidence"),
+        ("pump-21", "network-of-subnet"),
+        ("pump-29", "server-side"),
+        ("pump-40", "healthy"),
+    ] {
+        let answer = server.rest(&format!("/api/v1/clients/{device}/why?since=25h")).unwrap();
+        let judged: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(judged["verdict"]["cause"], cause, "{device}: {judged:#}");
+        assert!(!judged["verdict"]["sentence"].as_str().unwrap().is_empty());
+    }
+}
+
 const NINE: [&str; 9] = [
     "accepted",
     "not authorized",
